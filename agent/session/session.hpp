@@ -1,0 +1,171 @@
+// The device's side of provisioning (edc §4) as a pure state machine: no I/O, no clock, no threads. The edge (the daemon,
+// or a simulator with thousands of sessions) feeds events and carries out effects in their order.
+//
+//   disabled ── nothing to do: not enabled
+//   waiting ─── pause before the next attempt ◀──────────────── timeout, refusal, failure
+//   connecting ─ to the provision broker, then SUBSCRIBE           ▲
+//   hello ────── PROV sent, nothing accepted yet ──────────────────┤
+//   installing ─ CERT-V1 accepted, requests are being handled ─────┘
+//   confirming ─ CONF-V1 is durable; its reply is repeated until the platform has recorded it, or `timeout`
+//   awaiting-owner ─ the owner's broker has not acknowledged BIRTH yet: growing pauses
+//   provisioned ─ BIRTH was acknowledged; keep the owner's connection
+//   gave-up ──── retry-max-attempts used up
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/base/backoff.hpp"
+#include "core/base/result.hpp"
+#include "core/base/secret.hpp"
+#include "core/base/time.hpp"
+#include "core/crypto/certificate.hpp"
+#include "core/protocol/esf_xml.hpp"
+
+namespace fleet::agent {
+
+// What a session knows from the start and never changes. Times as in edc §7.
+struct SessionConfig {
+  std::string account;  // provision account
+  std::string client_id;
+  std::string username;
+  Secret password;
+  std::optional<Secret> activation_key;
+  bool ca_authentication = true;
+  std::vector<crypto::Certificate> platform_roots;
+  Millis timeout{120'000};
+  Millis retry_interval{60'000};
+  int retry_max_attempts = -1;  // -1: until it succeeds
+  Millis owner_timeout{900'000};
+  std::map<std::string, std::string> facts;  // the BIRTH metrics that PROV carries
+  WallTime build_time;                       // floor of the verification time: survives a clock in 1970
+};
+
+enum class Phase { kDisabled, kWaiting, kConnecting, kHello, kInstalling, kConfirming, kAwaitingOwner, kProvisioned, kGaveUp };
+std::string_view to_string(Phase phase);
+Result<Phase> parse_phase(std::string_view name);
+
+// A reply that was sent, kept so that a repeated request gets the same one, word for word (edc §4, duplicates).
+struct SentReply {
+  std::string topic;
+  Bytes payload;
+};
+
+// What the accepted requests of an attempt have brought so far; becomes a generation with CONF-V1.
+struct Staged {
+  std::vector<std::string> device_chain_pem;       // leaf first
+  std::map<std::string, std::string> trusted_pem;  // alias → CA of the owner's broker
+  protocol::Configurations configurations;
+};
+
+// One attempt. Its nonce is fresh; everything in it dies with it.
+struct Attempt {
+  Bytes nonce;              // 16 bytes
+  std::string request_id;   // of our PROV
+  std::string reason;       // prov.reason
+  std::string signing_chain_pem;             // accepted CERT-V1, empty before
+  std::map<std::string, SentReply> replies;  // by {rid}
+  bool refused = false;                      // we refused a request: the rest of the attempt is refused too
+  std::string conf_request_id;               // {rid} whose reply is being repeated
+  Staged staged;
+};
+
+struct Failure {
+  WallTime at;
+  std::string what;  // for a person: what failed, why
+};
+
+// All that must survive a crash. The edge stores it as one file; the key lives beside it (see Started).
+struct SessionState {
+  Phase phase = Phase::kWaiting;
+  bool enabled = true;
+  bool provisioned = false;
+  int attempts_failed = 0;
+  std::uint64_t generation = 0;            // of the configuration in force, 0: none
+  std::optional<Attempt> attempt;
+  std::optional<WallTime> wait_until;      // phase waiting
+  std::optional<WallTime> owner_since;     // since when the owner's broker has not taken us
+  std::optional<Bytes> pinned_issuer;      // spki_sha256 of the signing leaf's issuer (ca-authentication false)
+  std::optional<WallTime> last_time;       // the latest trustworthy time seen
+  std::optional<Failure> last_failure;
+};
+
+// JSON text of a state and back; secrets of configurations are in it, so the file is born 0600. kCorrupt if it is not one.
+std::string to_json(const SessionState& state);
+Result<SessionState> parse_session_state(std::string_view json);
+
+// When an event happens. `random` is a fresh uniformly distributed number for jitter.
+struct Now {
+  WallTime wall;
+  SteadyTime steady;
+  std::uint64_t random = 0;
+};
+
+// --- events -----------------------------------------------------------------------------------------------------------
+// The edge has read the state and made or read the device key; `csr_der` is the PKCS#10 over it.
+struct Started {
+  Bytes csr_der;
+};
+struct ProvisionConnected {};
+struct ProvisionRefused { Error error; };       // CONNACK 4 or 5
+struct ProvisionUnreachable { Error error; };   // DNS, network, TLS
+struct ProvisionLost { Error error; };
+struct ProvisionSubscribed { bool granted = true; };
+struct ProvisionMessage { std::string topic; Bytes payload; };
+struct Installed { std::uint64_t generation = 0; std::optional<Error> error; };  // answer to InstallGeneration
+struct OwnerBorn {};                             // connected, and the PUBACK of BIRTH is in
+struct OwnerFailed { Error error; };             // refused, unreachable or lost before or after BIRTH
+struct TimerFired {};
+struct SaveFailed { Error error; };              // SaveState did not work: the effects behind it were not carried out
+
+using Event = std::variant<Started, ProvisionConnected, ProvisionRefused, ProvisionUnreachable, ProvisionLost,
+                           ProvisionSubscribed, ProvisionMessage, Installed, OwnerBorn, OwnerFailed, TimerFired, SaveFailed>;
+
+// --- effects ----------------------------------------------------------------------------------------------------------
+struct SaveState {};  // write state() durably; on failure drop the remaining effects and feed SaveFailed
+struct ConnectProvision {};
+struct SubscribeProvision { std::string filter; };
+struct PublishProvision { std::string topic; Bytes payload; };
+struct LeaveProvision { bool goodbye = true; };  // goodbye: publish DC first
+// Write a new generation durably and switch to it, then feed Installed. Repeating it with the same number is harmless.
+struct InstallGeneration { std::uint64_t generation = 0; Staged content; };
+struct ConnectOwner {};  // with the generation in force; BIRTH; then OwnerBorn or OwnerFailed
+struct WakeAt { SteadyTime at; };  // feed TimerFired then; replaces an earlier one
+// For the log and the person: what happened, in one line.
+struct Report {
+  bool problem = false;
+  std::string text;
+};
+struct NewKey {};  // the key is spent (provisioning restarted after success): make another before the next Started
+
+using Effect = std::variant<SaveState, ConnectProvision, SubscribeProvision, PublishProvision, LeaveProvision,
+                            InstallGeneration, ConnectOwner, WakeAt, Report, NewKey>;
+using Effects = std::vector<Effect>;
+
+// One device. Copyable value; every method is pure but for the session's own state.
+class Session {
+ public:
+  // `config` must outlive the session.
+  Session(const SessionConfig& config, SessionState state);
+
+  // The state after the event is state(); the effects must be carried out in order.
+  Effects handle(const Event& event, const Now& now);
+
+  const SessionState& state() const { return state_; }
+
+ private:
+  struct Step;  // one call of handle(): session, now and the effects so far
+  const SessionConfig* config_;
+  SessionState state_;
+  Bytes csr_der_;
+  std::optional<SteadyTime> attempt_deadline_;
+  std::optional<SteadyTime> repeat_at_;
+  Backoff reconnect_;
+  Backoff owner_backoff_;
+};
+
+}  // namespace fleet::agent

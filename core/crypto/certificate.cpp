@@ -1,0 +1,249 @@
+#include "core/crypto/certificate.hpp"
+
+#include <algorithm>
+
+#include "core/crypto/digest.hpp"
+#include "core/crypto/openssl.hpp"
+
+namespace fleet::crypto {
+namespace {
+
+constexpr std::size_t kMaxCsrSize = 16 * 1024;
+constexpr std::size_t kMaxCommonName = 64;  // ub-common-name (RFC 5280 appendix A)
+constexpr std::string_view kPemStart = "-----BEGIN ";
+
+using ExtendedKeyUsageHandle = Handle<EXTENDED_KEY_USAGE, EXTENDED_KEY_USAGE_free>;
+
+// One block of a PEM text.
+struct PemBlock {
+  std::string name;
+  Bytes bytes;
+};
+
+// The next block, or nothing at the end of the text or at a block that is broken.
+std::optional<PemBlock> next_block(BIO* in) {
+  char* name = nullptr;
+  char* header = nullptr;
+  unsigned char* data = nullptr;
+  long size = 0;
+  if (PEM_read_bio(in, &name, &header, &data, &size) != 1) return std::nullopt;
+  PemBlock block{name, Bytes(reinterpret_cast<const char*>(data), static_cast<std::size_t>(size))};
+  OPENSSL_free(name);
+  OPENSSL_free(header);
+  OPENSSL_clear_free(data, static_cast<std::size_t>(size));  // it may be a key that got here by mistake
+  return block;
+}
+
+std::size_t count_blocks(std::string_view pem) {
+  std::size_t count = 0;
+  for (std::size_t at = pem.find(kPemStart); at != std::string_view::npos; at = pem.find(kPemStart, at + 1)) ++count;
+  return count;
+}
+
+bool is_readable(const ASN1_TIME* time) {
+  tm parts{};
+  return time != nullptr && ASN1_TIME_to_tm(time, &parts) == 1;
+}
+
+WallTime to_wall_time(const ASN1_TIME* time) {
+  tm parts{};
+  if (ASN1_TIME_to_tm(time, &parts) != 1) return {};
+  return WallTime(Seconds(timegm(&parts)));
+}
+
+// nullptr if there is no extendedKeyUsage, or more than one of it.
+ExtendedKeyUsageHandle extended_key_usage(const X509* certificate) {
+  return ExtendedKeyUsageHandle(
+      static_cast<EXTENDED_KEY_USAGE*>(X509_get_ext_d2i(certificate, NID_ext_key_usage, nullptr, nullptr)));
+}
+
+Failure not_for_signing(const Certificate& certificate, std::string_view why) {
+  return fail(ErrorCode::kUnauthenticated, "certificate '{}': not for command signing: {}", certificate.subject_cn(), why);
+}
+
+}  // namespace
+
+std::string common_name(const X509_NAME* name) {
+  const ErrorGuard guard;
+  const int at = X509_NAME_get_index_by_NID(name, NID_commonName, -1);
+  if (at < 0) return {};
+  unsigned char* text = nullptr;
+  const int size = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at)));
+  if (size < 0) return {};
+  std::string cn(reinterpret_cast<const char*>(text), static_cast<std::size_t>(size));
+  OPENSSL_free(text);
+  return cn;
+}
+
+Result<void> set_common_name(X509_NAME* name, std::string_view text) {
+  const auto is_control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
+  const auto continues_character = [](unsigned char c) { return (c & 0xc0) == 0x80; };
+  if (!is_utf8(text) || std::any_of(text.begin(), text.end(), is_control)) {
+    return fail(ErrorCode::kInvalidArgument, "common name: not UTF-8 without control characters");
+  }
+  const auto characters = text.size() - static_cast<std::size_t>(std::count_if(text.begin(), text.end(), continues_character));
+  if (characters < 1 || characters > kMaxCommonName) {
+    return fail(ErrorCode::kInvalidArgument, "common name '{}': must have 1 to {} characters", text, kMaxCommonName);
+  }
+  const ErrorGuard guard;
+  if (X509_NAME_add_entry_by_NID(name, NID_commonName, MBSTRING_UTF8, data_of(text), static_cast<int>(text.size()), -1,
+                                 0) != 1) {
+    return fail(ErrorCode::kInvalidArgument, "common name '{}': {}", text, last_reason());
+  }
+  return {};
+}
+
+Result<Certificate> Certificate::from_der(std::string_view der) {
+  const ErrorGuard guard;
+  std::shared_ptr<X509> certificate(decode_der(d2i_X509, X509_free, der), X509_free);
+  if (!certificate) return fail(ErrorCode::kMalformed, "certificate: not X.509 in DER: {}", last_reason());
+  if (X509_get0_pubkey(certificate.get()) == nullptr) {
+    return fail(ErrorCode::kMalformed, "certificate '{}': unreadable public key: {}",
+                common_name(X509_get_subject_name(certificate.get())), last_reason());
+  }
+  if (!is_readable(X509_get0_notBefore(certificate.get())) || !is_readable(X509_get0_notAfter(certificate.get()))) {
+    return fail(ErrorCode::kMalformed, "certificate '{}': unreadable dates",
+                common_name(X509_get_subject_name(certificate.get())));
+  }
+  // makes OpenSSL decode the extensions now, so that later readers on other threads find them ready
+  X509_check_purpose(certificate.get(), -1, 0);
+  return Certificate(std::move(certificate));
+}
+
+Result<Certificate> Certificate::from_pem(std::string_view pem) {
+  TRY_ASSIGN(const auto chain, chain_from_pem(pem, 1));
+  return chain.front();
+}
+
+Result<std::vector<Certificate>> Certificate::chain_from_pem(std::string_view pem, std::size_t limit) {
+  const ErrorGuard guard;
+  const std::size_t count = count_blocks(pem);
+  if (count == 0) return fail(ErrorCode::kMalformed, "certificates: no PEM certificate found");
+  if (count > limit) return fail(ErrorCode::kLimitExceeded, "certificates: {} found, at most {} allowed", count, limit);
+  std::vector<Certificate> chain;
+  const BioHandle in = reader(pem);
+  while (auto block = next_block(in.get())) {
+    if (block->name != PEM_STRING_X509 && block->name != PEM_STRING_X509_OLD) {
+      wipe(block->bytes);
+      return fail(ErrorCode::kMalformed, "certificates: entry {} is no certificate", chain.size() + 1);
+    }
+    auto certificate = from_der(block->bytes);
+    if (!certificate) return fail(with_context(std::move(certificate).error(), fmt::format("entry {}", chain.size() + 1)));
+    chain.push_back(std::move(*certificate));
+  }
+  if (chain.size() != count) {
+    return fail(ErrorCode::kMalformed, "certificates: entry {} is broken: {}", chain.size() + 1, last_reason());
+  }
+  return chain;
+}
+
+std::string Certificate::to_pem() const {
+  const ErrorGuard guard;
+  const BioHandle out(BIO_new(BIO_s_mem()));
+  if (!out || PEM_write_bio_X509(out.get(), native()) != 1) return {};
+  return std::string(written(out.get()));
+}
+
+Bytes Certificate::to_der() const { return encode_der(i2d_X509, native()); }
+
+std::string Certificate::serial() const {
+  const ASN1_INTEGER* serial = X509_get0_serialNumber(native());
+  const Bytes bytes(reinterpret_cast<const char*>(ASN1_STRING_get0_data(serial)),
+                    static_cast<std::size_t>(ASN1_STRING_length(serial)));
+  const bool is_negative = ASN1_STRING_type(serial) == V_ASN1_NEG_INTEGER;
+  return (is_negative ? "-" : "") + to_hex(bytes);
+}
+
+std::string Certificate::subject_cn() const { return common_name(X509_get_subject_name(native())); }
+std::string Certificate::issuer_cn() const { return common_name(X509_get_issuer_name(native())); }
+WallTime Certificate::not_before() const { return to_wall_time(X509_get0_notBefore(native())); }
+WallTime Certificate::not_after() const { return to_wall_time(X509_get0_notAfter(native())); }
+
+bool Certificate::is_ca() const {
+  const ErrorGuard guard;
+  // 1 is a v3 certificate with basicConstraints CA; OpenSSL's other non-zero answers are guesses for old certificates
+  return X509_check_ca(native()) == 1;
+}
+
+bool Certificate::is_self_signed() const {
+  const ErrorGuard guard;
+  return X509_self_signed(native(), 1) == 1;
+}
+
+PublicKey Certificate::public_key() const {
+  const ErrorGuard guard;
+  return PublicKey({X509_get_pubkey(native()), EVP_PKEY_free});
+}
+
+Bytes Certificate::sha256() const { return crypto::sha256(to_der()); }
+
+Result<void> Certificate::check_command_signing() const {
+  const ErrorGuard guard;
+  // extension flags first: they tell of extensions that could not be read, which the getters below take for absent
+  if ((X509_get_extension_flags(native()) & EXFLAG_INVALID) != 0) return not_for_signing(*this, "unreadable extensions");
+  if (X509_check_ca(native()) != 0) return not_for_signing(*this, "it is a CA");
+  const std::uint32_t usage = X509_get_key_usage(native());  // all bits set if there is no keyUsage
+  if (usage == UINT32_MAX || (usage & KU_DIGITAL_SIGNATURE) == 0) {
+    return not_for_signing(*this, "keyUsage is not digitalSignature");
+  }
+  const auto purposes = extended_key_usage(native());
+  if (!purposes || sk_ASN1_OBJECT_num(purposes.get()) != 1 ||
+      OBJ_obj2nid(sk_ASN1_OBJECT_value(purposes.get(), 0)) != NID_code_sign) {
+    return not_for_signing(*this, "extendedKeyUsage is not exactly codeSigning");
+  }
+  if (public_key().algorithm().empty()) return not_for_signing(*this, "its key is of a type that cannot sign commands");
+  return {};
+}
+
+bool Certificate::may_issue_command_signing() const {
+  const ErrorGuard guard;
+  const std::uint32_t flags = X509_get_extension_flags(native());
+  if ((flags & EXFLAG_INVALID) != 0) return false;
+  if ((flags & EXFLAG_XKUSAGE) == 0) return true;
+  return (X509_get_extended_key_usage(native()) & (XKU_CODE_SIGN | XKU_ANYEKU)) != 0;
+}
+
+std::string to_pem(const std::vector<Certificate>& chain) {
+  std::string pem;
+  for (const Certificate& certificate : chain) pem += certificate.to_pem();
+  return pem;
+}
+
+Result<Bytes> Csr::create(const PrivateKey& key, std::string_view common_name) {
+  const ErrorGuard guard;
+  const X509ReqHandle request(X509_REQ_new());
+  if (!request || X509_REQ_set_version(request.get(), X509_REQ_VERSION_1) != 1) return internal_failure("CSR");
+  TRY(set_common_name(X509_REQ_get_subject_name(request.get()), common_name));
+  if (X509_REQ_set_pubkey(request.get(), key.native()) != 1 ||
+      X509_REQ_sign(request.get(), key.native(), digest_of_algorithm(key.algorithm())) <= 0) {
+    return internal_failure("CSR");
+  }
+  return encode_der(i2d_X509_REQ, request.get());
+}
+
+Result<Csr> Csr::from_der(std::string_view der) {
+  if (der.size() > kMaxCsrSize) return fail(ErrorCode::kMalformed, "CSR: larger than {} bytes", kMaxCsrSize);
+  const ErrorGuard guard;
+  const X509ReqHandle request(decode_der(d2i_X509_REQ, X509_REQ_free, der));
+  if (!request) return fail(ErrorCode::kMalformed, "CSR: not a PKCS#10 request in DER: {}", last_reason());
+  std::shared_ptr<EVP_PKEY> native_key(X509_REQ_get_pubkey(request.get()), EVP_PKEY_free);
+  if (!native_key) return fail(ErrorCode::kMalformed, "CSR: unreadable public key: {}", last_reason());
+  PublicKey key(native_key);
+  // before the signature: verifying with a key of somebody else's choice can be made expensive
+  if (auto allowed = key.check_device_policy(); !allowed) return fail(with_context(std::move(allowed).error(), "CSR"));
+  if (X509_REQ_verify(request.get(), native_key.get()) != 1) {
+    return fail(ErrorCode::kUnauthenticated, "CSR: its signature does not verify with its own key");
+  }
+  return Csr(std::move(key));
+}
+
+Result<Csr> Csr::from_pem(std::string_view pem) {
+  const ErrorGuard guard;
+  auto block = next_block(reader(pem).get());
+  if (!block || (block->name != PEM_STRING_X509_REQ && block->name != PEM_STRING_X509_REQ_OLD)) {
+    return fail(ErrorCode::kMalformed, "CSR: not a certificate request in PEM");
+  }
+  return from_der(block->bytes);
+}
+
+}  // namespace fleet::crypto

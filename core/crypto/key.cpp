@@ -1,0 +1,169 @@
+#include "core/crypto/key.hpp"
+
+#include <openssl/core_names.h>
+
+#include <array>
+
+#include "core/crypto/digest.hpp"
+#include "core/crypto/openssl.hpp"
+
+namespace fleet::crypto {
+namespace {
+
+constexpr int kMinRsaBits = 2048;
+constexpr int kMaxRsaBits = 8192;
+
+std::shared_ptr<EVP_PKEY> share(EVP_PKEY* key) { return {key, EVP_PKEY_free}; }
+
+bool is_known_algorithm(std::string_view algorithm) {
+  return algorithm == "ES256" || algorithm == "ES384" || algorithm == "EdDSA" || algorithm == "RS256";
+}
+
+std::string describe(const EVP_PKEY* key) {
+  std::array<char, 64> curve{};
+  if (EVP_PKEY_is_a(key, "EC") == 1 && EVP_PKEY_get_group_name(key, curve.data(), curve.size(), nullptr) == 1) {
+    return fmt::format("EC {}", curve.data());
+  }
+  const char* type = EVP_PKEY_get0_type_name(key);
+  return fmt::format("{} {} bits", type != nullptr ? type : "unknown", EVP_PKEY_get_bits(key));
+}
+
+}  // namespace
+
+std::string_view algorithm_of(const EVP_PKEY* key) {
+  const ErrorGuard guard;
+  if (EVP_PKEY_is_a(key, "EC") == 1) {
+    int is_explicit = 0;
+    std::array<char, 64> curve{};
+    if (EVP_PKEY_get_int_param(key, OSSL_PKEY_PARAM_EC_DECODED_FROM_EXPLICIT_PARAMS, &is_explicit) != 1 ||
+        is_explicit != 0 || EVP_PKEY_get_group_name(key, curve.data(), curve.size(), nullptr) != 1) {
+      return "";
+    }
+    const std::string_view name = curve.data();
+    if (name == SN_X9_62_prime256v1) return "ES256";
+    if (name == SN_secp384r1) return "ES384";
+    return "";
+  }
+  if (EVP_PKEY_is_a(key, "ED25519") == 1) return "EdDSA";
+  if (EVP_PKEY_is_a(key, "RSA") == 1) {
+    const int bits = EVP_PKEY_get_bits(key);
+    if (bits >= kMinRsaBits && bits <= kMaxRsaBits) return "RS256";
+  }
+  return "";
+}
+
+PublicKey::PublicKey(std::shared_ptr<evp_pkey_st> key) : key_(std::move(key)), algorithm_(algorithm_of(key_.get())) {}
+
+Result<PublicKey> PublicKey::from_pem(std::string_view pem) {
+  const ErrorGuard guard;
+  EVP_PKEY* key = PEM_read_bio_PUBKEY(reader(pem).get(), nullptr, no_pass_phrase, nullptr);
+  if (key == nullptr) return fail(ErrorCode::kMalformed, "public key: not PEM: {}", last_reason());
+  return PublicKey(share(key));
+}
+
+Result<PublicKey> PublicKey::from_spki_der(std::string_view der) {
+  const ErrorGuard guard;
+  EVP_PKEY* key = decode_der(d2i_PUBKEY, EVP_PKEY_free, der);
+  if (key == nullptr) return fail(ErrorCode::kMalformed, "public key: not a SubjectPublicKeyInfo: {}", last_reason());
+  return PublicKey(share(key));
+}
+
+Bytes PublicKey::spki_der() const {
+  const ErrorGuard guard;
+  return encode_der(i2d_PUBKEY, key_.get());
+}
+
+Bytes PublicKey::spki_sha256() const { return sha256(spki_der()); }
+
+Result<void> PublicKey::check_device_policy() const {
+  // the keys that edc §4.4 allows are the ones that edc §4.3 has an algorithm for
+  if (!algorithm_.empty()) return {};
+  const ErrorGuard guard;
+  return fail(ErrorCode::kInvalidArgument, "key: {} is not allowed: use P-256, P-384, Ed25519 or RSA of {} to {} bits",
+              describe(key_.get()), kMinRsaBits, kMaxRsaBits);
+}
+
+Result<void> PublicKey::verify(std::string_view algorithm, std::string_view bytes, std::string_view signature) const {
+  if (!is_known_algorithm(algorithm)) {
+    return fail(ErrorCode::kUnsupported, "signature: the algorithm is not one of ES256, ES384, EdDSA, RS256");
+  }
+  if (algorithm != algorithm_) {
+    return fail(ErrorCode::kUnauthenticated, "signature: {} does not fit the signer's key", algorithm);
+  }
+  const ErrorGuard guard;
+  const MdContextHandle context(EVP_MD_CTX_new());
+  if (!context ||
+      EVP_DigestVerifyInit(context.get(), nullptr, digest_of_algorithm(algorithm_), nullptr, key_.get()) != 1) {
+    return internal_failure("signature");
+  }
+  if (EVP_DigestVerify(context.get(), data_of(signature), signature.size(), data_of(bytes), bytes.size()) != 1) {
+    return fail(ErrorCode::kUnauthenticated, "signature: does not verify");
+  }
+  return {};
+}
+
+bool operator==(const PublicKey& a, const PublicKey& b) {
+  const ErrorGuard guard;
+  return EVP_PKEY_eq(a.key_.get(), b.key_.get()) == 1;
+}
+
+Result<PrivateKey> PrivateKey::generate(KeyType type) {
+  const ErrorGuard guard;
+  EVP_PKEY* key = nullptr;
+  switch (type) {
+    case KeyType::kP256: key = EVP_EC_gen(SN_X9_62_prime256v1); break;
+    case KeyType::kP384: key = EVP_EC_gen(SN_secp384r1); break;
+    case KeyType::kEd25519: key = EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"); break;
+    case KeyType::kRsa2048: key = EVP_RSA_gen(2048); break;
+  }
+  if (key == nullptr) return internal_failure("key generation");
+  return PrivateKey(share(key));
+}
+
+Result<PrivateKey> PrivateKey::from_pem(std::string_view pem) {
+  const ErrorGuard guard;
+  EVP_PKEY* read = PEM_read_bio_PrivateKey(reader(pem).get(), nullptr, no_pass_phrase, nullptr);
+  if (read == nullptr) return fail(ErrorCode::kMalformed, "private key: not an unencrypted key in PEM");
+  PrivateKey key{share(read)};
+  if (key.algorithm().empty()) {
+    return fail(ErrorCode::kUnsupported, "private key: {} is not one of P-256, P-384, Ed25519, RSA of {} to {} bits",
+                describe(read), kMinRsaBits, kMaxRsaBits);
+  }
+  return key;
+}
+
+Secret PrivateKey::to_pem() const {
+  const ErrorGuard guard;
+  // BIO_s_secmem wipes what it held
+  const BioHandle out(BIO_new(BIO_s_secmem()));
+  if (!out ||
+      PEM_write_bio_PKCS8PrivateKey(out.get(), native(), nullptr, nullptr, 0, no_pass_phrase, nullptr) != 1) {
+    return {};
+  }
+  return Secret(std::string(written(out.get())));
+}
+
+Result<Bytes> PrivateKey::sign(std::string_view bytes) const {
+  const ErrorGuard guard;
+  const MdContextHandle context(EVP_MD_CTX_new());
+  Bytes signature(static_cast<std::size_t>(EVP_PKEY_get_size(native())), '\0');
+  std::size_t size = signature.size();
+  if (!context ||
+      EVP_DigestSignInit(context.get(), nullptr, digest_of_algorithm(algorithm()), nullptr, native()) != 1 ||
+      EVP_DigestSign(context.get(), data_of(signature), &size, data_of(bytes), bytes.size()) != 1) {
+    return internal_failure("signing");
+  }
+  signature.resize(size);
+  return signature;
+}
+
+Result<void> PrivateKey::check_fits(const PublicKey& key) const {
+  static constexpr std::string_view kProbe = "is this the private half?";
+  TRY_ASSIGN(const Bytes signature, sign(kProbe));
+  if (!key.verify(algorithm(), kProbe, signature)) {
+    return fail(ErrorCode::kConflict, "the private key does not belong to the certificate");
+  }
+  return {};
+}
+
+}  // namespace fleet::crypto

@@ -1,0 +1,41 @@
+// The operator's door: HTTP/1.1 with JSON on a unix socket that only the service's user (and root) can open.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+
+#include "core/base/bytes.hpp"
+#include "core/base/result.hpp"
+#include "provisioner/provisioning/executor.hpp"
+#include "provisioner/store/store.hpp"
+
+namespace fleet::provisioner {
+
+struct AdminSettings {
+  std::filesystem::path socket;
+  Bytes verifier_key;
+  std::string provisioner_id;                  // reserved: no request may have it as client id
+  std::function<void(Outcome)> deliver;        // what an operator's act makes the service say or cut off, after the commit
+  std::function<std::string()> broker_state;   // "running", "restarting", … for GET /v1/status
+};
+
+// Serves on the thread of `io`; work on data goes through the store. `store` and `executor` outlive the server.
+class AdminServer {
+ public:
+  AdminServer(boost::asio::io_context& io, AdminSettings settings, Store& store, const Executor& executor);
+  ~AdminServer();
+  // kIo, kPermissionDenied or kInvalidArgument (path too long) if the socket cannot be made.
+  Result<void> start();
+  // Stops accepting and closes connections; running work still commits.
+  void stop();
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace fleet::provisioner

@@ -1,0 +1,139 @@
+#include "provisioner/broker/session.hpp"
+
+#include <utility>
+
+#include <boost/asio/steady_timer.hpp>
+
+#include "core/base/backoff.hpp"
+#include "core/base/log.hpp"
+#include "core/base/secret.hpp"
+#include "core/mqtt/client.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+constexpr std::string_view kLog = "broker-session";
+
+std::uint64_t random_number() {
+  const Bytes bytes = random_bytes(8);
+  std::uint64_t number = 0;
+  for (const char c : bytes) number = number << 8 | static_cast<unsigned char>(c);
+  return number;
+}
+
+}  // namespace
+
+struct BrokerSession::Impl {
+  Impl(boost::asio::io_context& io, std::filesystem::path socket, std::string provisioner_id,
+       BrokerSessionHandlers handlers)
+      : io_(io),
+        socket_(std::move(socket)),
+        provisioner_id_(std::move(provisioner_id)),
+        handlers_(std::move(handlers)),
+        retry_(io) {}
+
+  void connect() {
+    if (stopped_) return;
+    mqtt::Handlers handlers;
+    handlers.on_connect = [this](Result<bool> connected) {
+      if (!connected) return lost(connected.error());
+      if (auto subscribed = client_->subscribe(kEverything); !subscribed) return lost(subscribed.error());
+    };
+    handlers.on_subscribed = [this](int, bool granted) {
+      if (!granted) {
+        lost(Error{ErrorCode::kPermissionDenied, "the broker refused the subscription: is its plugin loaded?"});
+        return;
+      }
+      backoff_.reset();
+      ready_ = true;
+      handlers_.on_ready(true);
+    };
+    handlers.on_disconnect = [this](Result<void> reason) {
+      if (!reason) lost(reason.error());
+    };
+    handlers.on_message = [this](mqtt::Message message) { received(std::move(message)); };
+    client_ = std::make_unique<mqtt::Client>(io_, std::move(handlers));
+
+    mqtt::ConnectOptions options;
+    options.url.scheme = mqtt::BrokerUrl::Scheme::kUnix;
+    options.url.host = socket_.string();
+    options.client_id = provisioner_id_;
+    options.clean_session = false;  // replies sent while it is away wait for it (edc §1)
+    if (auto begun = client_->connect(std::move(options)); !begun) lost(begun.error());
+  }
+
+  void lost(const Error& error) {
+    if (stopped_) return;
+    if (std::exchange(ready_, false)) handlers_.on_ready(false);
+    const Millis pause = backoff_.next(random_number());
+    log::warn(kLog, "no connection to the provision broker",
+              {{"why", error.message}, {"again_in", format_duration(pause)}});
+    retry_.expires_after(pause);
+    retry_.async_wait([this, self = std::weak_ptr<int>(alive_)](boost::system::error_code cancelled) {
+      if (!cancelled && !self.expired()) connect();
+    });
+  }
+
+  void received(mqtt::Message message) {
+    if (message.topic.starts_with(kInboundPrefix)) {
+      if (auto inbound = parse_inbound(message.topic)) {
+        handlers_.on_message(std::move(*inbound), std::move(message.payload));
+      } else {
+        log::warn(kLog, "message dropped", {{"why", inbound.error().message}});
+      }
+      return;
+    }
+    const auto kind = parse_event_topic(message.topic);
+    auto events = kind ? parse_events(message.payload) : Result<std::vector<BrokerEvent>>(fail(kind.error()));
+    if (!events) {
+      log::warn(kLog, "event of the broker dropped", {{"why", events.error().message}});
+      return;
+    }
+    handlers_.on_events(*kind, std::move(*events));
+  }
+
+  boost::asio::io_context& io_;
+  std::filesystem::path socket_;
+  std::string provisioner_id_;
+  BrokerSessionHandlers handlers_;
+  boost::asio::steady_timer retry_;
+  std::shared_ptr<int> alive_ = std::make_shared<int>(0);
+  Backoff backoff_{Millis(50), Millis(2000)};
+  std::unique_ptr<mqtt::Client> client_;
+  bool ready_ = false;
+  bool stopped_ = true;
+};
+
+BrokerSession::BrokerSession(boost::asio::io_context& io, std::filesystem::path socket, std::string provisioner_id,
+                             BrokerSessionHandlers handlers)
+    : impl_(std::make_shared<Impl>(io, std::move(socket), std::move(provisioner_id), std::move(handlers))) {}
+
+BrokerSession::~BrokerSession() { stop(); }
+
+void BrokerSession::start() {
+  impl_->stopped_ = false;
+  impl_->connect();
+}
+
+void BrokerSession::stop() {
+  impl_->stopped_ = true;
+  impl_->ready_ = false;
+  impl_->retry_.cancel();
+  if (impl_->client_) impl_->client_->disconnect();
+}
+
+bool BrokerSession::ready() const { return impl_->ready_; }
+
+bool BrokerSession::publish(std::string_view topic, std::string_view payload) {
+  if (!impl_->ready_) return false;
+  return impl_->client_->publish(topic, payload).has_value();
+}
+
+void BrokerSession::kick(std::string_view client_id) {
+  if (!impl_->ready_) return;
+  if (auto sent = impl_->client_->publish(kKickTopic, client_id); !sent) {
+    log::warn(kLog, "kick not sent", {{"client", std::string(client_id)}, {"why", sent.error().message}});
+  }
+}
+
+}  // namespace fleet::provisioner

@@ -1,0 +1,47 @@
+// The provisioner's own connection to its broker: the local socket, a persistent session, everything that devices send
+// (with their authenticated client ids) and all that the plugin reports; and the way out to devices.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+
+#include "core/base/bytes.hpp"
+#include "core/base/result.hpp"
+#include "provisioner/admission/events.hpp"
+
+namespace fleet::provisioner {
+
+struct BrokerSessionHandlers {
+  std::function<void(Inbound, Bytes payload)> on_message;  // a publish of a device
+  std::function<void(EventKind, std::vector<BrokerEvent>)> on_events;
+  std::function<void(bool)> on_ready;  // subscribed (true), or the connection was lost (false)
+};
+
+// Keeps itself connected with growing pauses. Single-threaded, on the thread of `io`.
+class BrokerSession {
+ public:
+  BrokerSession(boost::asio::io_context& io, std::filesystem::path socket, std::string provisioner_id,
+                BrokerSessionHandlers handlers);
+  ~BrokerSession();
+
+  // Connects soon, and again whenever the connection is lost, until stop().
+  void start();
+  void stop();
+  bool ready() const;
+
+  // QoS 1 to one device. False if there is no connection: the message is dropped, and whoever sent it repeats it in time.
+  bool publish(std::string_view topic, std::string_view payload);
+  // Ends the live connection of a client id, if there is one.
+  void kick(std::string_view client_id);
+
+ private:
+  struct Impl;
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace fleet::provisioner

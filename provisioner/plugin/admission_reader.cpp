@@ -1,0 +1,152 @@
+#include "provisioner/plugin/admission_reader.hpp"
+
+#include <sqlite3.h>
+#include <sys/stat.h>
+
+#include "core/base/secret.hpp"
+
+namespace fleet::provisioner::plugin {
+namespace {
+
+constexpr std::string_view kLookup =
+    "SELECT username, verifier, state, opens_ms, closes_ms FROM device WHERE client_id = ?1";
+constexpr Seconds kReopenPause{1};
+
+// SQLite's pointer is good until the next call on the statement.
+std::string column_bytes(sqlite3_stmt* statement, int column) {
+  const void* const bytes = sqlite3_column_blob(statement, column);
+  const auto size = static_cast<std::size_t>(sqlite3_column_bytes(statement, column));
+  return bytes == nullptr ? std::string() : std::string(static_cast<const char*>(bytes), size);
+}
+
+// Ends the read transaction whatever happens: an open one would keep the writer from checkpointing.
+class ResetAtEnd {
+ public:
+  explicit ResetAtEnd(sqlite3_stmt* statement) : statement_(statement) {}
+  ResetAtEnd(const ResetAtEnd&) = delete;
+  ResetAtEnd& operator=(const ResetAtEnd&) = delete;
+  ~ResetAtEnd() {
+    sqlite3_reset(statement_);
+    sqlite3_clear_bindings(statement_);
+  }
+
+ private:
+  sqlite3_stmt* statement_;
+};
+
+bool worth_another_try(int result) {
+  const int primary = result & 0xff;
+  return primary == SQLITE_BUSY || primary == SQLITE_SCHEMA;
+}
+
+}  // namespace
+
+std::optional<std::string_view> refusal(const AdmissionRow* row, std::string_view username, std::string_view verifier,
+                                        std::int64_t now_ms) {
+  static const AdmissionRow nobody{"", Bytes(32, '\0'), Admission::kDisabled, 0, 0};
+  const AdmissionRow& known = row != nullptr ? *row : nobody;
+  const bool username_fits = constant_time_equal(known.username, username);
+  const bool verifier_fits = constant_time_equal(known.verifier, verifier);
+  if (row == nullptr) return "unknown";
+  if (!username_fits || !verifier_fits) return "wrong-credentials";
+  switch (row->state) {
+    case Admission::kOpen:
+      if (now_ms < row->opens_ms) return "not-yet-active";
+      if (now_ms >= row->closes_ms) return "expired";
+      return std::nullopt;
+    case Admission::kCompleted:
+      if (now_ms < row->opens_ms || now_ms >= row->closes_ms) return "completed";
+      return std::nullopt;
+    case Admission::kDisabled:
+      return "disabled";
+    case Admission::kAbandoned:
+      return "abandoned";
+  }
+  return "unavailable";
+}
+
+void AdmissionReader::CloseDatabase::operator()(sqlite3* database) const { sqlite3_close_v2(database); }
+void AdmissionReader::FinalizeStatement::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+
+AdmissionReader::AdmissionReader(std::string path) : path_(std::move(path)) {}
+
+AdmissionReader::FileIdentity AdmissionReader::identity() const {
+  struct stat info {};
+  if (::stat(path_.c_str(), &info) != 0) return {};
+  return {info.st_dev, info.st_ino};
+}
+
+void AdmissionReader::close() {
+  broken_ = false;
+  lookup_.reset();
+  database_.reset();
+}
+
+Result<void> AdmissionReader::open(SteadyTime now) {
+  close();
+  checked_ = now;
+  identity_ = identity();
+  sqlite3* database = nullptr;
+  int result = sqlite3_open_v2(path_.c_str(), &database, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
+  database_.reset(database);
+  sqlite3_stmt* statement = nullptr;
+  if (result == SQLITE_OK) {
+    sqlite3_busy_timeout(database, 0);
+    result = sqlite3_prepare_v3(database, kLookup.data(), static_cast<int>(kLookup.size()), SQLITE_PREPARE_PERSISTENT,
+                                &statement, nullptr);
+  }
+  if (result != SQLITE_OK) {
+    Error error{ErrorCode::kUnavailable,
+                fmt::format("admission database {}: {}", path_,
+                            database != nullptr ? sqlite3_errmsg(database) : sqlite3_errstr(result))};
+    close();
+    return fail(std::move(error));
+  }
+  lookup_.reset(statement);
+  return {};
+}
+
+Result<void> AdmissionReader::reopen_if_due(SteadyTime now) {
+  if (now - checked_ < kReopenPause) {
+    if (lookup_ && !broken_) return {};
+    return fail(ErrorCode::kUnavailable, "admission database {}: closed after a failure", path_);
+  }
+  checked_ = now;
+  if (lookup_ && !broken_ && identity() == identity_) return {};
+  return open(now);
+}
+
+Result<std::optional<AdmissionRow>> AdmissionReader::find(std::string_view client_id, SteadyTime now) {
+  TRY(reopen_if_due(now));
+  return query(client_id);
+}
+
+Result<std::optional<AdmissionRow>> AdmissionReader::query(std::string_view client_id) {
+  const ResetAtEnd reset(lookup_.get());
+  sqlite3_bind_text(lookup_.get(), 1, client_id.data(), static_cast<int>(client_id.size()), SQLITE_STATIC);
+  int result = sqlite3_step(lookup_.get());
+  if (worth_another_try(result)) {
+    sqlite3_reset(lookup_.get());
+    result = sqlite3_step(lookup_.get());
+  }
+  if (result == SQLITE_DONE) return std::optional<AdmissionRow>();
+  if (result != SQLITE_ROW) {
+    Error error{ErrorCode::kUnavailable,
+                fmt::format("admission database {}: {}", path_, sqlite3_errmsg(database_.get()))};
+    broken_ = !worth_another_try(result);
+    return fail(std::move(error));
+  }
+  AdmissionRow row;
+  row.username = column_bytes(lookup_.get(), 0);
+  row.verifier = column_bytes(lookup_.get(), 1);
+  const int state = sqlite3_column_int(lookup_.get(), 2);
+  row.opens_ms = sqlite3_column_int64(lookup_.get(), 3);
+  row.closes_ms = sqlite3_column_int64(lookup_.get(), 4);
+  if (row.verifier.size() != 32 || state < 0 || state > static_cast<int>(Admission::kCompleted)) {
+    return fail(ErrorCode::kUnavailable, "admission database {}: a row does not have its form", path_);
+  }
+  row.state = static_cast<Admission>(state);
+  return std::optional<AdmissionRow>(std::move(row));
+}
+
+}  // namespace fleet::provisioner::plugin

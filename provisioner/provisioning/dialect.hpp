@@ -1,0 +1,77 @@
+// The border between the domain and a wire protocol: what the domain asks a dialect to say, and what a dialect tells the
+// domain that a device said. EDC over MQTT (provisioner/edc) is one dialect.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/base/bytes.hpp"
+#include "core/base/result.hpp"
+#include "core/base/secret.hpp"
+#include "core/base/time.hpp"
+#include "core/protocol/esf_xml.hpp"
+#include "provisioner/provisioning/model.hpp"
+
+namespace fleet::provisioner {
+
+// A device's hello, already known to come from `client_id`.
+struct Hello {
+  std::string username;
+  Secret password;
+  std::optional<Secret> activation_key;
+  std::optional<std::string> hello_id;  // how it wants to be answered; none: silence
+  std::optional<Bytes> nonce;
+  std::optional<Bytes> csr_der;
+  std::string reason;
+  std::map<std::string, std::string> facts;
+};
+
+// A device's reply to a step.
+struct StepReply {
+  std::string rid;
+  StepKind kind = StepKind::kSigningCertificates;  // what the reply claims to answer
+  std::int32_t code = 0;
+  std::string error;
+};
+
+// What a step brings, as values.
+struct SigningCertificatesContent { std::string chain_pem; };
+struct DeviceCertificateContent { std::vector<std::string> chain_pem; };
+struct TrustedCertificateContent { std::size_t number = 1; std::string certificate_pem; };
+struct ConfigurationContent { protocol::Configurations configurations; };
+using StepContent = std::variant<SigningCertificatesContent, DeviceCertificateContent, TrustedCertificateContent, ConfigurationContent>;
+
+// The answers to a hello, named by what they mean; a dialect maps them to its codes (edc §4.1).
+enum class Answer { kRecorded, kAccepted, kMalformed, kWrongCredentials, kForbidden, kAlreadyProvisioned, kGone, kTooMany, kNotNow };
+std::string_view to_string(Answer answer);  // "recorded", …
+
+struct AnswerDetails {
+  Answer answer = Answer::kAccepted;
+  std::string message;                  // for the device's log, on refusals
+  std::optional<Seconds> retry_after;   // with kTooMany and kNotNow
+};
+
+// A message to one device.
+struct Outgoing {
+  std::string client_id;
+  std::string topic;
+  Bytes payload;
+};
+
+// Thread-safe, no I/O.
+class Dialect {
+ public:
+  virtual ~Dialect() = default;
+  // The signed message of a step.
+  virtual Result<Outgoing> step_message(const std::string& client_id, const Bytes& nonce, const std::string& rid,
+                                        const StepContent& content, WallTime now) const = 0;
+  // The signed answer to a hello.
+  virtual Result<Outgoing> answer_message(const std::string& client_id, const Bytes& nonce, const std::string& hello_id,
+                                          const AnswerDetails& details, WallTime now) const = 0;
+};
+
+}  // namespace fleet::provisioner

@@ -1,0 +1,141 @@
+// The nouns of provisioning as typed values, free of any wire protocol and any database: accounts, profiles, provision
+// requests, attempts, steps, issued certificates, and the timeline.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/bytes.hpp"
+#include "core/base/result.hpp"
+#include "core/base/time.hpp"
+#include "core/protocol/esf_xml.hpp"
+#include "provisioner/admission/admission.hpp"
+
+namespace fleet::provisioner {
+
+// How long after COMPLETED a device may still connect to fetch its final answer (edc §1, completedGrace).
+inline constexpr Millis kCompletedGrace{600'000};
+// A request without reply is sent again after this (edc §4, time).
+inline constexpr Millis kResendAfter{10'000};
+
+// Who owns devices: the account whose broker they end up on.
+struct Account {
+  std::string name;                  // also topic.context.account-name
+  std::string broker_url;            // mqtts://host[:port]
+  std::vector<std::string> ca_pem;   // one certificate each: what devices shall trust for that broker
+};
+
+// What devices of one kind get.
+struct Profile {
+  std::string name;
+  std::string account;
+  // Values may hold ${clientId}, ${labels.NAME}, ${params.NAME}; "$${" is a literal "${".
+  protocol::Configurations configuration;
+  Millis certificate_validity{365LL * 86'400'000};
+  int retry_max_attempts = 5;        // -1: no limit
+  Millis attempt_timeout{300'000};
+};
+
+// edc §6, job status.
+enum class JobStatus : std::uint8_t {
+  kCreated, kStarted, kRunning, kAppsInstalling, kAppsInstalled, kConfUpdating, kConfUpdated,
+  kCompleted, kFailed, kAbandoned, kSkipped, kStopping, kStopped,
+};
+std::string_view to_string(JobStatus status);  // "CREATED", …
+Result<JobStatus> parse_job_status(std::string_view name);
+
+// The permission for one device to be provisioned once.
+struct ProvisionRequest {
+  std::int64_t id = 0;  // assigned by the store
+  std::string name;     // unique, [A-Za-z0-9][A-Za-z0-9._-]{0,127}
+  std::string profile;
+  std::string client_id;  // unique
+  std::string username;
+  Bytes connect_verifier;   // secret_verifier(key, "connect", client_id, password)
+  Bytes username_verifier;  // secret_verifier(key, "username", username, password): one username, one password
+  std::optional<Bytes> activation_key_verifier;  // secret_verifier(key, "activation-key", client_id, key)
+  bool activation_key_used = false;
+  std::map<std::string, std::string> labels, params;
+  bool enabled = true;
+  std::optional<WallTime> activates_on, expires_on;
+  std::optional<int> retry_max_attempts;  // overrides the profile's
+  JobStatus status = JobStatus::kCreated;
+  int failures = 0;         // that count towards retry_max_attempts
+  std::string last_error;   // for a person: why the last attempt ended, what to do next
+  std::map<std::string, std::string> facts;  // what the device said of itself in its last accepted hello
+  std::int64_t optlock = 1;
+  WallTime created_at, updated_at;
+  std::optional<WallTime> completed_at;
+};
+
+enum class AttemptState : std::uint8_t { kOpen, kCompleted, kFailed, kSuperseded, kStopped };
+std::string_view to_string(AttemptState state);  // "OPEN", …
+
+// One conversation with a device, from its accepted hello to its end.
+struct Attempt {
+  std::int64_t id = 0;
+  std::int64_t request_id = 0;
+  int number = 1;           // within the request
+  Bytes nonce;              // empty if the device sent none
+  std::string hello_id;     // request.id of the latest hello with this nonce; empty: the device wants no answers
+  AttemptState state = AttemptState::kOpen;
+  Millis timeout{300'000};  // the profile's attemptTimeout when it opened
+  WallTime started_at, moved_at;      // moved: the last message either way that brought it forward
+  std::optional<WallTime> ended_at;
+  std::optional<WallTime> due_at;     // when the sweeper must look at it: next resend or deadline; none once ended
+  std::string error;                  // why it did not complete
+};
+
+enum class StepKind : std::uint8_t { kSigningCertificates, kDeviceCertificate, kTrustedCertificate, kConfiguration };
+std::string_view to_string(StepKind kind);  // "signing-certificates", …
+
+// One request of the provisioner within an attempt, and what became of it.
+struct Step {
+  std::int64_t attempt_id = 0;
+  int ordinal = 0;        // order of sending, from 0
+  StepKind kind = StepKind::kSigningCertificates;
+  std::string rid;        // 128 random bits in hex, unique for ever
+  std::string summary;    // for the timeline: what it brings, without secrets
+  std::string topic;      // the message as first sent, so that a repetition is the same to the byte;
+  Bytes payload;          // both are emptied when the attempt ends
+  WallTime sent_at;
+  int send_count = 1;
+  std::optional<std::int32_t> reply_code;
+  std::string reply_error;
+  std::optional<WallTime> replied_at;
+};
+
+// A certificate that the device CA issued. Kept for ever, also when its request is deleted.
+struct IssuedCertificate {
+  std::string serial;   // lower-case hex, unique
+  Bytes spki_sha256;    // of the key it is for; a key belongs to one client id
+  std::string client_id;
+  std::int64_t request_id = 0;
+  std::string pem;
+  WallTime not_before, not_after, issued_at;
+};
+
+// One line of a device's history, for a person.
+struct TimelineEntry {
+  std::int64_t request_id = 0;
+  std::optional<std::int64_t> attempt_id;
+  WallTime at;
+  std::string kind;  // "hello", "sent", "reply", "refused", "completed", "failed", "superseded", "operator", …
+  std::string text;
+};
+
+// The row of the admission projection for a request (edc §1, "admitted").
+struct AdmissionRow {
+  std::string client_id, username;
+  Bytes verifier;
+  Admission state = Admission::kOpen;
+  std::int64_t opens_ms = 0, closes_ms = kNeverCloses;
+  friend bool operator==(const AdmissionRow&, const AdmissionRow&) = default;
+};
+AdmissionRow admission_of(const ProvisionRequest& request);
+
+}  // namespace fleet::provisioner

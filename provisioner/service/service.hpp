@@ -1,0 +1,29 @@
+// The provisioner as a service: what `provisioner init` and `provisioner serve` do.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/base/result.hpp"
+#include "provisioner/service/settings.hpp"
+
+namespace fleet::provisioner {
+
+struct InitOptions {
+  DataLayout layout;
+  std::vector<std::string> hosts;  // names and addresses of the provision broker, for its certificate
+  ListenAddress listen{"0.0.0.0", 8883};
+  std::string account = "provision";
+};
+
+// Makes a data folder: settings, PKI, verifier key. All or nothing; kAlreadyExists if one is there.
+Result<void> init(const InitOptions& options);
+
+// Reads settings, PKI and plugin as serve() would, and says everything that would stop it.
+Result<void> check(const DataLayout& layout);
+
+// Runs until SIGTERM or SIGINT: lock, store, admin socket, managed broker, provisioning. Returns when all is stopped in
+// order; an error if it could not start or had to give up.
+Result<void> serve(const DataLayout& layout);
+
+}  // namespace fleet::provisioner

@@ -1,0 +1,110 @@
+// The provisioner's durable state: one SQLite database, one writer thread, many changes a commit.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/result.hpp"
+#include "provisioner/provisioning/model.hpp"
+
+namespace fleet::provisioner {
+
+struct RequestFilter {
+  std::optional<JobStatus> status;
+  std::map<std::string, std::string> labels;  // all must match
+  std::string text;                           // substring of name, client id or username
+  std::string after;                          // only names behind this one: paging by name
+  std::size_t limit = 1000;
+};
+
+// Reads and changes within one piece of work. Everything is by value; a find that finds nothing is nullopt. Errors are
+// kCorrupt, kNoSpace, kIo; kAlreadyExists where a unique name, client id, rid or serial is taken.
+class Transaction {
+ public:
+  virtual ~Transaction() = default;
+
+  virtual Result<void> put_account(const Account& account) = 0;
+  virtual Result<std::optional<Account>> find_account(std::string_view name) = 0;
+  virtual Result<std::vector<Account>> list_accounts() = 0;
+
+  virtual Result<void> put_profile(const Profile& profile) = 0;
+  virtual Result<std::optional<Profile>> find_profile(std::string_view name) = 0;
+  virtual Result<std::vector<Profile>> list_profiles() = 0;
+
+  // Assigns request.id.
+  virtual Result<void> insert_request(ProvisionRequest& request) = 0;
+  // Writes every field but id and created_at, and adds 1 to optlock. kConflict if optlock is not the stored one.
+  virtual Result<void> update_request(ProvisionRequest& request) = 0;
+  // Also its attempts, steps and timeline; issued certificates stay.
+  virtual Result<void> delete_request(std::int64_t id) = 0;
+  virtual Result<std::optional<ProvisionRequest>> find_request(std::int64_t id) = 0;
+  virtual Result<std::optional<ProvisionRequest>> find_request_by_name(std::string_view name) = 0;
+  virtual Result<std::optional<ProvisionRequest>> find_request_by_client_id(std::string_view client_id) = 0;
+  // Any one request with that username (all share its password).
+  virtual Result<std::optional<ProvisionRequest>> find_request_by_username(std::string_view username) = 0;
+  virtual Result<std::vector<ProvisionRequest>> list_requests(const RequestFilter& filter) = 0;
+  virtual Result<std::map<JobStatus, std::int64_t>> count_requests() = 0;
+
+  // Assigns attempt.id.
+  virtual Result<void> insert_attempt(Attempt& attempt) = 0;
+  virtual Result<void> update_attempt(const Attempt& attempt) = 0;
+  virtual Result<std::optional<Attempt>> find_attempt(std::int64_t id) = 0;
+  virtual Result<std::optional<Attempt>> latest_attempt(std::int64_t request_id) = 0;
+  virtual Result<std::vector<Attempt>> attempts_of(std::int64_t request_id) = 0;
+  // Open attempts with due_at <= now, the longest due first.
+  virtual Result<std::vector<Attempt>> due_attempts(WallTime now, std::size_t limit) = 0;
+
+  virtual Result<void> insert_step(const Step& step) = 0;
+  virtual Result<void> update_step(const Step& step) = 0;  // by attempt_id and ordinal
+  virtual Result<std::vector<Step>> steps_of(std::int64_t attempt_id) = 0;  // by ordinal
+  virtual Result<std::optional<Step>> find_step(std::string_view rid) = 0;
+  // Empties topic and payload of all steps of an attempt that has ended.
+  virtual Result<void> forget_messages(std::int64_t attempt_id) = 0;
+
+  virtual Result<void> insert_certificate(const IssuedCertificate& certificate) = 0;
+  // The newest certificate for a key.
+  virtual Result<std::optional<IssuedCertificate>> certificate_of_key(std::string_view spki_sha256) = 0;
+  virtual Result<std::vector<IssuedCertificate>> certificates_of(std::string_view client_id) = 0;
+
+  virtual Result<void> add_timeline(const TimelineEntry& entry) = 0;
+  // Oldest first; the newest `limit`.
+  virtual Result<std::vector<TimelineEntry>> timeline_of(std::int64_t request_id, std::size_t limit) = 0;
+};
+
+struct StoreSettings {
+  std::filesystem::path database;   // provisioner.db
+  std::filesystem::path admission;  // admission.db
+  int admission_mode = 0600;        // 0640 if the broker runs under another user of the group
+  std::function<Result<void>(const std::filesystem::path&)> share_admission;  // called for admission.db, -wal, -shm; may be empty
+};
+
+// One piece of work: reads and changes through the transaction. An error rolls this piece back, and only this one.
+using Work = std::function<Result<void>(Transaction&)>;
+// Called after the commit that holds the work (Ok), or with its own error, or with the commit's.
+using Done = std::function<void(Result<void>)>;
+
+// Opens, migrates, and owns the writer thread. Group commit: all work that has queued up while a commit ran goes into the
+// next one, each piece in a savepoint of its own. Changes of a request's admission reach the admission projection in the
+// safe order: closings before the commit, openings after it. Thread-safe.
+class Store {
+ public:
+  // `post` carries a completed Done to the thread that shall run it (e.g. an io_context). kUnsupported if the database was
+  // written by a newer version; kCorrupt with the file's name.
+  static Result<std::unique_ptr<Store>> open(StoreSettings settings, std::function<void(std::function<void()>)> post);
+  virtual ~Store() = default;  // finishes what is queued
+
+  virtual void submit(Work work, Done done) = 0;
+  // Runs the work on the writer thread and waits for its commit. Not from the thread that `post` leads to.
+  virtual Result<void> run(Work work) = 0;
+  // Pieces of work not yet committed.
+  virtual std::size_t backlog() const = 0;
+};
+
+}  // namespace fleet::provisioner

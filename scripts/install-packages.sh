@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that are missing: for the build, and with --test those of the tests too.
+# Does nothing, and needs neither root nor network, when all are there.
+set -euo pipefail
+
+packages=(
+  g++ cmake ninja-build ccache pkg-config
+  libboost1.81-dev libboost-json1.81-dev libmosquitto-dev mosquitto-dev libssl-dev libyaml-cpp-dev libsqlite3-dev
+  libfmt-dev libexpected-dev libcli11-dev doctest-dev libexpat1-dev zlib1g-dev
+  mosquitto mosquitto-clients openssl
+)
+test_packages=(protobuf-compiler sqlite3 curl git procps)
+
+case ${1:-} in
+  "") ;;
+  --test) packages+=("${test_packages[@]}") ;;
+  *) echo "usage: ${0##*/} [--test]" >&2; exit 64 ;;
+esac
+
+missing=()
+for package in "${packages[@]}"; do
+  [[ $(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || :) == installed ]] || missing+=("$package")
+done
+[[ ${#missing[@]} -gt 0 ]] || exit 0
+
+echo "installing: ${missing[*]}"
+sudo=()
+if [[ $(id -u) -ne 0 ]]; then
+  command -v sudo >/dev/null || { echo "error: packages are missing and this is not root: run as root: apt-get install ${missing[*]}" >&2; exit 77; }
+  sudo=(sudo)
+fi
+export DEBIAN_FRONTEND=noninteractive
+"${sudo[@]}" apt-get update -qq
+"${sudo[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
