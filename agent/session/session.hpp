@@ -12,10 +12,13 @@
 //   gave-up ──── retry-max-attempts used up
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -70,6 +73,7 @@ struct Attempt {
   std::string signing_chain_pem;             // accepted CERT-V1, empty before
   std::map<std::string, SentReply> replies;  // by {rid}
   bool refused = false;                      // we refused a request: the rest of the attempt is refused too
+  std::string refusal;                       // why, for a person
   std::string conf_request_id;               // {rid} whose reply is being repeated
   Staged staged;
 };
@@ -88,9 +92,10 @@ struct SessionState {
   std::uint64_t generation = 0;            // of the configuration in force, 0: none
   std::optional<Attempt> attempt;
   std::optional<WallTime> wait_until;      // phase waiting
+  Millis wait_length{0};                   // of that pause when it began: bounds it if the clock has been set since
   std::optional<WallTime> owner_since;     // since when the owner's broker has not taken us
   std::optional<Bytes> pinned_issuer;      // spki_sha256 of the signing leaf's issuer (ca-authentication false)
-  std::optional<WallTime> last_time;       // the latest trustworthy time seen
+  std::optional<WallTime> last_time;       // at which a platform chain verified against platform_roots; only grows
   std::optional<Failure> last_failure;
 };
 
@@ -140,13 +145,18 @@ struct Report {
   bool problem = false;
   std::string text;
 };
-struct NewKey {};  // the key is spent (provisioning restarted after success): make another before the next Started
+struct NewKey {};  // provisioned: the key is spent, the generation has its copy; make another before the next Started
 
 using Effect = std::variant<SaveState, ConnectProvision, SubscribeProvision, PublishProvision, LeaveProvision,
                             InstallGeneration, ConnectOwner, WakeAt, Report, NewKey>;
 using Effects = std::vector<Effect>;
 
-// One device. Copyable value; every method is pure but for the session's own state.
+// One device. Copyable value; every method is pure but for the session's own state (and the nonce of a new attempt, which
+// comes from the kernel).
+//
+// What the edge owes it: ConnectProvision is answered by ProvisionConnected, ProvisionRefused or ProvisionUnreachable;
+// SubscribeProvision by ProvisionSubscribed or ProvisionLost; InstallGeneration by Installed; ConnectOwner by OwnerBorn or
+// OwnerFailed. Whatever the session waits for beyond that has a WakeAt, at least 100 ms ahead.
 class Session {
  public:
   // `config` must outlive the session.
@@ -158,14 +168,35 @@ class Session {
   const SessionState& state() const { return state_; }
 
  private:
-  struct Step;  // one call of handle(): session, now and the effects so far
+  class Step;  // one call of handle(): the rules (step.hpp)
+
+  enum class Link { kDown, kConnecting, kSubscribing, kUp };
+  enum class Timer : std::size_t { kTimeout, kWait, kReconnect, kRepeat, kOwner, kSave };
+  static constexpr std::size_t kTimers = 6;
+
+  // A request whose reply is still owed.
+  struct Owed {
+    std::string request_id;
+    std::string reply_topic;
+  };
+
+  // What a restart of the process forgets.
+  struct Live {
+    Bytes csr_der;
+    Link link = Link::kDown;  // to the provision broker
+    std::array<std::optional<SteadyTime>, kTimers> timers;
+    Backoff reconnect;
+    Backoff owner_pause;
+    SteadyTime owner_deadline;      // when owner_timeout is over
+    std::optional<Owed> installing;  // CONF-V1, until Installed
+    std::optional<Owed> answering;   // the request whose reply hangs on the last SaveState
+    bool unsaved = false;            // state_ is ahead of the disk
+    bool connect_owner_hangs_on_save = false;
+  };
+
   const SessionConfig* config_;
   SessionState state_;
-  Bytes csr_der_;
-  std::optional<SteadyTime> attempt_deadline_;
-  std::optional<SteadyTime> repeat_at_;
-  Backoff reconnect_;
-  Backoff owner_backoff_;
+  Live live_;
 };
 
 }  // namespace fleet::agent

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdlib>
@@ -20,12 +21,14 @@ struct LevelName {
 };
 constexpr std::array<LevelName, 4> kLevels{{{"debug", 7}, {"info", 6}, {"warn", 4}, {"error", 3}}};
 
+bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+
 void append_escaped(std::string& line, std::string_view text) {
   for (const char c : text) {
     if (c == '"' || c == '\\') {
       line += '\\';
       line += c;
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+    } else if (is_control(c)) {
       fmt::format_to(std::back_inserter(line), "\\x{:02x}", static_cast<unsigned>(static_cast<unsigned char>(c)));
     } else {
       line += c;
@@ -34,7 +37,8 @@ void append_escaped(std::string& line, std::string_view text) {
 }
 
 void append_value(std::string& line, std::string_view value) {
-  const bool plain = !value.empty() && value.find_first_of(" \"=\\") == std::string_view::npos;
+  const bool plain = !value.empty() && value.find_first_of(" \"=\\") == std::string_view::npos &&
+                     std::none_of(value.begin(), value.end(), is_control);
   if (!plain) line += '"';
   append_escaped(line, value);
   if (!plain) line += '"';
@@ -62,10 +66,7 @@ void write(Level level, std::string_view component, std::string_view message, st
     line = fmt::format("{} {:5} {}: ", format_time(wall_now()), name.name, component);
   }
   // A message may quote a peer: control characters must not forge a second line.
-  for (const char c : message) {
-    const bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-    line += control ? ' ' : c;
-  }
+  for (const char c : message) line += is_control(c) ? ' ' : c;
   for (const Field& field : fields) {
     line += ' ';
     line += field.key;

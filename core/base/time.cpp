@@ -15,10 +15,10 @@ constexpr std::array<Unit, 5> kUnits{{{"d", 86'400'000}, {"h", 3'600'000}, {"m",
 
 std::optional<std::int64_t> digits(std::string_view text) {
   if (text.empty() || text.size() > 15) return std::nullopt;
-  std::int64_t value = 0;
+  std::uint64_t value = 0;  // unsigned: no sign is taken, not even that of -0
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || value < 0) return std::nullopt;
-  return value;
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return static_cast<std::int64_t>(value);
 }
 
 }  // namespace

@@ -58,7 +58,8 @@ ExtendedKeyUsageHandle extended_key_usage(const X509* certificate) {
 }
 
 Failure not_for_signing(const Certificate& certificate, std::string_view why) {
-  return fail(ErrorCode::kUnauthenticated, "certificate '{}': not for command signing: {}", certificate.subject_cn(), why);
+  return fail(ErrorCode::kUnauthenticated, "certificate '{}': not for command signing: {}", certificate.subject_cn(),
+              why);
 }
 
 }  // namespace
@@ -81,7 +82,8 @@ Result<void> set_common_name(X509_NAME* name, std::string_view text) {
   if (!is_utf8(text) || std::any_of(text.begin(), text.end(), is_control)) {
     return fail(ErrorCode::kInvalidArgument, "common name: not UTF-8 without control characters");
   }
-  const auto characters = text.size() - static_cast<std::size_t>(std::count_if(text.begin(), text.end(), continues_character));
+  const auto characters =
+      text.size() - static_cast<std::size_t>(std::count_if(text.begin(), text.end(), continues_character));
   if (characters < 1 || characters > kMaxCommonName) {
     return fail(ErrorCode::kInvalidArgument, "common name '{}': must have 1 to {} characters", text, kMaxCommonName);
   }
@@ -95,7 +97,7 @@ Result<void> set_common_name(X509_NAME* name, std::string_view text) {
 
 Result<Certificate> Certificate::from_der(std::string_view der) {
   const ErrorGuard guard;
-  std::shared_ptr<X509> certificate(decode_der(d2i_X509, X509_free, der), X509_free);
+  X509Handle certificate(decode_der(d2i_X509, X509_free, der));
   if (!certificate) return fail(ErrorCode::kMalformed, "certificate: not X.509 in DER: {}", last_reason());
   if (X509_get0_pubkey(certificate.get()) == nullptr) {
     return fail(ErrorCode::kMalformed, "certificate '{}': unreadable public key: {}",
@@ -105,9 +107,7 @@ Result<Certificate> Certificate::from_der(std::string_view der) {
     return fail(ErrorCode::kMalformed, "certificate '{}': unreadable dates",
                 common_name(X509_get_subject_name(certificate.get())));
   }
-  // makes OpenSSL decode the extensions now, so that later readers on other threads find them ready
-  X509_check_purpose(certificate.get(), -1, 0);
-  return Certificate(std::move(certificate));
+  return Certificate(share(std::move(certificate)));
 }
 
 Result<Certificate> Certificate::from_pem(std::string_view pem) {
@@ -128,7 +128,8 @@ Result<std::vector<Certificate>> Certificate::chain_from_pem(std::string_view pe
       return fail(ErrorCode::kMalformed, "certificates: entry {} is no certificate", chain.size() + 1);
     }
     auto certificate = from_der(block->bytes);
-    if (!certificate) return fail(with_context(std::move(certificate).error(), fmt::format("entry {}", chain.size() + 1)));
+    if (!certificate)
+      return fail(with_context(std::move(certificate).error(), fmt::format("entry {}", chain.size() + 1)));
     chain.push_back(std::move(*certificate));
   }
   if (chain.size() != count) {
@@ -144,7 +145,9 @@ std::string Certificate::to_pem() const {
   return std::string(written(out.get()));
 }
 
-Bytes Certificate::to_der() const { return encode_der(i2d_X509, native()); }
+Bytes Certificate::to_der() const {
+  return encode_der(i2d_X509, native());
+}
 
 std::string Certificate::serial() const {
   const ASN1_INTEGER* serial = X509_get0_serialNumber(native());
@@ -154,10 +157,18 @@ std::string Certificate::serial() const {
   return (is_negative ? "-" : "") + to_hex(bytes);
 }
 
-std::string Certificate::subject_cn() const { return common_name(X509_get_subject_name(native())); }
-std::string Certificate::issuer_cn() const { return common_name(X509_get_issuer_name(native())); }
-WallTime Certificate::not_before() const { return to_wall_time(X509_get0_notBefore(native())); }
-WallTime Certificate::not_after() const { return to_wall_time(X509_get0_notAfter(native())); }
+std::string Certificate::subject_cn() const {
+  return common_name(X509_get_subject_name(native()));
+}
+std::string Certificate::issuer_cn() const {
+  return common_name(X509_get_issuer_name(native()));
+}
+WallTime Certificate::not_before() const {
+  return to_wall_time(X509_get0_notBefore(native()));
+}
+WallTime Certificate::not_after() const {
+  return to_wall_time(X509_get0_notAfter(native()));
+}
 
 bool Certificate::is_ca() const {
   const ErrorGuard guard;
@@ -175,12 +186,15 @@ PublicKey Certificate::public_key() const {
   return PublicKey({X509_get_pubkey(native()), EVP_PKEY_free});
 }
 
-Bytes Certificate::sha256() const { return crypto::sha256(to_der()); }
+Bytes Certificate::sha256() const {
+  return crypto::sha256(to_der());
+}
 
 Result<void> Certificate::check_command_signing() const {
   const ErrorGuard guard;
   // extension flags first: they tell of extensions that could not be read, which the getters below take for absent
-  if ((X509_get_extension_flags(native()) & EXFLAG_INVALID) != 0) return not_for_signing(*this, "unreadable extensions");
+  if ((X509_get_extension_flags(native()) & EXFLAG_INVALID) != 0)
+    return not_for_signing(*this, "unreadable extensions");
   if (X509_check_ca(native()) != 0) return not_for_signing(*this, "it is a CA");
   const std::uint32_t usage = X509_get_key_usage(native());  // all bits set if there is no keyUsage
   if (usage == UINT32_MAX || (usage & KU_DIGITAL_SIGNATURE) == 0) {

@@ -25,8 +25,8 @@ class Certificate {
   // Exactly one certificate; text around it is skipped. kMalformed.
   static Result<Certificate> from_pem(std::string_view pem);
   static Result<Certificate> from_der(std::string_view der);
-  // All certificates of a PEM text in their order; kMalformed if there is none, one is broken, or something else (such as a
-  // private key) stands between them; kLimitExceeded above `limit`.
+  // All certificates of a PEM text in their order; kMalformed if there is none, one is broken, or something else (such
+  // as a private key) stands between them; kLimitExceeded above `limit`.
   static Result<std::vector<Certificate>> chain_from_pem(std::string_view pem, std::size_t limit = 10);
 
   std::string to_pem() const;
@@ -43,7 +43,8 @@ class Certificate {
   PublicKey public_key() const;
   Bytes sha256() const;  // of the DER, 32 bytes
 
-  // edc §4.2: no CA, keyUsage digitalSignature, extendedKeyUsage exactly codeSigning; kUnauthenticated says what is wrong.
+  // edc §4.2: no CA, keyUsage digitalSignature, extendedKeyUsage exactly codeSigning; kUnauthenticated says what is
+  // wrong.
   Result<void> check_command_signing() const;
 
   // True if this certificate's extendedKeyUsage, if it has one, lets it issue certificates for command signing.
@@ -62,14 +63,14 @@ std::string to_pem(const std::vector<Certificate>& chain);
 // kUnauthenticated. Says nothing about trust: call verify_chain too.
 Result<void> check_command_signing_chain(const std::vector<Certificate>& chain);
 
-// Verifies that `chain` (leaf first) ends in one of `roots` at `when`: signatures, validity, CA flags, path lengths, name
-// constraints, keys of 112 bits of security or more. The roots need not be self-signed. At most 8 intermediates. The
-// purpose of the leaf is checked separately (check_command_signing_chain) or by TLS. kExpired if only time is wrong,
-// kUnauthenticated otherwise; the message names the certificate by its CN.
+// Verifies that `chain` (leaf first) ends in one of `roots` at `when`: signatures, validity, CA flags, path lengths,
+// name constraints, keys of 112 bits of security or more. The roots need not be self-signed. At most 8 intermediates.
+// The purpose of the leaf is checked separately (check_command_signing_chain) or by TLS. kExpired if only time is
+// wrong, kUnauthenticated otherwise; the message names the certificate by its CN.
 Result<void> verify_chain(const std::vector<Certificate>& chain, const std::vector<Certificate>& roots, WallTime when);
 
-// As verify_chain without an anchor (edc `ca-authentication: false`): each certificate of the chain must be signed by the
-// next and all be valid at `when`; the last one is taken as it is.
+// As verify_chain without an anchor (edc `ca-authentication: false`): each certificate of the chain must be signed by
+// the next and all be valid at `when`; the last one is taken as it is.
 Result<void> verify_chain_unanchored(const std::vector<Certificate>& chain, WallTime when);
 
 // A certificate signing request.
@@ -78,8 +79,9 @@ class Csr {
   // A PKCS#10 with subject CN=`common_name`, signed by `key`. DER. kInvalidArgument for a bad common name.
   static Result<Bytes> create(const PrivateKey& key, std::string_view common_name);
 
-  // Parses DER (at most 16 KiB), checks that the key is one that check_device_policy allows, and the self-signature (proof
-  // of possession). kMalformed, kInvalidArgument or kUnauthenticated. Subject and extensions are ignored (edc §4.4).
+  // Parses DER (at most 16 KiB), checks that the key is one that check_device_policy allows, and the self-signature
+  // (proof of possession). kMalformed, kInvalidArgument or kUnauthenticated. Subject and extensions are ignored (edc
+  // §4.4).
   static Result<Csr> from_der(std::string_view der);
   // The same from PEM.
   static Result<Csr> from_pem(std::string_view pem);
@@ -116,11 +118,11 @@ struct Issuer {
   PrivateKey key;
 };
 
-// A new certificate for `subject_key`. Serial: 159 random bits. notAfter never exceeds the issuer's. X.509 v3 with subject
-// and authority key identifiers. kInvalidArgument for a bad common name, a bad or missing SAN, an empty interval, an issuer
-// that is no CA, or profile kRootCa.
+// A new certificate for `subject_key`. Serial: 159 random bits. notAfter never exceeds the issuer's. X.509 v3 with
+// subject and authority key identifiers. kInvalidArgument for a bad common name, a bad or missing SAN, an empty
+// interval, an issuer that is no CA, or profile kRootCa.
 Result<Certificate> issue(const CertificateRequest& request, const PublicKey& subject_key, const Issuer& issuer);
-// A self-signed root (profile kRootCa).
+// A self-signed root (profile kRootCa); it needs no authority key identifier (RFC 5280 §4.2.1.1).
 Result<Certificate> issue_root(const CertificateRequest& request, const PrivateKey& key);
 
 }  // namespace fleet::crypto

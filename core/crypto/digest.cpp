@@ -1,10 +1,10 @@
 #include "core/crypto/digest.hpp"
 
-#include <openssl/core_names.h>
-#include <openssl/params.h>
-
 #include <array>
 #include <cstdlib>
+
+#include <openssl/core_names.h>
+#include <openssl/params.h>
 
 #include "core/base/secret.hpp"
 #include "core/crypto/openssl.hpp"
@@ -16,16 +16,16 @@ constexpr std::size_t kSha256Size = 32;
 
 using MacContextHandle = Handle<EVP_MAC_CTX, EVP_MAC_CTX_free>;
 
-// A context that knows its digest. Copying it costs a fraction of looking "HMAC" and "SHA256" up again; it is never used
-// itself, so no key stays behind in it and threads share it.
+// A context that knows its digest. Copying it costs a fraction of looking "HMAC" and "SHA256" up again; it is never
+// used itself, so no key stays behind in it and threads share it.
 const EVP_MAC_CTX* hmac_template() {
   static const EVP_MAC_CTX* const context = [] {
     EVP_MAC* mac = EVP_MAC_fetch(nullptr, OSSL_MAC_NAME_HMAC, nullptr);
     EVP_MAC_CTX* made = EVP_MAC_CTX_new(mac);
     EVP_MAC_free(mac);
     std::array<char, 7> digest{"SHA256"};
-    const std::array<OSSL_PARAM, 2> params{
-        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest.data(), 0), OSSL_PARAM_construct_end()};
+    const std::array<OSSL_PARAM, 2> params{OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest.data(), 0),
+                                           OSSL_PARAM_construct_end()};
     // a copy can only be made of an initialised context, so this one has a key that says nothing
     if (EVP_MAC_init(made, data_of(std::string_view()), 0, params.data()) != 1) std::abort();
     return made;

@@ -14,7 +14,8 @@ Bytes sha256(std::string_view bytes);
 Bytes hmac_sha256(std::string_view key, std::string_view bytes);
 
 // The verifier of a secret: HMAC-SHA256 under the verifier key over purpose, owner and secret, each length-prefixed
-// (u32 big-endian), so that one verifier fits one purpose and one client id only. Microseconds: for high-entropy secrets.
+// (u32 big-endian), so that one verifier fits one purpose and one client id only. Microseconds: for high-entropy
+// secrets.
 Bytes secret_verifier(std::string_view verifier_key, std::string_view purpose, std::string_view owner,
                       std::string_view secret);
 

@@ -37,15 +37,20 @@ struct Shape {
 Shape shape_of(CertificateProfile profile) {
   const std::vector<int> ca_usage{kKeyCertSign, kCrlSign};
   switch (profile) {
-    case CertificateProfile::kRootCa: return {.is_ca = true, .key_usage = ca_usage};
-    case CertificateProfile::kPlatformCa: return {.is_ca = true, .path_length = 0, .key_usage = ca_usage};
+    case CertificateProfile::kRootCa:
+      return {.is_ca = true, .key_usage = ca_usage};
+    case CertificateProfile::kPlatformCa:
+      return {.is_ca = true, .path_length = 0, .key_usage = ca_usage};
     case CertificateProfile::kDeviceCa:
       return {.is_ca = true, .path_length = 0, .key_usage = ca_usage, .extended_key_usage = NID_client_auth};
     case CertificateProfile::kBrokerCa:
       return {.is_ca = true, .path_length = 0, .key_usage = ca_usage, .extended_key_usage = NID_server_auth};
-    case CertificateProfile::kCommandSigning: return {.extended_key_usage = NID_code_sign};
-    case CertificateProfile::kDevice: return {.extended_key_usage = NID_client_auth};
-    case CertificateProfile::kServer: return {.extended_key_usage = NID_server_auth};
+    case CertificateProfile::kCommandSigning:
+      return {.extended_key_usage = NID_code_sign};
+    case CertificateProfile::kDevice:
+      return {.extended_key_usage = NID_client_auth};
+    case CertificateProfile::kServer:
+      return {.extended_key_usage = NID_server_auth};
   }
   return {};
 }
@@ -187,7 +192,8 @@ Result<Certificate> make(const CertificateRequest& request, const PublicKey& sub
   if (!builder.ok()) return internal_failure("certificate");
   TRY(set_common_name(X509_get_subject_name(builder.get()), request.common_name));
   const X509_NAME* issuer_name = X509_get_subject_name(issuer != nullptr ? issuer : builder.get());
-  if (X509_set_issuer_name(builder.get(), issuer_name) != 1 || X509_set_pubkey(builder.get(), subject_key.native()) != 1) {
+  if (X509_set_issuer_name(builder.get(), issuer_name) != 1 ||
+      X509_set_pubkey(builder.get(), subject_key.native()) != 1) {
     return internal_failure("certificate");
   }
   builder.set_random_serial();
@@ -196,8 +202,7 @@ Result<Certificate> make(const CertificateRequest& request, const PublicKey& sub
   builder.set_key_usage(shape.key_usage);
   builder.set_extended_key_usage(shape.extended_key_usage);
   builder.set_subject_key_identifier();
-  if (!builder.ok()) return internal_failure("certificate");
-  builder.set_authority_key_identifier(issuer != nullptr ? issuer : builder.get());
+  if (issuer != nullptr) builder.set_authority_key_identifier(issuer);
   if (is_server) {
     TRY_ASSIGN(const auto names, general_names(request.san_names));
     builder.set_subject_alternative_names(names.get());
@@ -206,8 +211,7 @@ Result<Certificate> make(const CertificateRequest& request, const PublicKey& sub
       X509_sign(builder.get(), signing_key.native(), digest_of_algorithm(signing_key.algorithm())) <= 0) {
     return internal_failure("certificate");
   }
-  // from its bytes, as everybody else will read it
-  return Certificate::from_der(encode_der(i2d_X509, builder.get()));
+  return Certificate(share(builder.take()));
 }
 
 }  // namespace

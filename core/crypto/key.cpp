@@ -1,8 +1,8 @@
 #include "core/crypto/key.hpp"
 
-#include <openssl/core_names.h>
-
 #include <array>
+
+#include <openssl/core_names.h>
 
 #include "core/crypto/digest.hpp"
 #include "core/crypto/openssl.hpp"
@@ -13,7 +13,9 @@ namespace {
 constexpr int kMinRsaBits = 2048;
 constexpr int kMaxRsaBits = 8192;
 
-std::shared_ptr<EVP_PKEY> share(EVP_PKEY* key) { return {key, EVP_PKEY_free}; }
+std::shared_ptr<EVP_PKEY> share(EVP_PKEY* key) {
+  return {key, EVP_PKEY_free};
+}
 
 bool is_known_algorithm(std::string_view algorithm) {
   return algorithm == "ES256" || algorithm == "ES384" || algorithm == "EdDSA" || algorithm == "RS256";
@@ -26,6 +28,33 @@ std::string describe(const EVP_PKEY* key) {
   }
   const char* type = EVP_PKEY_get0_type_name(key);
   return fmt::format("{} {} bits", type != nullptr ? type : "unknown", EVP_PKEY_get_bits(key));
+}
+
+// The DER of a SubjectPublicKeyInfo up to the point, for a curve and an uncompressed point (RFC 5480).
+constexpr std::array<std::uint8_t, 27> kP256Head = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48,
+                                                    0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48,
+                                                    0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04};
+constexpr std::array<std::uint8_t, 24> kP384Head = {0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86,
+                                                    0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
+                                                    0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00, 0x04};
+
+bool append_coordinate(Bytes& out, const EVP_PKEY* key, const char* name, int size) {
+  BIGNUM* number = nullptr;
+  const bool found = EVP_PKEY_get_bn_param(key, name, &number) == 1;
+  const Handle<BIGNUM, BN_free> owner(number);
+  if (!found) return false;
+  Bytes bytes(static_cast<std::size_t>(size), '\0');
+  if (BN_bn2binpad(number, data_of(bytes), size) != size) return false;
+  out += bytes;
+  return true;
+}
+
+template <std::size_t N>
+Bytes ec_spki(const EVP_PKEY* key, const std::array<std::uint8_t, N>& head, int coordinate_size) {
+  Bytes spki(head.begin(), head.end());
+  const bool complete = append_coordinate(spki, key, OSSL_PKEY_PARAM_EC_PUB_X, coordinate_size) &&
+                        append_coordinate(spki, key, OSSL_PKEY_PARAM_EC_PUB_Y, coordinate_size);
+  return complete ? spki : Bytes();
 }
 
 }  // namespace
@@ -70,10 +99,15 @@ Result<PublicKey> PublicKey::from_spki_der(std::string_view der) {
 
 Bytes PublicKey::spki_der() const {
   const ErrorGuard guard;
+  // by hand, since OpenSSL would keep a compressed point compressed (and takes 50 times as long)
+  if (algorithm_ == "ES256") return ec_spki(key_.get(), kP256Head, 32);
+  if (algorithm_ == "ES384") return ec_spki(key_.get(), kP384Head, 48);
   return encode_der(i2d_PUBKEY, key_.get());
 }
 
-Bytes PublicKey::spki_sha256() const { return sha256(spki_der()); }
+Bytes PublicKey::spki_sha256() const {
+  return sha256(spki_der());
+}
 
 Result<void> PublicKey::check_device_policy() const {
   // the keys that edc §4.4 allows are the ones that edc §4.3 has an algorithm for
@@ -111,10 +145,18 @@ Result<PrivateKey> PrivateKey::generate(KeyType type) {
   const ErrorGuard guard;
   EVP_PKEY* key = nullptr;
   switch (type) {
-    case KeyType::kP256: key = EVP_EC_gen(SN_X9_62_prime256v1); break;
-    case KeyType::kP384: key = EVP_EC_gen(SN_secp384r1); break;
-    case KeyType::kEd25519: key = EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"); break;
-    case KeyType::kRsa2048: key = EVP_RSA_gen(2048); break;
+    case KeyType::kP256:
+      key = EVP_EC_gen(SN_X9_62_prime256v1);
+      break;
+    case KeyType::kP384:
+      key = EVP_EC_gen(SN_secp384r1);
+      break;
+    case KeyType::kEd25519:
+      key = EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519");
+      break;
+    case KeyType::kRsa2048:
+      key = EVP_RSA_gen(2048);
+      break;
   }
   if (key == nullptr) return internal_failure("key generation");
   return PrivateKey(share(key));
@@ -136,8 +178,7 @@ Secret PrivateKey::to_pem() const {
   const ErrorGuard guard;
   // BIO_s_secmem wipes what it held
   const BioHandle out(BIO_new(BIO_s_secmem()));
-  if (!out ||
-      PEM_write_bio_PKCS8PrivateKey(out.get(), native(), nullptr, nullptr, 0, no_pass_phrase, nullptr) != 1) {
+  if (!out || PEM_write_bio_PKCS8PrivateKey(out.get(), native(), nullptr, nullptr, 0, no_pass_phrase, nullptr) != 1) {
     return {};
   }
   return Secret(std::string(written(out.get())));

@@ -23,6 +23,7 @@ class PublicKey {
   static Result<PublicKey> from_pem(std::string_view pem);
   static Result<PublicKey> from_spki_der(std::string_view der);
 
+  // One form for one key: points of P-256 and P-384 are written uncompressed, however they came.
   Bytes spki_der() const;
   // SHA-256 of the SubjectPublicKeyInfo: the name of a key in stores and pins. 32 bytes.
   Bytes spki_sha256() const;
@@ -56,8 +57,8 @@ class PrivateKey {
   explicit PrivateKey(std::shared_ptr<evp_pkey_st> key) : public_key_(std::move(key)) {}
 
   static Result<PrivateKey> generate(KeyType type = KeyType::kP256);
-  // PKCS#8 or traditional PEM, unencrypted. kMalformed, or kUnsupported for a type that edc does not sign with. The error
-  // never quotes the input.
+  // PKCS#8 or traditional PEM, unencrypted. kMalformed, or kUnsupported for a type that edc does not sign with. The
+  // error never quotes the input.
   static Result<PrivateKey> from_pem(std::string_view pem);
   // PKCS#8 PEM.
   Secret to_pem() const;

@@ -1,18 +1,18 @@
 // How this folder holds OpenSSL objects. Private to core/crypto: nothing else includes <openssl/…> or this file.
 #pragma once
 
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <string>
+#include <string_view>
+
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <openssl/x509v3.h>
-
-#include <algorithm>
-#include <limits>
-#include <memory>
-#include <string>
-#include <string_view>
 
 #include "core/base/bytes.hpp"
 #include "core/base/result.hpp"
@@ -35,8 +35,8 @@ using MdContextHandle = Handle<EVP_MD_CTX, EVP_MD_CTX_free>;
 using X509Handle = Handle<X509, X509_free>;
 using X509ReqHandle = Handle<X509_REQ, X509_REQ_free>;
 
-// Leaves this thread's error queue as it found it. Every function that may make OpenSSL fail holds one, so that no stale
-// error is taken for the failure of somebody's later TLS read.
+// Leaves this thread's error queue as it found it. Every function that may make OpenSSL fail holds one, so that no
+// stale error is taken for the failure of somebody's later TLS read.
 class ErrorGuard {
  public:
   ErrorGuard() { ERR_set_mark(); }
@@ -60,7 +60,9 @@ inline Failure internal_failure(std::string_view what) {
 inline const unsigned char* data_of(std::string_view bytes) {
   return reinterpret_cast<const unsigned char*>(bytes.data() != nullptr ? bytes.data() : "");
 }
-inline unsigned char* data_of(Bytes& bytes) { return reinterpret_cast<unsigned char*>(bytes.data()); }
+inline unsigned char* data_of(Bytes& bytes) {
+  return reinterpret_cast<unsigned char*>(bytes.data());
+}
 
 // The DER of an object, by its i2d function; empty only if memory runs out.
 template <typename T>
@@ -100,7 +102,9 @@ inline std::string_view written(BIO* bio) {
 }
 
 // The pass phrase callback for PEM: refuses. OpenSSL's own would ask on the terminal.
-inline int no_pass_phrase(char*, int, int, void*) { return -1; }
+inline int no_pass_phrase(char*, int, int, void*) {
+  return -1;
+}
 
 // The digests, fetched once for the life of the process. SHA-384 for ES384, none (null) for EdDSA, else SHA-256.
 const EVP_MD* sha256_digest();
@@ -109,6 +113,13 @@ const EVP_MD* digest_of_algorithm(std::string_view algorithm);
 // ES256, ES384, EdDSA or RS256 by the type of the key; "" for any other key, also RSA under 2048 or over 8192 bits and
 // curves given by explicit parameters.
 std::string_view algorithm_of(const EVP_PKEY* key);
+
+// A certificate ready to be shared by threads: makes OpenSSL decode and keep the extensions now, not at the first
+// question.
+inline std::shared_ptr<X509> share(X509Handle certificate) {
+  X509_check_purpose(certificate.get(), -1, 0);
+  return {certificate.release(), X509_free};
+}
 
 // The first common name of a subject or issuer, as UTF-8; "" if there is none.
 std::string common_name(const X509_NAME* name);

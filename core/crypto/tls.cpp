@@ -1,8 +1,8 @@
 #include "core/crypto/tls.hpp"
 
-#include <openssl/ssl.h>
-
 #include <utility>
+
+#include <openssl/ssl.h>
 
 #include "core/crypto/openssl.hpp"
 
@@ -28,7 +28,9 @@ int note_refusal(int accepted, X509_STORE_CTX* context) noexcept {
   return accepted;
 }
 
-Failure tls_failure(std::string_view what) { return fail(ErrorCode::kInvalidArgument, "TLS: {}: {}", what, last_reason()); }
+Failure tls_failure(std::string_view what) {
+  return fail(ErrorCode::kInvalidArgument, "TLS: {}: {}", what, last_reason());
+}
 
 Result<void> set_roots(SSL_CTX* context, const std::vector<Certificate>& roots) {
   if (roots.empty()) {
@@ -39,6 +41,15 @@ Result<void> set_roots(SSL_CTX* context, const std::vector<Certificate>& roots) 
     if (X509_STORE_add_cert(SSL_CTX_get_cert_store(context), root.native()) != 1) return tls_failure("roots");
   }
   return {};
+}
+
+// Server name indication (RFC 6066 §3): the name to verify is also the name to ask for. Whoever opens the connection
+// may know only an address, and addresses are not sent.
+void ask_for_host(const SSL* connection, int where, int) noexcept {
+  if ((where & SSL_CB_HANDSHAKE_START) == 0) return;
+  SSL* const ssl = const_cast<SSL*>(connection);
+  SSL_ctrl(ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name,
+           X509_VERIFY_PARAM_get0_host(SSL_get0_param(ssl), 0));
 }
 
 Result<void> set_verification(SSL_CTX* context, const TlsClientSettings& settings) {
@@ -56,6 +67,7 @@ Result<void> set_verification(SSL_CTX* context, const TlsClientSettings& setting
     X509_VERIFY_PARAM_set_time(param, seconds.time_since_epoch().count());
   }
   SSL_CTX_set_verify(context, SSL_VERIFY_PEER, note_refusal);
+  SSL_CTX_set_info_callback(context, ask_for_host);
   return {};
 }
 

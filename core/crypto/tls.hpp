@@ -16,20 +16,20 @@ struct ssl_ctx_st;
 namespace fleet::crypto {
 
 struct TlsClientSettings {
-  std::vector<Certificate> roots;        // empty: the system's store (/etc/ssl/certs)
-  std::string host;                      // DNS name or IP address that the server's certificate must have
-  std::vector<Certificate> client_chain; // leaf first; empty: no client certificate
-  std::optional<PrivateKey> client_key;  // required with client_chain, and must fit its leaf
+  std::vector<Certificate> roots;             // empty: the system's store (/etc/ssl/certs)
+  std::string host;                           // DNS name or IP address that the server's certificate must have
+  std::vector<Certificate> client_chain;      // leaf first; empty: no client certificate
+  std::optional<PrivateKey> client_key;       // required with client_chain, and must fit its leaf
   std::optional<WallTime> verification_time;  // default: now
 };
 
-// An SSL_CTX shared by any number of connections and threads: verification on, host name checked, TLS 1.2+. The roots need
-// not be self-signed. kInvalidArgument if host, chain or key cannot be used.
+// An SSL_CTX shared by any number of connections and threads: verification on, host name checked, TLS 1.2+. The roots
+// need not be self-signed. kInvalidArgument if host, chain or key cannot be used.
 using TlsContext = std::shared_ptr<ssl_ctx_st>;
 Result<TlsContext> make_client_context(const TlsClientSettings& settings);
 
-// Why the last handshake on this thread refused the peer's certificate ("certificate 'CN': certificate has expired") and
-// what OpenSSL's error queue of this thread holds, for a log or an Error; forgets both. "" if nothing.
+// Why the last handshake on this thread refused the peer's certificate ("certificate 'CN': certificate has expired")
+// and what OpenSSL's error queue of this thread holds, for a log or an Error; forgets both. "" if nothing.
 std::string take_openssl_errors();
 
 }  // namespace fleet::crypto

@@ -1,8 +1,7 @@
-#include <arpa/inet.h>
-#include <netinet/in.h>
-
 #include <algorithm>
+#include <arpa/inet.h>
 #include <charconv>
+#include <netinet/in.h>
 #include <optional>
 
 #include "core/mqtt/client.hpp"
@@ -12,11 +11,15 @@ namespace {
 
 constexpr int kPlainPort = 1883;
 constexpr int kTlsPort = 8883;
-constexpr std::size_t kLongestHost = 253;         // RFC 1035 §2.3.4, without the final dot
-constexpr std::size_t kLongestSocketPath = 107;   // sockaddr_un::sun_path with its final NUL
+constexpr std::size_t kLongestHost = 253;        // RFC 1035 §2.3.4, without the final dot
+constexpr std::size_t kLongestSocketPath = 107;  // sockaddr_un::sun_path with its final NUL
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
 
 bool is_ipv4(const std::string& text) {
   in_addr address{};

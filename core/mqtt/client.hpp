@@ -1,5 +1,5 @@
-// An MQTT 3.1.1 client: libmosquitto's state machine driven by an Asio io_context. Single-threaded: every call and every
-// handler on the thread of the io_context.
+// An MQTT 3.1.1 client: libmosquitto's state machine driven by an Asio io_context. Single-threaded: every call and
+// every handler on the thread of the io_context. SIGPIPE is ignored in the whole process from the first connection on.
 #pragma once
 
 #include <chrono>
@@ -43,11 +43,15 @@ struct ConnectOptions {
   std::string client_id;
   std::optional<std::string> username;
   std::optional<Secret> password;
-  std::shared_ptr<ssl_ctx_st> tls;  // required for kMqtts; carries trust, host name and client certificate
+  // Required for kMqtts. Carries trust, the host name to verify and to ask for (SNI), and the client certificate.
+  std::shared_ptr<ssl_ctx_st> tls;
+  // Optional: what else is known about the TLS failure that just happened on this thread, for the error message
+  // (crypto::take_openssl_errors). "" for nothing.
+  std::function<std::string()> explain_tls_failure;
   bool clean_session = true;
-  Seconds keep_alive{30};
-  Seconds connect_timeout{20};      // until CONNACK
-  std::optional<Will> will;         // QoS 0, not retained
+  Seconds keep_alive{30};       // 0: none; else from 5 s to 65,535 s
+  Seconds connect_timeout{20};  // until CONNACK, name lookup included
+  std::optional<Will> will;     // QoS 0, not retained
 };
 
 struct Message {
@@ -71,7 +75,8 @@ struct Handlers {
 };
 
 // One client. Connects once per connect(); does not reconnect by itself: that is its owner's policy.
-// Names are resolved on a worker thread, so the io_context never blocks on DNS.
+// Names are resolved on a worker thread, so the io_context never blocks on DNS; their addresses are tried in turn.
+// Nothing unacknowledged is kept from one connection to the next: whoever must be sure publishes it again.
 class Client {
  public:
   Client(boost::asio::io_context& io, Handlers handlers);
@@ -81,11 +86,12 @@ class Client {
 
   // Begins to connect; ends an earlier connection without further calls about it. kInvalidArgument only.
   Result<void> connect(ConnectOptions options);
-  // QoS 0 or 1, never retained. The id that on_published will name. kUnavailable if not connected.
+  // QoS 0 or 1, never retained. The id that on_published will name. kUnavailable if not connected, kLimitExceeded while
+  // 60,000 publishes are unacknowledged, kInvalidArgument for a topic or size that MQTT does not allow.
   Result<int> publish(std::string_view topic, std::string_view payload, int qos = 1);
-  // QoS 1. The id that on_subscribed will name.
+  // QoS 1. The id that on_subscribed will name. Errors as publish().
   Result<int> subscribe(std::string_view filter);
-  // DISCONNECT, then on_disconnect(Ok). Harmless if not connected.
+  // DISCONNECT, then on_disconnect(Ok). An attempt under way ends with on_connect(kUnavailable). Otherwise harmless.
   void disconnect();
   bool connected() const;
 

@@ -1,11 +1,10 @@
 #include "core/mqtt/lookup.hpp"
 
-#include <netdb.h>
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <netdb.h>
+#include <sys/socket.h>
 #include <system_error>
 #include <thread>
 #include <utility>

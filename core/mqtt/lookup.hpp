@@ -12,8 +12,8 @@
 
 namespace fleet::mqtt {
 
-// One question that can be given up at any time. getaddrinfo cannot be interrupted, so it runs on a detached thread that
-// outlives the question if need be; questions about the same name that come while it runs share its answer.
+// One question that can be given up at any time. getaddrinfo cannot be interrupted, so it runs on a detached thread
+// that outlives the question if need be; questions about the same name that come while it runs share its answer.
 class Lookup {
  public:
   // Numeric addresses, best first, never empty; kUnavailable if the name has none or nobody can be asked.

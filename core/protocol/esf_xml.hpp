@@ -45,7 +45,8 @@ bool is_pid(std::string_view text);
 // True if `value` is a valid literal of `type` (e.g. Integer is a 32-bit decimal number, Boolean true or false).
 bool is_value_of(PropertyType type, std::string_view value);
 
-// Writes the literal prefix `esf:` and escapes; characters that XML 1.0 cannot carry are kInvalidArgument.
+// Writes the literal prefix `esf:` and escapes. kInvalidArgument for characters that XML 1.0 cannot carry and for
+// whatever else parse_xml would refuse but for its limits, so that what is written can be read.
 Result<std::string> to_xml(const Configurations& configurations);
 
 // Reads any prefix bound to the esf namespace; ignores elements and attributes of other namespaces. kMalformed, with

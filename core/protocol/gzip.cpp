@@ -26,6 +26,15 @@ void set_output(z_stream& stream, Bytes& buffer, std::size_t used) {
   stream.avail_out = static_cast<uInt>(std::min<std::size_t>(buffer.size() - used, std::numeric_limits<uInt>::max()));
 }
 
+// A string that grows by itself takes twice what it had, and so more than the limit.
+Bytes grown(std::string_view bytes, std::size_t size) {
+  Bytes larger;
+  larger.reserve(size);
+  larger = bytes;
+  larger.resize(size);
+  return larger;
+}
+
 struct Inflater {
   z_stream stream{};
   bool ready = inflateInit2(&stream, kGzipWindow) == Z_OK;
@@ -79,7 +88,7 @@ Result<Bytes> gunzip(std::string_view bytes, std::size_t limit) {
     if (state == Z_BUF_ERROR && used == limit) {
       return fail(ErrorCode::kLimitExceeded, "gzip: inflates to more than {} bytes", limit);
     }
-    if (out.size() < limit) out.resize(std::min(limit, out.size() * 2));
+    if (out.size() < limit) out = grown(out, std::min(limit, out.size() * 2));
   }
   if (stream.avail_in > 0) return fail(ErrorCode::kMalformed, "gzip: bytes behind its end");
   out.resize(used);

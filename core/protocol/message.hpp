@@ -40,14 +40,15 @@ struct Prov {
   std::optional<Bytes> nonce;             // 16..32 bytes
   std::optional<Bytes> csr;               // PKCS#10, DER
   std::optional<std::string> reason;
-  std::map<std::string, std::string> facts;  // the BIRTH metrics: every other STRING metric, capped at 64 of 256 bytes
+  std::map<std::string, std::string> facts;  // the BIRTH metrics: every other STRING metric; see parse_prov
 };
 
 // Builds the payload of a PROV; `client_id` becomes requester.client.id if request_id is there.
 KuraPayload to_payload(const Prov& prov, std::string_view client_id, std::int64_t timestamp_ms);
 
 // Reads and checks a PROV by edc §4.1 against the client id that sent it. kMalformed says what is wrong; no secret is
-// in the message. Does not check size: decode() was given kMaxProvSize.
+// in the message. Does not check size: decode() was given kMaxProvSize. Facts beyond the first 64, and those whose name
+// or value has more than 256 bytes, are left out.
 Result<Prov> parse_prov(const KuraPayload& payload, std::string_view client_id);
 
 // If a malformed PROV still tells where to answer: its well-formed request.id, so that it gets its 400.
@@ -93,6 +94,8 @@ struct DeviceCertificate {
   std::vector<std::string> chain_pem;  // leaf first, one certificate each, no root
 };
 KuraPayload to_payload(const DeviceCertificate& message);
+// kMalformed if the body does not have its form (pid and alias must be fit for a file name, as is_pid says), or brings
+// a private key: that one never travels. Says nothing about the certificates; the same below.
 Result<DeviceCertificate> parse_device_certificate(const KuraPayload& payload);
 
 // KEYS-V1 POST keystores/entries/certificate (edc §4.4).

@@ -1,7 +1,8 @@
 #include "provisioner/plugin/admission_reader.hpp"
 
-#include <sqlite3.h>
 #include <sys/stat.h>
+
+#include <sqlite3.h>
 
 #include "core/base/secret.hpp"
 
@@ -65,8 +66,12 @@ std::optional<std::string_view> refusal(const AdmissionRow* row, std::string_vie
   return "unavailable";
 }
 
-void AdmissionReader::CloseDatabase::operator()(sqlite3* database) const { sqlite3_close_v2(database); }
-void AdmissionReader::FinalizeStatement::operator()(sqlite3_stmt* statement) const { sqlite3_finalize(statement); }
+void AdmissionReader::CloseDatabase::operator()(sqlite3* database) const {
+  sqlite3_close_v2(database);
+}
+void AdmissionReader::FinalizeStatement::operator()(sqlite3_stmt* statement) const {
+  sqlite3_finalize(statement);
+}
 
 AdmissionReader::AdmissionReader(std::string path) : path_(std::move(path)) {}
 

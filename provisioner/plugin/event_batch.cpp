@@ -35,7 +35,9 @@ void EventBatch::add(std::string_view client_id, std::string_view reason, std::s
   }
 }
 
-void EventBatch::drop(std::string_view client_id, std::string_view reason) { events_.erase(key_of(client_id, reason)); }
+void EventBatch::drop(std::string_view client_id, std::string_view reason) {
+  events_.erase(key_of(client_id, reason));
+}
 
 std::vector<BrokerEvent> EventBatch::take() {
   std::vector<BrokerEvent> events;

@@ -11,8 +11,8 @@
 
 namespace fleet::provisioner::plugin {
 
-// Events of one kind. Equal client id and reason are one entry with a count; beyond `limit` entries everything is counted
-// under the client id "*", reason "overflow". Texts from the network are cut, so an entry has a bounded size.
+// Events of one kind. Equal client id and reason are one entry with a count; beyond `limit` entries everything is
+// counted under the client id "*", reason "overflow". Texts from the network are cut, so an entry has a bounded size.
 class EventBatch {
  public:
   static constexpr std::size_t kMaxClientId = 128;  // bytes kept

@@ -29,7 +29,9 @@ Result<std::unique_ptr<Mode>> make_provision_mode(ProvisionOptions options);
 std::unique_ptr<Mode> make_owner_mode(OwnerOptions options);
 
 // The broker's C strings may be null.
-inline std::string_view view(const char* text) { return text != nullptr ? std::string_view(text) : std::string_view(); }
+inline std::string_view view(const char* text) {
+  return text != nullptr ? std::string_view(text) : std::string_view();
+}
 
 // kReceive for anything that is not a publish or a (un)subscribe.
 inline Action action_of(const mosquitto_evt_acl_check& event) {
@@ -40,6 +42,8 @@ inline Action action_of(const mosquitto_evt_acl_check& event) {
   return action;
 }
 
-inline int allowed_if(bool allowed) { return allowed ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED; }
+inline int allowed_if(bool allowed) {
+  return allowed ? MOSQ_ERR_SUCCESS : MOSQ_ERR_ACL_DENIED;
+}
 
 }  // namespace fleet::provisioner::plugin

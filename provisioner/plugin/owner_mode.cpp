@@ -39,6 +39,8 @@ class OwnerMode final : public Mode {
 
 }  // namespace
 
-std::unique_ptr<Mode> make_owner_mode(OwnerOptions options) { return std::make_unique<OwnerMode>(std::move(options)); }
+std::unique_ptr<Mode> make_owner_mode(OwnerOptions options) {
+  return std::make_unique<OwnerMode>(std::move(options));
+}
 
 }  // namespace fleet::provisioner::plugin

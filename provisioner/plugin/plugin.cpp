@@ -1,9 +1,10 @@
-// The C ABI of the Mosquitto plugin, API version 5 (broker 2.0): three exported functions, and callbacks through which no
-// exception passes. Whatever goes wrong in one of them denies.
+// The C ABI of the Mosquitto plugin, API version 5 (broker 2.0): three exported functions, and callbacks through which
+// no exception passes. Whatever goes wrong in one of them denies.
 #include <algorithm>
 #include <array>
 #include <exception>
 
+#include "provisioner/admission/events.hpp"
 #include "provisioner/plugin/mode.hpp"
 
 #define PLUGIN_EXPORT extern "C" __attribute__((visibility("default")))
@@ -16,14 +17,16 @@ int guarded(const char* what, int on_failure, Function&& function) noexcept {
   try {
     return function();
   } catch (const std::exception& e) {
-    mosquitto_log_printf(MOSQ_LOG_ERR, "provisioner_auth: %s: %s", what, e.what());
+    mosquitto_log_printf(MOSQ_LOG_ERR, "Error: provisioner_auth: %s: %s", what, e.what());
   } catch (...) {
-    mosquitto_log_printf(MOSQ_LOG_ERR, "provisioner_auth: %s: failed", what);
+    mosquitto_log_printf(MOSQ_LOG_ERR, "Error: provisioner_auth: %s: failed", what);
   }
   return on_failure;
 }
 
-Mode& mode_of(void* userdata) { return *static_cast<Mode*>(userdata); }
+Mode& mode_of(void* userdata) {
+  return *static_cast<Mode*>(userdata);
+}
 
 int on_basic_auth(int, void* event, void* userdata) {
   return guarded("authentication", MOSQ_ERR_AUTH,
@@ -71,7 +74,7 @@ Result<std::unique_ptr<Mode>> make_mode(const mosquitto_opt* options, int count)
 int init(mosquitto_plugin_id_t* identifier, void** userdata, const mosquitto_opt* options, int count) {
   auto mode = make_mode(options, count);
   if (!mode) {
-    mosquitto_log_printf(MOSQ_LOG_ERR, "provisioner_auth: %s", mode.error().message.c_str());
+    mosquitto_log_printf(MOSQ_LOG_ERR, "Error: provisioner_auth: %s", mode.error().message.c_str());
     return MOSQ_ERR_UNKNOWN;
   }
   static const std::string kick_topic(kKickTopic);
@@ -86,7 +89,8 @@ int init(mosquitto_plugin_id_t* identifier, void** userdata, const mosquitto_opt
   for (const Registration& r : registrations) {
     const int result = mosquitto_callback_register(identifier, r.event, r.callback, r.data, mode->get());
     if (result != MOSQ_ERR_SUCCESS) {
-      mosquitto_log_printf(MOSQ_LOG_ERR, "provisioner_auth: event %d cannot be registered (%d)", r.event, result);
+      mosquitto_log_printf(MOSQ_LOG_ERR, "Error: provisioner_auth: event %d cannot be registered (%d)", r.event,
+                           result);
       return result;
     }
   }

@@ -16,8 +16,8 @@ namespace fleet::provisioner::plugin {
 namespace {
 
 constexpr std::size_t kVerifierKeySize = 32;
-constexpr std::size_t kMaxIncidents = 256;        // distinct refusals and denials a flush
-constexpr std::size_t kEventsPerMessage = 1000;   // keeps a message well below the broker's packet limit
+constexpr std::size_t kMaxIncidents = 256;       // distinct refusals and denials a flush
+constexpr std::size_t kEventsPerMessage = 1000;  // keeps a message well below the broker's packet limit
 constexpr Seconds kFlushPause{1};
 
 class ProvisionMode final : public Mode {
@@ -49,7 +49,10 @@ class ProvisionMode final : public Mode {
     const Action action = action_of(event);
     // By client id: a persistent session without a connection has no address, and only the local socket gets this id.
     if (client_id == names_.provisioner_id) return allowed_if(provisioner_may(names_, action));
-    if (device_may(names_, client_id, action)) return MOSQ_ERR_SUCCESS;
+    const bool will = action.access == Access::kPublish && !is_live(client_id, event.client);
+    if (will ? device_may_will(names_, client_id, action) : device_may(names_, client_id, action)) {
+      return MOSQ_ERR_SUCCESS;
+    }
     if (action.access == Access::kPublish || action.access == Access::kSubscribe) {
       const std::string_view verb = action.access == Access::kPublish ? "publish" : "subscribe";
       denied_.add(client_id, fmt::format("{} {}", verb, action.topic), view(mosquitto_client_address(event.client)));
@@ -58,7 +61,7 @@ class ProvisionMode final : public Mode {
   }
 
   // Runs after the ACL check. Wills do not come by here: they keep their own topic, below $EDC/, where nobody but the
-  // device itself may listen, so a will can neither open an attempt nor answer a step.
+  // device itself may listen, so not even an allowed will reaches the provisioner.
   int message(mosquitto_evt_message& event) override {
     const std::string_view client_id = view(mosquitto_client_id(event.client));
     if (client_id == names_.provisioner_id) return MOSQ_ERR_SUCCESS;
@@ -75,7 +78,7 @@ class ProvisionMode final : public Mode {
     if (!is_provisioner(event.client)) return MOSQ_ERR_ACL_DENIED;
     const std::string client_id(static_cast<const char*>(event.payload), event.payloadlen);
     if (!protocol::is_client_id(client_id) || client_id == names_.provisioner_id) {
-      mosquitto_log_printf(MOSQ_LOG_WARNING, "provisioner_auth: kick: not a device's client id");
+      mosquitto_log_printf(MOSQ_LOG_WARNING, "Warning: provisioner_auth: kick: not a device's client id");
       return MOSQ_ERR_SUCCESS;
     }
     mosquitto_kick_client_by_clientid(client_id.c_str(), false);
@@ -86,9 +89,8 @@ class ProvisionMode final : public Mode {
     const char* const id = mosquitto_client_id(event.client);
     if (id == nullptr) return MOSQ_ERR_SUCCESS;  // was never admitted
     // When a client id is taken over, the old connection ends after the new one was admitted: that is no disconnect.
-    const auto found = live_.find(id);
-    if (found == live_.end() || found->second != event.client) return MOSQ_ERR_SUCCESS;
-    live_.erase(found);
+    if (!is_live(id, event.client)) return MOSQ_ERR_SUCCESS;
+    live_.erase(id);
     if (names_.provisioner_id != id) disconnected_.add(id, "", view(mosquitto_client_address(event.client)));
     return MOSQ_ERR_SUCCESS;
   }
@@ -111,6 +113,13 @@ class ProvisionMode final : public Mode {
   bool is_provisioner(const mosquitto* client) const {
     return view(mosquitto_client_id(client)) == names_.provisioner_id &&
            view(mosquitto_client_address(client)) == local_socket_;
+  }
+
+  // Between BASIC_AUTH and DISCONNECT. The broker sends a will after DISCONNECT, and checks it as a publish: what a
+  // client publishes without being live is its will.
+  bool is_live(std::string_view client_id, const mosquitto* client) const {
+    const auto found = live_.find(std::string(client_id));
+    return found != live_.end() && found->second == client;
   }
 
   std::optional<std::string_view> why_refused(std::string_view client_id, std::string_view address,
@@ -136,7 +145,8 @@ class ProvisionMode final : public Mode {
     if (row) {
       mosquitto_log_printf(MOSQ_LOG_NOTICE, "provisioner_auth: admission database readable again");
     } else {
-      mosquitto_log_printf(MOSQ_LOG_ERR, "provisioner_auth: every device is refused: %s", row.error().message.c_str());
+      mosquitto_log_printf(MOSQ_LOG_ERR, "Error: provisioner_auth: every device is refused: %s",
+                           row.error().message.c_str());
     }
   }
 

@@ -33,7 +33,9 @@ bool take_account(std::string_view& rest, std::string_view account) {
   return take(rest, "$EDC/") && take_level(rest, account);
 }
 
-bool is_one_level(std::string_view rest) { return !rest.empty() && rest.find('/') == std::string_view::npos; }
+bool is_one_level(std::string_view rest) {
+  return !rest.empty() && rest.find('/') == std::string_view::npos;
+}
 
 // `rest` = "{app}/REPLY/{one level}" or "DEPLOY-V2/NOTIFY/{client id}/#"
 bool is_answer(std::string_view rest, std::string_view client_id) {
@@ -64,6 +66,12 @@ bool device_may(const ProvisionNames& names, std::string_view client_id, const A
   }
   std::string_view rest = action.topic;
   return take_account(rest, names.account) && take_level(rest, client_id) && !rest.empty();
+}
+
+bool device_may_will(const ProvisionNames& names, std::string_view client_id, const Action& action) {
+  std::string_view rest = action.topic;
+  return device_may(names, client_id, action) && take_account(rest, names.account) && take_level(rest, client_id) &&
+         rest == "MQTT/LWT";
 }
 
 bool provisioner_may(const ProvisionNames& names, const Action& action) {

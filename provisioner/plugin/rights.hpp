@@ -24,6 +24,9 @@ struct ProvisionNames {
 // A device on the provision broker (edc §1). `client_id` must have its form, or nothing is allowed.
 bool device_may(const ProvisionNames& names, std::string_view client_id, const Action& action);
 
+// Of these, what its will may be: `$EDC/{acc}/{cid}/MQTT/LWT`, not retained.
+bool device_may_will(const ProvisionNames& names, std::string_view client_id, const Action& action);
+
 // The provisioner's client: publishes into devices' trees and kicks, receives what the plugin addresses to it.
 bool provisioner_may(const ProvisionNames& names, const Action& action);
 

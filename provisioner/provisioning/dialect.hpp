@@ -51,8 +51,8 @@ std::string_view to_string(Answer answer);  // "recorded", …
 
 struct AnswerDetails {
   Answer answer = Answer::kAccepted;
-  std::string message;                  // for the device's log, on refusals
-  std::optional<Seconds> retry_after;   // with kTooMany and kNotNow
+  std::string message{};                // for the device's log, on refusals
+  std::optional<Seconds> retry_after{}; // with kTooMany and kNotNow
 };
 
 // A message to one device.

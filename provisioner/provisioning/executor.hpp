@@ -13,14 +13,16 @@
 #include "core/crypto/certificate.hpp"
 #include "provisioner/provisioning/dialect.hpp"
 #include "provisioner/provisioning/model.hpp"
+#include "provisioner/provisioning/rules.hpp"
 #include "provisioner/store/store.hpp"
 
 namespace fleet::provisioner {
 
 // What to do after the commit.
 struct Outcome {
-  std::vector<Outgoing> send;      // in this order
-  std::vector<std::string> kick;   // client ids whose live connection must end
+  std::vector<Outgoing> send{};    // in this order
+  std::vector<std::string> kick{}; // client ids whose live connection must end
+  int misses = 0;                  // replies that fit no step of their sender, as a guess would: to be counted (edc §3)
 };
 
 // Issues a device certificate valid from now; thread-safe.
@@ -39,7 +41,9 @@ class Executor {
   Executor(ExecutorSettings settings, const Dialect& dialect);
 
   // --- the device's side; all called within a transaction of the store, each may be run again after a rollback ---------
-  // An accepted, refused or repeated hello of the authenticated `client_id` (edc §4 duplicates, counting; §4.1).
+  // An accepted, refused or repeated hello of the authenticated `client_id` (edc §4 duplicates, counting; §4.1). What keeps the
+  // platform itself from serving it (a profile that does not render, a CA that cannot issue) is answered kNotNow and told the
+  // operator; only the store's errors are errors here.
   Result<Outcome> on_hello(Transaction& tx, const std::string& client_id, const Hello& hello, WallTime now) const;
   // A hello that could not be read: 400 to `hello_id` if there is one; a line in the timeline.
   Result<Outcome> on_malformed_hello(Transaction& tx, const std::string& client_id, const std::optional<std::string>& hello_id,
@@ -48,7 +52,7 @@ class Executor {
   // Resends what is overdue and fails what has not moved for its timeout; at most `limit` attempts. `more` tells whether to
   // call again at once.
   struct Swept {
-    Outcome outcome;
+    Outcome outcome{};
     bool more = false;
   };
   Result<Swept> sweep(Transaction& tx, WallTime now, std::size_t limit) const;
@@ -69,6 +73,22 @@ class Executor {
   Result<void> check_renders(const ProvisionRequest& request, const Profile& profile, const Account& account) const;
 
  private:
+  struct Opening;  // what an attempt needs before anything is written
+  Result<Outcome> refuse(Transaction& tx, const ProvisionRequest* request, const std::string& client_id, const Hello& hello,
+                         const RefuseHello& refusal, WallTime now) const;
+  Result<Outcome> repeat(Transaction& tx, Attempt attempt, std::vector<Step> steps, const std::string& client_id,
+                         const Hello& hello, WallTime now) const;
+  Result<Outcome> record_again(Transaction& tx, Attempt attempt, const std::string& client_id, const Hello& hello,
+                               WallTime now) const;
+  Result<Outcome> open(Transaction& tx, ProvisionRequest request, std::optional<Attempt> latest, const std::vector<Step>& steps,
+                       const OpenAttempt& verdict, const Hello& hello, WallTime now) const;
+  CredentialMatch match(const ProvisionRequest& request, const Hello& hello) const;
+  Result<std::variant<RefuseHello, Opening>> prepare(Transaction& tx, const ProvisionRequest& request, const Hello& hello) const;
+  Result<std::optional<RefuseHello>> certify(const ProvisionRequest& request, Opening& opening, WallTime now) const;
+  Result<void> answer(Outcome& outcome, const std::string& client_id, const Bytes& nonce, const std::string& hello_id,
+                      const AnswerDetails& details, WallTime now) const;
+  Result<void> complete(Transaction& tx, ProvisionRequest& request, Attempt& attempt, WallTime now) const;
+
   ExecutorSettings settings_;
   const Dialect& dialect_;
 };

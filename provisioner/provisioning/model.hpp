@@ -22,6 +22,10 @@ inline constexpr Millis kCompletedGrace{600'000};
 // A request without reply is sent again after this (edc §4, time).
 inline constexpr Millis kResendAfter{10'000};
 
+// Purposes of crypto::secret_verifier beside kConnectPurpose.
+inline constexpr std::string_view kUsernamePurpose = "username";             // owner: the username
+inline constexpr std::string_view kActivationKeyPurpose = "activation-key";  // owner: the client id
+
 // Who owns devices: the account whose broker they end up on.
 struct Account {
   std::string name;                  // also topic.context.account-name

@@ -25,7 +25,10 @@ struct RequestFilter {
 };
 
 // Reads and changes within one piece of work. Everything is by value; a find that finds nothing is nullopt. Errors are
-// kCorrupt, kNoSpace, kIo; kAlreadyExists where a unique name, client id, rid or serial is taken.
+// kCorrupt, kNoSpace, kIo; kAlreadyExists where a unique name, client id, rid or serial is taken; kNotFound where a
+// change names a row that is not there; kInvalidArgument where a value cannot be stored (a verifier or SPKI hash that
+// is not 32 bytes long; a map, list or configuration with text that is not UTF-8). Not to be kept beyond the piece of
+// work.
 class Transaction {
  public:
   virtual ~Transaction() = default;
@@ -52,7 +55,7 @@ class Transaction {
   virtual Result<std::vector<ProvisionRequest>> list_requests(const RequestFilter& filter) = 0;
   virtual Result<std::map<JobStatus, std::int64_t>> count_requests() = 0;
 
-  // Assigns attempt.id.
+  // Assigns attempt.id. kAlreadyExists if the request has an open attempt, or one of that number: supersede it first.
   virtual Result<void> insert_attempt(Attempt& attempt) = 0;
   virtual Result<void> update_attempt(const Attempt& attempt) = 0;
   virtual Result<std::optional<Attempt>> find_attempt(std::int64_t id) = 0;
@@ -62,7 +65,7 @@ class Transaction {
   virtual Result<std::vector<Attempt>> due_attempts(WallTime now, std::size_t limit) = 0;
 
   virtual Result<void> insert_step(const Step& step) = 0;
-  virtual Result<void> update_step(const Step& step) = 0;  // by attempt_id and ordinal
+  virtual Result<void> update_step(const Step& step) = 0;                   // by attempt_id and ordinal
   virtual Result<std::vector<Step>> steps_of(std::int64_t attempt_id) = 0;  // by ordinal
   virtual Result<std::optional<Step>> find_step(std::string_view rid) = 0;
   // Empties topic and payload of all steps of an attempt that has ended.
@@ -73,6 +76,7 @@ class Transaction {
   virtual Result<std::optional<IssuedCertificate>> certificate_of_key(std::string_view spki_sha256) = 0;
   virtual Result<std::vector<IssuedCertificate>> certificates_of(std::string_view client_id) = 0;
 
+  // The oldest entry goes when a request has 1,000.
   virtual Result<void> add_timeline(const TimelineEntry& entry) = 0;
   // Oldest first; the newest `limit`.
   virtual Result<std::vector<TimelineEntry>> timeline_of(std::int64_t request_id, std::size_t limit) = 0;
@@ -82,26 +86,32 @@ struct StoreSettings {
   std::filesystem::path database;   // provisioner.db
   std::filesystem::path admission;  // admission.db
   int admission_mode = 0600;        // 0640 if the broker runs under another user of the group
-  std::function<Result<void>(const std::filesystem::path&)> share_admission;  // called for admission.db, -wal, -shm; may be empty
+  std::function<Result<void>(const std::filesystem::path&)>
+      share_admission;  // called for admission.db, -wal, -shm; may be empty
 };
 
-// One piece of work: reads and changes through the transaction. An error rolls this piece back, and only this one.
+// One piece of work: reads and changes through the transaction. An error, or an exception (kInternal), rolls this piece
+// back, and only this one.
 using Work = std::function<Result<void>(Transaction&)>;
 // Called after the commit that holds the work (Ok), or with its own error, or with the commit's.
 using Done = std::function<void(Result<void>)>;
 
-// Opens, migrates, and owns the writer thread. Group commit: all work that has queued up while a commit ran goes into the
-// next one, each piece in a savepoint of its own. Changes of a request's admission reach the admission projection in the
-// safe order: closings before the commit, openings after it. Thread-safe.
+// Opens, migrates, and owns the writer thread. Group commit: all work that has queued up while a commit ran goes into
+// the next one, each piece in a savepoint of its own. Changes of a request's admission reach the admission projection
+// in the safe order: closings before the commit, openings after it. Thread-safe. If the disk is full, the pieces of
+// that commit fail with kNoSpace and nothing of them is stored; the store stays usable. Crash points:
+// store.after-closings, store.before-commit, store.after-commit (only commits that change something).
 class Store {
  public:
-  // `post` carries a completed Done to the thread that shall run it (e.g. an io_context). kUnsupported if the database was
-  // written by a newer version; kCorrupt with the file's name.
+  // `post` carries a completed Done to the thread that shall run it (e.g. an io_context). kUnsupported if the database
+  // was written by a newer version; kCorrupt with the file's name. An admission projection that is missing, damaged or
+  // out of date is no error: it is made anew from the requests.
   static Result<std::unique_ptr<Store>> open(StoreSettings settings, std::function<void(std::function<void()>)> post);
   virtual ~Store() = default;  // finishes what is queued
 
   virtual void submit(Work work, Done done) = 0;
-  // Runs the work on the writer thread and waits for its commit. Not from the thread that `post` leads to.
+  // Runs the work on the writer thread and waits for its commit. Does not go through `post`. Not from within a Work
+  // (kInternal).
   virtual Result<void> run(Work work) = 0;
   // Pieces of work not yet committed.
   virtual std::size_t backlog() const = 0;

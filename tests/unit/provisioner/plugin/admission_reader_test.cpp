@@ -1,9 +1,9 @@
 #include "provisioner/plugin/admission_reader.hpp"
 
+#include <fstream>
+
 #include <doctest/doctest.h>
 #include <sqlite3.h>
-
-#include <fstream>
 
 #include "tests/support/temp_folder.hpp"
 
@@ -39,7 +39,9 @@ class Writer {
 
 const SteadyTime kStart = SteadyTime(std::chrono::hours(1));
 
-AdmissionRow row(Admission state) { return {"user", Bytes(32, 'v'), state, 100, 200}; }
+AdmissionRow row(Admission state) {
+  return {"user", Bytes(32, 'v'), state, 100, 200};
+}
 
 std::string_view why(const AdmissionRow& r, std::int64_t now, std::string_view username = "user",
                      std::string_view verifier = "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv") {

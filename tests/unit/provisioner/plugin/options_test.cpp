@@ -6,7 +6,7 @@ using namespace fleet::provisioner::plugin;
 
 namespace {
 
-const OptionList kProvision{{"mode", "provision"},        {"account", "acme"},          {"provisioner_id", "prov"},
+const OptionList kProvision{{"mode", "provision"},     {"account", "acme"},         {"provisioner_id", "prov"},
                             {"admission_db", "/a.db"}, {"verifier_key_file", "/k"}, {"local_socket", "/s"}};
 
 std::string error_of(const OptionList& list) {
@@ -60,8 +60,8 @@ TEST_CASE("the owner mode knows strict and loose, and does not take the other mo
   CHECK(error_of({{"mode", "owner"}, {"account", "acme"}, {"credentials", "lose"}}) ==
         "plugin_opt_credentials: must be strict or loose");
   CHECK(error_of({{"mode", "owner"}, {"account", "acme"}}) == "plugin_opt_credentials: missing");
-  CHECK_FALSE(error_of({{"mode", "owner"}, {"account", "acme"}, {"credentials", "strict"}, {"admission_db", "x"}})
-                  .empty());
+  CHECK_FALSE(
+      error_of({{"mode", "owner"}, {"account", "acme"}, {"credentials", "strict"}, {"admission_db", "x"}}).empty());
 }
 
 TEST_CASE("without a mode nothing starts") {

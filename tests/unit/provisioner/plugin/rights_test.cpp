@@ -11,8 +11,12 @@ const ProvisionNames kNames{"acme", "prov"};
 bool publish(std::string_view topic, bool retain = false) {
   return device_may(kNames, "gw-1", {Access::kPublish, topic, retain});
 }
-bool subscribe(std::string_view filter) { return device_may(kNames, "gw-1", {Access::kSubscribe, filter}); }
-bool receive(std::string_view topic) { return device_may(kNames, "gw-1", {Access::kReceive, topic}); }
+bool subscribe(std::string_view filter) {
+  return device_may(kNames, "gw-1", {Access::kSubscribe, filter});
+}
+bool receive(std::string_view topic) {
+  return device_may(kNames, "gw-1", {Access::kReceive, topic});
+}
 
 }  // namespace
 
@@ -32,9 +36,9 @@ TEST_CASE("a device publishes nothing else") {
   for (const char* topic :
        {"", "x", "acme/gw-1/data", "$EDC", "$EDC/acme/gw-1", "$EDC/acme/gw-1/", "$EDC/acme/gw-1/MQTT",
         "$EDC/acme/gw-1/MQTT/", "$EDC/acme/gw-1/CONF-V1/PUT/configurations", "$EDC/acme/gw-1/PROV-V1/REPLY/r1",
-        "$EDC/acme/gw-2/MQTT/PROV", "$EDC/acme/gw-11/MQTT/PROV", "$EDC/acme/gw-/MQTT/PROV",
-        "$EDC/other/gw-1/MQTT/PROV", "$EDC/acme2/gw-1/MQTT/PROV", "$edc/acme/gw-1/MQTT/PROV",
-        "$EDC/acme/GW-1/MQTT/PROV", "/$EDC/acme/gw-1/MQTT/PROV", "$EDC//gw-1/MQTT/PROV",
+        "$EDC/acme/gw-2/MQTT/PROV", "$EDC/acme/gw-11/MQTT/PROV", "$EDC/acme/gw-/MQTT/PROV", "$EDC/other/gw-1/MQTT/PROV",
+        "$EDC/acme2/gw-1/MQTT/PROV", "$edc/acme/gw-1/MQTT/PROV", "$EDC/acme/GW-1/MQTT/PROV",
+        "/$EDC/acme/gw-1/MQTT/PROV", "$EDC//gw-1/MQTT/PROV",
         // replies: another app, method, requester, or number of levels
         "$EDC/acme/prov/PROV-V1/REPLY/r1", "$EDC/acme/prov/CONF-V2/REPLY/r1", "$EDC/acme/prov/MQTT/REPLY/r1",
         "$EDC/acme/prov/CONF-V1/REPLY", "$EDC/acme/prov/CONF-V1/REPLY/", "$EDC/acme/prov/CONF-V1/REPLY/a/b",
@@ -48,6 +52,19 @@ TEST_CASE("a device publishes nothing else") {
         "$share/g/$EDC/acme/gw-1/MQTT/PROV"}) {
     CAPTURE(topic);
     CHECK_FALSE(publish(topic));
+  }
+}
+
+TEST_CASE("a device's will is its LWT or nothing") {
+  const auto will = [](std::string_view topic, bool retain = false) {
+    return device_may_will(kNames, "gw-1", {Access::kPublish, topic, retain});
+  };
+  CHECK(will("$EDC/acme/gw-1/MQTT/LWT"));
+  CHECK_FALSE(will("$EDC/acme/gw-1/MQTT/LWT", true));
+  for (const char* topic : {"$EDC/acme/gw-1/MQTT/PROV", "$EDC/acme/gw-1/MQTT/LWT/x", "$EDC/acme/gw-2/MQTT/LWT",
+                            "$EDC/acme/prov/CONF-V1/REPLY/r1", "$EDC/acme/prov/MQTT/LWT", "$SYS/x"}) {
+    CAPTURE(topic);
+    CHECK_FALSE(will(topic));
   }
 }
 
@@ -99,7 +116,8 @@ TEST_CASE("the provisioner publishes into devices' trees, kicks, and receives th
     CAPTURE(topic);
     CHECK_FALSE(may(Access::kPublish, topic));
   }
-  for (const char* topic : {"#", "$EDC/#", "$EDC/acme/#", "$SYS/#", "$PROVISIONER", "$PROVISIONER/", "$PROVISIONERS/x"}) {
+  for (const char* topic :
+       {"#", "$EDC/#", "$EDC/acme/#", "$SYS/#", "$PROVISIONER", "$PROVISIONER/", "$PROVISIONERS/x"}) {
     CAPTURE(topic);
     CHECK_FALSE(may(Access::kSubscribe, topic));
     CHECK_FALSE(may(Access::kReceive, topic));
@@ -113,9 +131,9 @@ TEST_CASE("on the owner's broker a device has its two trees, both ways, retained
       CHECK(owner_device_may("acme", "gw-1", {access, topic, false}));
       CHECK(owner_device_may("acme", "gw-1", {access, topic, true}));
     }
-    for (const char* topic : {"", "#", "+/gw-1/#", "acme/gw-1", "acme/gw-2/data", "acme/gw-12/data", "acme/+/data",
-                              "other/gw-1/data", "$EDC/acme/gw-2/MQTT/BIRTH", "$EDC/$EDC/acme/gw-1/x", "$SYS/#",
-                              "$CONTROL/x", "$share/g/acme/gw-1/#"}) {
+    for (const char* topic :
+         {"", "#", "+/gw-1/#", "acme/gw-1", "acme/gw-2/data", "acme/gw-12/data", "acme/+/data", "other/gw-1/data",
+          "$EDC/acme/gw-2/MQTT/BIRTH", "$EDC/$EDC/acme/gw-1/x", "$SYS/#", "$CONTROL/x", "$share/g/acme/gw-1/#"}) {
       CAPTURE(topic);
       CHECK_FALSE(owner_device_may("acme", "gw-1", {access, topic}));
     }

@@ -1,0 +1,94 @@
+#include "agent/apply/state_folder.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "core/base/crash_point.hpp"
+
+namespace fleet::agent {
+namespace {
+
+namespace fs = std::filesystem;
+
+fs::path state_file(const fs::path& folder) { return folder / "state.json"; }
+fs::path key_file(const fs::path& folder) { return folder / "device.key"; }
+
+}  // namespace
+
+Result<std::optional<SessionState>> read_state(const fs::path& folder) {
+  auto text = read_file(state_file(folder));
+  if (!text && text.error().code == ErrorCode::kNotFound) return std::optional<SessionState>();
+  TRY(text);
+  auto state = parse_session_state(*text);
+  wipe(*text);
+  if (!state) {
+    return fail(ErrorCode::kCorrupt, "{}: {}; `provision-agent reset` keeps it aside and starts over",
+                state_file(folder).string(), state.error().message);
+  }
+  return std::optional<SessionState>(std::move(*state));
+}
+
+Result<StateFolder> StateFolder::open(const fs::path& folder) {
+  TRY(make_folder(folder));
+  TRY_ASSIGN(FileLock lock, FileLock::acquire(folder / "agent.lock"));
+  TRY(remove_half_written(folder));
+  return StateFolder(folder, std::move(lock));
+}
+
+Result<void> StateFolder::save_state(const SessionState& state) const {
+  std::string text = to_json(state);
+  const auto written = write_file(state_file(folder_), text);
+  wipe(text);
+  TRY(written);
+  crash_point(fmt::format("agent.state-saved.{}", to_string(state.phase)));
+  return {};
+}
+
+Result<crypto::PrivateKey> StateFolder::device_key() const {
+  const fs::path file = key_file(folder_);
+  auto pem = read_file(file, 65536);
+  if (pem) {
+    auto key = crypto::PrivateKey::from_pem(*pem);
+    wipe(*pem);
+    if (key) return key;
+    return fail(ErrorCode::kCorrupt, "{}: {}; `provision-agent reset --new-key` makes another", file.string(),
+                key.error().message);
+  }
+  if (pem.error().code != ErrorCode::kNotFound) return fail(pem.error());
+  TRY_ASSIGN(crypto::PrivateKey key, crypto::PrivateKey::generate());
+  TRY(create_file(file, key.to_pem().reveal()));
+  crash_point("agent.key-made");
+  return key;
+}
+
+Result<void> StateFolder::drop_device_key() const {
+  TRY(fleet::remove_all(key_file(folder_)));
+  return sync_folder(folder_);
+}
+
+Result<void> StateFolder::install(std::uint64_t generation, const Staged& content) const {
+  TRY_ASSIGN(const crypto::PrivateKey key, device_key());
+  return install_generation(folder_, generation, content, key);
+}
+
+Result<void> StateFolder::reset(bool new_key) const {
+  SessionState fresh;
+  auto old = load_state();
+  if (!old) {
+    if (old.error().code != ErrorCode::kCorrupt) return fail(old.error());
+    const fs::path aside = folder_ / fmt::format("state.json.corrupt-{}", to_unix_millis(wall_now()));
+    if (std::rename(state_file(folder_).c_str(), aside.c_str()) != 0) return fail(errno_error(errno, aside.string()));
+  } else if (*old) {
+    fresh.generation = (*old)->generation;
+    fresh.pinned_issuer = (*old)->pinned_issuer;
+    fresh.last_time = (*old)->last_time;
+  }
+  fresh.generation = std::max(fresh.generation, highest_generation(folder_));
+  // In this order a reset that is killed in between can simply be repeated: an old state never meets a new key.
+  TRY(save_state(fresh));
+  if (new_key) TRY(drop_device_key());
+  return {};
+}
+
+}  // namespace fleet::agent

@@ -1,0 +1,56 @@
+// The agent's folder on disk: the session's state, the device's key, the generations; one agent at a time.
+//
+//   STATE/{state.json, device.key, generations/, current, agent.lock}    folder 0700, secrets 0600
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "agent/apply/generation.hpp"
+#include "agent/apply/owner_connection.hpp"
+#include "agent/session/session.hpp"
+#include "core/base/file.hpp"
+#include "core/base/result.hpp"
+#include "core/crypto/key.hpp"
+
+namespace fleet::agent {
+
+// The state that an agent has left in `folder`, without taking the lock: for looking. nullopt if there is none; kCorrupt
+// names the file and the way out.
+Result<std::optional<SessionState>> read_state(const std::filesystem::path& folder);
+
+// An opened state folder. Holds its lock while it lives. Not thread-safe.
+class StateFolder {
+ public:
+  // Makes the folder if it is not there, takes its lock and removes what a killed agent has left half-written. kConflict
+  // with the pid if another agent has it.
+  static Result<StateFolder> open(const std::filesystem::path& folder);
+
+  const std::filesystem::path& path() const { return folder_; }
+
+  Result<std::optional<SessionState>> load_state() const { return read_state(folder_); }
+  // Durable when it returns. Passes the crash point agent.state-saved.PHASE.
+  Result<void> save_state(const SessionState& state) const;
+
+  // The pending device key: read, or made (P-256) and stored first. kCorrupt names the file and the way out.
+  Result<crypto::PrivateKey> device_key() const;
+  // The next device_key() is another one. Generations keep the key that they were made with.
+  Result<void> drop_device_key() const;
+
+  // See install_generation(); with the pending device key.
+  Result<void> install(std::uint64_t generation, const Staged& content) const;
+  Result<OwnerConnection> owner_connection() const { return load_owner_connection(folder_); }
+
+  // Back to enabled=true, provisioned=false, ready for a first attempt. The generation in force stays until another one
+  // replaces it; the platform's pinned issuer and the last verified time stay too. A state that cannot be read is kept aside as
+  // state.json.corrupt-TIME.
+  Result<void> reset(bool new_key) const;
+
+ private:
+  StateFolder(std::filesystem::path folder, FileLock lock) : folder_(std::move(folder)), lock_(std::move(lock)) {}
+
+  std::filesystem::path folder_;
+  FileLock lock_;
+};
+
+}  // namespace fleet::agent

@@ -1,0 +1,144 @@
+#include "agent/cli/cli.hpp"
+
+#include <sysexits.h>
+
+#include <cstdio>
+#include <deque>
+#include <exception>
+
+#include <CLI/CLI.hpp>
+
+#include "agent/cli/commands.hpp"
+
+namespace fleet::agent {
+namespace {
+
+struct Command {
+  std::string_view name;
+  std::string_view help;
+  bool has_output;
+  Result<int> (*run)(const Invocation&);
+};
+constexpr std::array<Command, 4> kCommands{{
+    {"run", "Provision this device, then stay connected to its owner's broker", false, run_agent},
+    {"status", "Show how far this device is (exit code 3: not provisioned)", true, show_status},
+    {"identity", "Show client id and username, and where they come from", true, show_identity},
+    {"reset", "Forget the outcome, so that the next run provisions anew", false, reset_agent},
+}};
+
+int exit_code(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kPermissionDenied: return EX_NOPERM;
+    case ErrorCode::kConflict:
+    case ErrorCode::kNoSpace:
+    case ErrorCode::kUnavailable:
+    case ErrorCode::kTimedOut: return EX_TEMPFAIL;
+    case ErrorCode::kIo: return EX_IOERR;
+    case ErrorCode::kInternal: return EX_SOFTWARE;
+    default: return EX_CONFIG;
+  }
+}
+
+std::string_view hint(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kPermissionDenied: return "run it as root, or give a --state-dir of your own";
+    case ErrorCode::kConflict: return "stop the running agent first, e.g. systemctl stop provision-agent";
+    case ErrorCode::kInvalidArgument: return "every setting is explained in the sample agent.yaml and by `provision-agent run --help`";
+    case ErrorCode::kNotFound: return "name the settings file with --config, or give the settings as options";
+    case ErrorCode::kNoSpace: return "make room on the device and try again";
+    default: return {};
+  }
+}
+
+int report(const Error& error) {
+  // several problems: each on a line of its own, each an error
+  std::string_view rest = error.message;
+  while (!rest.empty()) {
+    const std::size_t end = rest.find('\n');
+    const std::string line = fmt::format("error: {}\n", rest.substr(0, end));
+    std::fwrite(line.data(), 1, line.size(), stderr);
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+  }
+  if (const std::string_view advice = hint(error.code); !advice.empty()) {
+    const std::string line = fmt::format("hint: {}\n", advice);
+    std::fwrite(line.data(), 1, line.size(), stderr);
+  }
+  return exit_code(error.code);
+}
+
+// Where CLI11 puts what it reads. A deque: the addresses stay.
+struct Inputs {
+  std::string settings_file;
+  std::string output = "table";
+  bool new_key = false;
+  std::deque<std::pair<std::string, std::string>> settings;
+};
+
+void add_settings(CLI::App& command, Inputs& inputs) {
+  command.add_option("-c,--config", inputs.settings_file,
+                     fmt::format("settings file (default {} if it is there)", kDefaultSettingsFile))
+      ->type_name("FILE");
+  for (const SettingOption& option : setting_options()) {
+    auto& [name, value] = inputs.settings.emplace_back(option.name, "");
+    command.add_option("--" + name, value, std::string(option.help))->type_name(std::string(option.value))->group("Settings");
+  }
+}
+
+Invocation to_invocation(const CLI::App& command, const Inputs& inputs) {
+  Invocation invocation;
+  invocation.output = inputs.output == "json" ? OutputFormat::kJson : OutputFormat::kTable;
+  invocation.new_key = inputs.new_key;
+  invocation.settings_file = inputs.settings_file;
+  std::error_code ignored;
+  if (command.count("--config") == 0 && std::filesystem::exists(kDefaultSettingsFile, ignored)) {
+    invocation.settings_file = kDefaultSettingsFile;
+  }
+  for (const auto& [name, value] : inputs.settings) {
+    if (command.count("--" + name) > 0) invocation.overrides.emplace_back(name, value);
+  }
+  return invocation;
+}
+
+int run(int argc, const char* const* argv) {
+  CLI::App app("Provisions this device over MQTT and keeps it connected to its owner's broker.", "provision-agent");
+  app.set_version_flag("--version", "provision-agent " FLEET_VERSION);
+  app.require_subcommand(1);
+  std::deque<Inputs> inputs;
+  std::vector<CLI::App*> commands;
+  for (const Command& command : kCommands) {
+    Inputs& own = inputs.emplace_back();
+    CLI::App* parser = app.add_subcommand(std::string(command.name), std::string(command.help));
+    add_settings(*parser, own);
+    if (command.has_output) {
+      parser->add_option("-o,--output", own.output, "table or json")->check(CLI::IsMember({"table", "json"}));
+    }
+    if (command.name == "reset") parser->add_flag("--new-key", own.new_key, "drop the device key too");
+    commands.push_back(parser);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    const std::string line = fmt::format("error: {}\nhint: see `provision-agent --help`\n", error.what());
+    std::fwrite(line.data(), 1, line.size(), stderr);
+    return EX_USAGE;
+  }
+  for (std::size_t i = 0; i < kCommands.size(); ++i) {
+    if (!commands[i]->parsed()) continue;
+    const auto result = kCommands[i].run(to_invocation(*commands[i], inputs[i]));
+    return result ? *result : report(result.error());
+  }
+  return EX_USAGE;
+}
+
+}  // namespace
+
+int run_cli(int argc, const char* const* argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::exception& exception) {
+    return report(Error{ErrorCode::kInternal, fmt::format("internal error: {}", exception.what())});
+  }
+}
+
+}  // namespace fleet::agent

@@ -1,0 +1,56 @@
+// The command that the settings name, told of what has happened: HOOK configured|provisioned|failed.
+#pragma once
+
+#include <deque>
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "core/base/result.hpp"
+#include "core/base/time.hpp"
+
+namespace fleet::agent {
+
+// Runs one at a time, in the order of the events, without a shell, in a process group of its own, with FLEET_STATE_DIR and
+// FLEET_GENERATION in its environment. Killed with its children when it takes longer than `limit`. A failure is only logged.
+// On the thread of the io_context.
+class HookRunner {
+ public:
+  // An empty `program`: every call does nothing. `on_idle` is called when the last one has ended.
+  HookRunner(boost::asio::io_context& io, std::filesystem::path program, std::filesystem::path state_dir,
+             std::function<void()> on_idle, Millis limit = Seconds(30));
+  ~HookRunner();  // kills the one that runs
+  HookRunner(const HookRunner&) = delete;
+  HookRunner& operator=(const HookRunner&) = delete;
+
+  void run(std::string event, std::uint64_t generation);
+  bool idle() const { return pid_ < 0; }
+
+ private:
+  struct Call {
+    std::string event;
+    std::uint64_t generation;
+  };
+
+  void start_next();
+  Result<void> spawn(const Call& call);
+  void watch();
+  void on_exit();
+  void kill_group() const;
+
+  std::filesystem::path program_;
+  std::filesystem::path state_dir_;
+  std::function<void()> on_idle_;
+  Millis limit_;
+  std::deque<Call> calls_;
+  std::string event_;  // of the one that runs
+  pid_t pid_ = -1;
+  boost::asio::posix::stream_descriptor process_;  // a pidfd
+  boost::asio::steady_timer timer_;
+};
+
+}  // namespace fleet::agent

@@ -1,0 +1,73 @@
+#include "provisioner/edc/inbound.hpp"
+
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/protocol/message.hpp"
+#include "core/protocol/topic.hpp"
+
+namespace fleet::provisioner {
+
+namespace {
+
+std::optional<StepKind> kind_of_app(std::string_view app) {
+  if (app == protocol::kAppCert) return StepKind::kSigningCertificates;
+  if (app == protocol::kAppKeysV2) return StepKind::kDeviceCertificate;
+  if (app == protocol::kAppKeysV1) return StepKind::kTrustedCertificate;
+  if (app == protocol::kAppConf) return StepKind::kConfiguration;
+  return std::nullopt;
+}
+
+InboundMessage read_hello(std::string_view client_id, std::string_view bytes) {
+  const protocol::DecodeLimits limits{.max_size = protocol::kMaxProvSize, .max_inflated_size = protocol::kMaxProvSize};
+  const auto payload = protocol::decode(bytes, limits);
+  if (!payload) return MalformedHelloIn{std::nullopt, payload.error().message};
+  auto prov = protocol::parse_prov(*payload, client_id);
+  if (!prov) return MalformedHelloIn{protocol::answerable_request_id(*payload), prov.error().message};
+  Hello hello;
+  hello.username = std::move(prov->username);
+  hello.password = std::move(prov->password);
+  hello.activation_key = std::move(prov->activation_key);
+  hello.hello_id = std::move(prov->request_id);
+  hello.nonce = std::move(prov->nonce);
+  hello.csr_der = std::move(prov->csr);
+  hello.reason = std::move(prov->reason).value_or("");
+  hello.facts = std::move(prov->facts);
+  return HelloIn{std::move(hello)};
+}
+
+InboundMessage read_reply(const protocol::ReplyTopic& topic, std::string_view bytes) {
+  const std::optional<StepKind> kind = kind_of_app(topic.app);
+  if (!kind) return Ignored{"a reply under an app id that no step has"};
+  if (!protocol::is_request_id(topic.request_id)) return Ignored{"a reply to an ill-formed request id"};
+  const auto payload = protocol::decode(bytes);
+  if (!payload) return Ignored{fmt::format("a reply that cannot be read: {}", payload.error().message)};
+  auto reply = protocol::parse_reply(*payload);
+  if (!reply) return Ignored{fmt::format("a reply that cannot be read: {}", reply.error().message)};
+  return StepReplyIn{{topic.request_id, *kind, reply->code, std::move(reply->error)}};
+}
+
+}  // namespace
+
+InboundMessage read_inbound(std::string_view account, std::string_view provisioner_id, std::string_view client_id,
+                            std::string_view topic, std::string_view payload) {
+  const auto parsed = protocol::parse_topic(topic);
+  if (!parsed) return Ignored{"a topic outside of the protocol"};
+  if (const auto* lifecycle = std::get_if<protocol::LifecycleTopic>(&*parsed)) {
+    if (lifecycle->account != account) return Ignored{"a topic of another account"};
+    if (lifecycle->client_id != client_id) return Ignored{"a topic of another device"};
+    if (lifecycle->event == "PROV") return read_hello(client_id, payload);
+    if (lifecycle->event == "DC") return DeviceGoneIn{.said_goodbye = true};
+    if (lifecycle->event == "LWT") return DeviceGoneIn{.said_goodbye = false};
+    return Ignored{"a lifecycle message that means nothing here"};
+  }
+  if (const auto* reply = std::get_if<protocol::ReplyTopic>(&*parsed)) {
+    if (reply->account != account) return Ignored{"a topic of another account"};
+    if (reply->requester != provisioner_id) return Ignored{"a reply to somebody else"};
+    return read_reply(*reply, payload);
+  }
+  return Ignored{"neither a lifecycle message nor a reply"};
+}
+
+}  // namespace fleet::provisioner

@@ -1,0 +1,64 @@
+// Applying manifests: the operator's wish becomes accounts, profiles and provision requests, all of it or nothing.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/base/result.hpp"
+#include "core/base/secret.hpp"
+#include "provisioner/manifest/manifest.hpp"
+#include "provisioner/provisioning/executor.hpp"
+#include "provisioner/store/store.hpp"
+
+namespace fleet::provisioner {
+
+// A manifest and the number of the document it came from, by which errors are reported.
+struct NumberedManifest {
+  std::size_t document = 0;
+  Manifest manifest;
+};
+
+struct ApplyOptions {
+  bool dry_run = false;        // decide and report, change nothing
+  bool allow_weak = false;     // accept passwords under kMinPassword characters
+  std::string by;              // who, for the timeline
+  std::string provisioner_id;  // reserved client id
+  Bytes verifier_key;
+};
+
+inline constexpr std::size_t kMinPassword = 16;
+
+// What became of one document.
+struct Applied {
+  std::size_t document = 0;
+  std::string kind, name;
+  std::string change;  // "created", "configured", "unchanged"
+};
+
+// Secrets that the service made up. This is the only time that they are told.
+struct GeneratedSecret {
+  std::string name, client_id, username;
+  std::optional<Secret> password, activation_key;
+};
+
+struct ApplyProblem {
+  std::size_t document = 0;
+  std::string path;  // "spec.profile"
+  std::string why;
+};
+
+struct ApplyReport {
+  std::vector<Applied> applied;
+  std::vector<GeneratedSecret> secrets;
+  std::vector<ApplyProblem> problems;  // not empty: nothing was changed
+};
+
+// Applies accounts, then profiles, then requests, whatever their order. Writes to `report`; an error (problems, or a dry run
+// that must be rolled back) makes the store roll everything back: kInvalidArgument if report.problems is not empty, kConflict
+// with the message "dry run" for a dry run.
+Result<void> apply(Transaction& tx, const Executor& executor, const std::vector<NumberedManifest>& manifests,
+                   const ApplyOptions& options, WallTime now, ApplyReport& report);
+
+}  // namespace fleet::provisioner

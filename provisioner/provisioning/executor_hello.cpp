@@ -1,0 +1,286 @@
+// The executor's handling of hellos: edc §4 "Duplicates", §4.1.
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/base/secret.hpp"
+#include "core/crypto/digest.hpp"
+#include "provisioner/provisioning/executor.hpp"
+#include "provisioner/provisioning/journal.hpp"
+#include "provisioner/provisioning/plan.hpp"
+#include "provisioner/provisioning/rules.hpp"
+
+namespace fleet::provisioner {
+
+namespace {
+
+constexpr Seconds kNotNowPause{60};
+constexpr Millis kDay{86'400'000};
+
+// A certificate that ends within its attempt is as good as an expired one (edc §4.4, reuse).
+bool is_reusable(const IssuedCertificate& certificate, WallTime now) {
+  const Millis margin = std::min(kDay, (certificate.not_after - certificate.not_before) / 10);
+  return certificate.not_after - now > margin;
+}
+
+RefuseHello not_now(const std::string& why) {
+  return {Answer::kNotNow, "the platform cannot provision this device now", "hello not served: " + why};
+}
+
+RefuseHello bad_request(const std::string& why) { return {Answer::kMalformed, why, "hello refused: " + why}; }
+
+Result<std::vector<std::string>> split_chain(const std::string& pem) {
+  std::vector<std::string> certificates;
+  if (pem.empty()) return certificates;
+  TRY_ASSIGN(const auto chain, crypto::Certificate::chain_from_pem(pem));
+  for (const crypto::Certificate& certificate : chain) certificates.push_back(certificate.to_pem());
+  return certificates;
+}
+
+}  // namespace
+
+struct Executor::Opening {
+  Profile profile;
+  Account account;
+  protocol::Configurations configurations;
+  crypto::PublicKey key;
+  std::optional<IssuedCertificate> certificate{};
+  bool newly_issued = false;
+};
+
+Result<Outcome> Executor::on_hello(Transaction& tx, const std::string& client_id, const Hello& hello, WallTime now) const {
+  TRY_ASSIGN(std::optional<ProvisionRequest> request, tx.find_request_by_client_id(client_id));
+  std::optional<Attempt> latest;
+  std::vector<Step> steps;
+  CredentialMatch matches;
+  if (request) {
+    TRY_ASSIGN(latest, tx.latest_attempt(request->id));
+    matches = match(*request, hello);
+  }
+  if (latest) {
+    TRY_ASSIGN(steps, tx.steps_of(latest->id));
+  }
+  const HelloVerdict verdict = judge_hello(request ? &*request : nullptr, latest ? &*latest : nullptr, steps, matches,
+                                           hello.nonce.value_or(Bytes{}), now);
+  if (const auto* refusal = std::get_if<RefuseHello>(&verdict)) {
+    return refuse(tx, request ? &*request : nullptr, client_id, hello, *refusal, now);
+  }
+  if (std::holds_alternative<RecordedHello>(verdict)) return record_again(tx, std::move(*latest), client_id, hello, now);
+  if (std::holds_alternative<RepeatHello>(verdict)) {
+    return repeat(tx, std::move(*latest), std::move(steps), client_id, hello, now);
+  }
+  return open(tx, std::move(*request), std::move(latest), steps, std::get<OpenAttempt>(verdict), hello, now);
+}
+
+Result<Outcome> Executor::on_malformed_hello(Transaction& tx, const std::string& client_id,
+                                             const std::optional<std::string>& hello_id, const std::string& why,
+                                             WallTime now) const {
+  TRY_ASSIGN(const std::optional<ProvisionRequest> request, tx.find_request_by_client_id(client_id));
+  Hello hello;
+  hello.hello_id = hello_id;
+  return refuse(tx, request ? &*request : nullptr, client_id, hello, bad_request(presentable(why)), now);
+}
+
+CredentialMatch Executor::match(const ProvisionRequest& request, const Hello& hello) const {
+  const auto verifier = [&](std::string_view purpose, const Secret& secret) {
+    return crypto::secret_verifier(settings_.verifier_key, purpose, request.client_id, secret.reveal());
+  };
+  // Both are worked out whatever the first says: the time tells nothing.
+  const bool username = constant_time_equal(hello.username, request.username);
+  const bool password = constant_time_equal(verifier(kConnectPurpose, hello.password), request.connect_verifier);
+  CredentialMatch matches{.login = username && password, .activation_key = true};
+  if (request.activation_key_verifier) {
+    const Secret key = hello.activation_key.value_or(Secret{});
+    matches.activation_key = constant_time_equal(verifier(kActivationKeyPurpose, key), *request.activation_key_verifier);
+  }
+  return matches;
+}
+
+Result<void> Executor::answer(Outcome& outcome, const std::string& client_id, const Bytes& nonce, const std::string& hello_id,
+                              const AnswerDetails& details, WallTime now) const {
+  if (hello_id.empty()) return {};
+  TRY_ASSIGN(Outgoing message, dialect_.answer_message(client_id, nonce, hello_id, details, now));
+  outcome.send.push_back(std::move(message));
+  return {};
+}
+
+Result<Outcome> Executor::refuse(Transaction& tx, const ProvisionRequest* request, const std::string& client_id,
+                                 const Hello& hello, const RefuseHello& refusal, WallTime now) const {
+  AnswerDetails details{.answer = refusal.answer, .message = refusal.message};
+  if (refusal.answer == Answer::kNotNow) details.retry_after = kNotNowPause;
+  if (request != nullptr) {
+    TRY(add_line_once(tx, request->id, std::nullopt, kRefusedLine, refusal.note, now));
+    // The device is well, the platform is not: that is for the operator to see on the request itself.
+    if (refusal.answer == Answer::kNotNow && request->last_error != refusal.note) {
+      ProvisionRequest changed = *request;
+      changed.last_error = refusal.note;
+      changed.updated_at = now;
+      TRY(tx.update_request(changed));
+    }
+  }
+  Outcome outcome;
+  TRY(answer(outcome, client_id, hello.nonce.value_or(Bytes{}), hello.hello_id.value_or(""), details, now));
+  return outcome;
+}
+
+Result<Outcome> Executor::record_again(Transaction& tx, Attempt attempt, const std::string& client_id, const Hello& hello,
+                                       WallTime now) const {
+  const std::string hello_id = hello.hello_id.value_or("");
+  if (attempt.hello_id != hello_id) {
+    attempt.hello_id = hello_id;
+    TRY(tx.update_attempt(attempt));
+  }
+  TRY(add_line_once(tx, attempt.request_id, attempt.id, kHelloLine, "the device asked again and was told that it is provisioned",
+                    now));
+  Outcome outcome;
+  TRY(answer(outcome, client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kRecorded}, now));
+  return outcome;
+}
+
+Result<Outcome> Executor::repeat(Transaction& tx, Attempt attempt, std::vector<Step> steps, const std::string& client_id,
+                                 const Hello& hello, WallTime now) const {
+  // moved_at stays: a device that only says hello does not get anywhere.
+  attempt.hello_id = hello.hello_id.value_or("");
+  Outcome outcome;
+  TRY(answer(outcome, client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kAccepted}, now));
+  for (Step& step : steps) {
+    if (step.replied_at) continue;
+    step.sent_at = now;
+    ++step.send_count;
+    TRY(tx.update_step(step));
+    outcome.send.push_back({client_id, step.topic, step.payload});
+  }
+  attempt.due_at = next_due(attempt, steps);
+  TRY(tx.update_attempt(attempt));
+  TRY(add_line_once(tx, attempt.request_id, attempt.id, kHelloLine,
+                    fmt::format("the device said hello again; sent again: {}", owed(steps)), now));
+  return outcome;
+}
+
+Result<std::variant<RefuseHello, Executor::Opening>> Executor::prepare(Transaction& tx, const ProvisionRequest& request,
+                                                                       const Hello& hello) const {
+  using Prepared = std::variant<RefuseHello, Opening>;
+  if (!hello.csr_der) return Prepared(bad_request("the hello holds no certificate signing request"));
+  auto csr = crypto::Csr::from_der(*hello.csr_der);
+  if (!csr) return Prepared(bad_request(with_context(std::move(csr).error(), "certificate signing request").message));
+  TRY_ASSIGN(auto certificate, tx.certificate_of_key(csr->public_key().spki_sha256()));
+  if (certificate && certificate->client_id != request.client_id) {
+    return Prepared(bad_request("the key is known for another device: a device makes its own key"));
+  }
+  TRY_ASSIGN(auto profile, tx.find_profile(request.profile));
+  if (!profile) return Prepared(not_now(fmt::format("profile {}: no such profile; apply it", request.profile)));
+  TRY_ASSIGN(auto account, tx.find_account(profile->account));
+  if (!account) return Prepared(not_now(fmt::format("account {}: no such account; apply it", profile->account)));
+  auto configurations = render_configuration(request, *profile, *account);
+  if (!configurations) {
+    return Prepared(not_now(fmt::format("profile {}: {}; correct it and apply it", profile->name, configurations.error().message)));
+  }
+  return Prepared(Opening{std::move(*profile), std::move(*account), std::move(*configurations), csr->public_key(),
+                          std::move(certificate)});
+}
+
+Result<std::optional<RefuseHello>> Executor::certify(const ProvisionRequest& request, Opening& opening, WallTime now) const {
+  if (opening.certificate && is_reusable(*opening.certificate, now)) return std::optional<RefuseHello>{};
+  auto issued = settings_.issue(request.client_id, opening.key, opening.profile.certificate_validity, now);
+  if (!issued) return std::optional(not_now("the device CA does not issue: " + issued.error().message));
+  opening.certificate = IssuedCertificate{.serial = issued->serial(),
+                                          .spki_sha256 = opening.key.spki_sha256(),
+                                          .client_id = request.client_id,
+                                          .request_id = request.id,
+                                          .pem = issued->to_pem(),
+                                          .not_before = issued->not_before(),
+                                          .not_after = issued->not_after(),
+                                          .issued_at = now};
+  opening.newly_issued = true;
+  return std::optional<RefuseHello>{};
+}
+
+Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::optional<Attempt> latest,
+                               const std::vector<Step>& steps, const OpenAttempt& verdict, const Hello& hello,
+                               WallTime now) const {
+  TRY_ASSIGN(auto prepared, prepare(tx, request, hello));
+  if (const auto* refusal = std::get_if<RefuseHello>(&prepared)) {
+    return refuse(tx, &request, request.client_id, hello, *refusal, now);
+  }
+  Opening opening = std::get<Opening>(std::move(prepared));
+
+  std::optional<AfterFailure> failure;
+  const std::string cause = fmt::format("the device started over while it owed its reply to {}", owed(steps));
+  if (verdict.counts) failure = after_failure(request, opening.profile.retry_max_attempts, cause);
+  if (failure && failure->status == JobStatus::kAbandoned) {
+    TRY(fail_attempt(tx, request, *latest, cause, now));
+    const RefuseHello gone{Answer::kGone, fmt::format("abandoned after {} failed attempts", request.failures),
+                           "hello refused: the request is abandoned"};
+    return refuse(tx, &request, request.client_id, hello, gone, now);
+  }
+
+  // Whatever can fail outside the store comes before the first write: a hello that is not served leaves all as it was.
+  TRY_ASSIGN(const auto refusal, certify(request, opening, now));
+  if (refusal) return refuse(tx, &request, request.client_id, hello, *refusal, now);
+
+  Attempt attempt;
+  attempt.request_id = request.id;
+  attempt.number = latest ? latest->number + 1 : 1;
+  attempt.nonce = hello.nonce.value_or(Bytes{});
+  attempt.hello_id = hello.hello_id.value_or("");
+  attempt.timeout = opening.profile.attempt_timeout;
+  attempt.started_at = attempt.moved_at = now;
+  TRY_ASSIGN(std::vector<std::string> chain, split_chain(settings_.device_ca_chain_pem));
+  chain.insert(chain.begin(), opening.certificate->pem);
+  std::vector<Step> new_steps;
+  for (const StepContent& content : make_plan(settings_.signing_chain_pem, std::move(chain), opening.account,
+                                              std::move(opening.configurations))) {
+    Step step;
+    step.ordinal = static_cast<int>(new_steps.size());
+    step.kind = kind_of(content);
+    step.rid = random_id();
+    step.summary = summary_of(content);
+    step.sent_at = now;
+    auto message = dialect_.step_message(request.client_id, attempt.nonce, step.rid, content, now);
+    if (!message) {
+      const std::string why = fmt::format("{} cannot be sent: {}", step.summary, message.error().message);
+      return refuse(tx, &request, request.client_id, hello, not_now(why), now);
+    }
+    step.topic = std::move(message->topic);
+    step.payload = std::move(message->payload);
+    new_steps.push_back(std::move(step));
+  }
+  attempt.due_at = next_due(attempt, new_steps);
+
+  if (verdict.supersede) {
+    TRY(end_attempt(tx, *latest, AttemptState::kSuperseded, cause, now));
+    TRY(add_line(tx, request.id, latest->id, kSupersededLine, failure ? failure->last_error : cause, now));
+  }
+  if (failure) {
+    request.failures = failure->failures;
+    request.last_error = failure->last_error;
+  }
+  request.status = JobStatus::kStarted;
+  request.facts = hello.facts;
+  request.updated_at = now;
+  TRY(tx.update_request(request));
+  TRY(tx.insert_attempt(attempt));
+  const std::string reason = presentable(hello.reason, 64);
+  TRY(add_line(tx, request.id, attempt.id, kHelloLine,
+               fmt::format("hello accepted{}: attempt {} begins", reason.empty() ? "" : " (" + reason + ")", attempt.number),
+               now));
+  const IssuedCertificate& certificate = *opening.certificate;
+  if (opening.newly_issued) TRY(tx.insert_certificate(certificate));
+  TRY(add_line(tx, request.id, attempt.id, kCertificateLine,
+               fmt::format("device certificate {} {}, valid until {}", certificate.serial,
+                           opening.newly_issued ? "issued" : "used again for the same key", format_time(certificate.not_after)),
+               now));
+
+  Outcome outcome;
+  TRY(answer(outcome, request.client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kAccepted}, now));
+  for (Step& step : new_steps) {
+    step.attempt_id = attempt.id;
+    TRY(tx.insert_step(step));
+    TRY(add_line(tx, request.id, attempt.id, kSentLine, "sent " + step.summary, now));
+    outcome.send.push_back({request.client_id, std::move(step.topic), std::move(step.payload)});
+  }
+  return outcome;
+}
+
+}  // namespace fleet::provisioner

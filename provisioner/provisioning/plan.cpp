@@ -1,0 +1,174 @@
+#include "provisioner/provisioning/plan.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace fleet::provisioner {
+
+using protocol::ComponentConfiguration;
+using protocol::Configurations;
+using protocol::Property;
+using protocol::PropertyType;
+
+namespace {
+
+template <typename... Handlers>
+struct Overloaded : Handlers... {
+  using Handlers::operator()...;
+};
+
+constexpr std::string_view kOpening = "${";
+constexpr std::string_view kEscape = "$${";
+constexpr std::string_view kLabels = "labels.";
+constexpr std::string_view kParams = "params.";
+
+Result<std::string> member(const std::map<std::string, std::string>& values, std::string_view what, std::string_view name) {
+  const auto found = values.find(std::string(name));
+  if (found == values.end()) return fail(ErrorCode::kInvalidArgument, "the request has no {} \"{}\"", what, name);
+  return found->second;
+}
+
+Result<std::string> resolve(std::string_view placeholder, const ProvisionRequest& request) {
+  if (placeholder == "clientId") return request.client_id;
+  if (placeholder.starts_with(kLabels)) return member(request.labels, "label", placeholder.substr(kLabels.size()));
+  if (placeholder.starts_with(kParams)) return member(request.params, "parameter", placeholder.substr(kParams.size()));
+  return fail(ErrorCode::kInvalidArgument,
+              "unknown placeholder ${{{}}}: there are ${{clientId}}, ${{labels.NAME}} and ${{params.NAME}}", placeholder);
+}
+
+Property single(std::string name, PropertyType type, std::string value) {
+  return {.name = std::move(name), .type = type, .values = {std::move(value)}};
+}
+
+// The owner connection as the platform builds it (edc §4.6); no username and password: the client certificate is used.
+ComponentConfiguration owner_connection(const ProvisionRequest& request, const Account& account) {
+  return {
+      .pid = std::string(protocol::kMqttTransportPid),
+      .properties =
+          {
+              single("broker-url", PropertyType::kString, account.broker_url),
+              single("topic.context.account-name", PropertyType::kString, account.name),
+              single("client-id", PropertyType::kString, request.client_id),
+              single("keep-alive", PropertyType::kInteger, "30"),
+              single("timeout", PropertyType::kInteger, "20"),
+              single("clean-session", PropertyType::kBoolean, "true"),
+              single("lwt.topic", PropertyType::kString,
+                     fmt::format("$EDC/{}/{}/MQTT/LWT", account.name, request.client_id)),
+              single("lwt.qos", PropertyType::kInteger, "0"),
+              single("lwt.retain", PropertyType::kBoolean, "false"),
+              single("protocol-version", PropertyType::kInteger, "4"),
+          },
+  };
+}
+
+void override_with(ComponentConfiguration& component, const ComponentConfiguration& wishes) {
+  for (const Property& wish : wishes.properties) {
+    const auto same = std::find_if(component.properties.begin(), component.properties.end(),
+                                   [&](const Property& property) { return property.name == wish.name; });
+    if (same == component.properties.end()) {
+      component.properties.push_back(wish);
+    } else {
+      *same = wish;
+    }
+  }
+}
+
+Result<ComponentConfiguration> render(ComponentConfiguration component, const ProvisionRequest& request) {
+  for (Property& property : component.properties) {
+    for (std::string& value : property.values) {
+      auto rendered = render(value, request);
+      if (!rendered) return fail(with_context(rendered.error(), fmt::format("{}: {}", component.pid, property.name)));
+      value = std::move(*rendered);
+      if (!protocol::is_value_of(property.type, value)) {
+        return fail(ErrorCode::kInvalidArgument, "{}: {}: its value for this request is not of type {}", component.pid,
+                    property.name, to_string(property.type));
+      }
+    }
+  }
+  return component;
+}
+
+}  // namespace
+
+Result<std::string> render(std::string_view text, const ProvisionRequest& request) {
+  std::string result;
+  while (!text.empty()) {
+    const std::size_t at = std::min(text.find(kOpening), text.find(kEscape));
+    result += text.substr(0, at);
+    if (at == std::string_view::npos) break;
+    text.remove_prefix(at);
+    if (text.starts_with(kEscape)) {
+      result += kOpening;
+      text.remove_prefix(kEscape.size());
+      continue;
+    }
+    const std::size_t end = text.find('}');
+    if (end == std::string_view::npos) return fail(ErrorCode::kInvalidArgument, "\"${{\" without \"}}\"; write \"$${{\" for the text itself");
+    TRY_ASSIGN(const std::string value, resolve(text.substr(kOpening.size(), end - kOpening.size()), request));
+    result += value;
+    text.remove_prefix(end + 1);
+  }
+  return result;
+}
+
+Result<Configurations> render_configuration(const ProvisionRequest& request, const Profile& profile,
+                                            const Account& account) {
+  // The platform's own values hold "$EDC" but no placeholder, and are not rendered: an account's URL is not a template.
+  ComponentConfiguration connection = owner_connection(request, account);
+  Configurations result;
+  bool has_connection = false;
+  for (const ComponentConfiguration& component : profile.configuration) {
+    TRY_ASSIGN(ComponentConfiguration rendered, render(component, request));
+    if (rendered.pid == protocol::kMqttTransportPid) {
+      override_with(connection, rendered);
+      rendered = connection;
+      has_connection = true;
+    }
+    result.push_back(std::move(rendered));
+  }
+  if (!has_connection) result.insert(result.begin(), std::move(connection));
+  return result;
+}
+
+std::vector<StepContent> make_plan(const std::string& signing_chain_pem, std::vector<std::string> device_chain_pem,
+                                   const Account& account, Configurations configurations) {
+  std::vector<StepContent> plan;
+  plan.emplace_back(SigningCertificatesContent{signing_chain_pem});
+  plan.emplace_back(DeviceCertificateContent{std::move(device_chain_pem)});
+  for (std::size_t i = 0; i < account.ca_pem.size(); ++i) {
+    plan.emplace_back(TrustedCertificateContent{i + 1, account.ca_pem[i]});
+  }
+  plan.emplace_back(ConfigurationContent{std::move(configurations)});
+  return plan;
+}
+
+StepKind kind_of(const StepContent& content) {
+  return std::visit(Overloaded{
+                        [](const SigningCertificatesContent&) { return StepKind::kSigningCertificates; },
+                        [](const DeviceCertificateContent&) { return StepKind::kDeviceCertificate; },
+                        [](const TrustedCertificateContent&) { return StepKind::kTrustedCertificate; },
+                        [](const ConfigurationContent&) { return StepKind::kConfiguration; },
+                    },
+                    content);
+}
+
+std::string summary_of(const StepContent& content) {
+  return std::visit(Overloaded{
+                        [](const SigningCertificatesContent&) -> std::string { return "the platform's signing certificates"; },
+                        [](const DeviceCertificateContent& device) {
+                          return fmt::format("the device certificate, a chain of {}", device.chain_pem.size());
+                        },
+                        [](const TrustedCertificateContent& trusted) {
+                          return fmt::format("certificate {} of the owner's broker CAs", trusted.number);
+                        },
+                        [](const ConfigurationContent& configuration) {
+                          const std::size_t count = configuration.configurations.size();
+                          return fmt::format("the configuration of {} component{}", count, count == 1 ? "" : "s");
+                        },
+                    },
+                    content);
+}
+
+}  // namespace fleet::provisioner

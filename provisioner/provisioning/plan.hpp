@@ -1,0 +1,34 @@
+// What a device gets, worked out from its request, profile and account. Pure.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/result.hpp"
+#include "provisioner/provisioning/dialect.hpp"
+#include "provisioner/provisioning/model.hpp"
+
+namespace fleet::provisioner {
+
+// The values of ${clientId}, ${labels.NAME} and ${params.NAME} put in; "$${" becomes "${", any other "$" stays.
+// kInvalidArgument for an unknown or unclosed placeholder or a label or parameter that the request does not have; the message
+// names it, and holds no value.
+Result<std::string> render(std::string_view text, const ProvisionRequest& request);
+
+// The profile's components for this device, rendered; each value still has its type, else kInvalidArgument naming component and
+// property. The owner connection (edc §4.6) comes first if the profile does not have it; the platform builds it from the
+// account for a client certificate, and what the profile sets goes before.
+Result<protocol::Configurations> render_configuration(const ProvisionRequest& request, const Profile& profile,
+                                                      const Account& account);
+
+// The steps in the order of edc §4, the configuration last. The chains are PEM texts, leaf first, without the root.
+std::vector<StepContent> make_plan(const std::string& signing_chain_pem, std::vector<std::string> device_chain_pem,
+                                   const Account& account, protocol::Configurations configurations);
+
+StepKind kind_of(const StepContent& content);
+
+// One phrase for the timeline, without secrets: "configuration of 3 components".
+std::string summary_of(const StepContent& content);
+
+}  // namespace fleet::provisioner

@@ -1,0 +1,164 @@
+#include "provisioner/service/conductor.hpp"
+
+#include <utility>
+
+#include "core/base/log.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+constexpr std::string_view kLog = "provisioning";
+constexpr Millis kSweepEvery{500};
+constexpr std::size_t kSweepLimit = 200;
+// What a device is told when its hello could not be kept (disk full, for one).
+constexpr Seconds kNotNowRetry{30};
+
+template <typename... Handlers>
+struct Overloaded : Handlers... {
+  using Handlers::operator()...;
+};
+
+}  // namespace
+
+Conductor::Conductor(boost::asio::io_context& io, ConductorSettings settings, Store& store, const Executor& executor,
+                     const Dialect& dialect)
+    : sweep_timer_(io), settings_(std::move(settings)), store_(store), executor_(executor), dialect_(dialect) {}
+
+void Conductor::start() { sweep_after(Millis(0)); }
+
+void Conductor::stop() {
+  stopped_ = true;
+  sweep_timer_.cancel();
+}
+
+void Conductor::submit(Act act, Failed failed) {
+  auto outcome = std::make_shared<Outcome>();
+  store_.submit(
+      [act = std::move(act), outcome](Transaction& tx) -> Result<void> {
+        TRY_ASSIGN(*outcome, act(tx));
+        return {};
+      },
+      [this, outcome, failed = std::move(failed)](Result<void> done) {
+        if (stopped_) return;
+        if (done) return deliver(std::move(*outcome));
+        failed(done.error());
+      });
+}
+
+void Conductor::deliver(Outcome outcome) {
+  for (const Outgoing& message : outcome.send) {
+    if (!session_->publish(message.topic, message.payload)) {
+      log::debug(kLog, "message not sent: no connection to the broker; it is repeated later", {{"client", message.client_id}});
+    }
+  }
+  for (const std::string& client_id : outcome.kick) session_->kick(client_id);
+}
+
+void Conductor::on_message(Inbound inbound, Bytes payload) {
+  const std::string client_id = std::move(inbound.client_id);
+  InboundMessage message = read_inbound(settings_.account, settings_.provisioner_id, client_id, inbound.topic, payload);
+  const auto report_failure = [client_id](const Error& error) {
+    log::error(kLog, "message of a device not kept", {{"client", client_id}, {"why", error.message}});
+  };
+  std::visit(Overloaded{
+                 [&](HelloIn& in) { on_hello(client_id, std::move(in.hello)); },
+                 [&](MalformedHelloIn& in) {
+                   log::warn(kLog, "malformed hello", {{"client", client_id}, {"why", in.why}});
+                   submit(
+                       [this, client_id, in = std::move(in)](Transaction& tx) {
+                         return executor_.on_malformed_hello(tx, client_id, in.hello_id, in.why, wall_now());
+                       },
+                       report_failure);
+                 },
+                 [&](StepReplyIn& in) {
+                   submit(
+                       [this, client_id, reply = std::move(in.reply)](Transaction& tx) {
+                         return executor_.on_reply(tx, client_id, reply, wall_now());
+                       },
+                       report_failure);
+                 },
+                 [&](DeviceGoneIn& in) {
+                   log::debug(kLog, in.said_goodbye ? "device said goodbye" : "device lost", {{"client", client_id}});
+                 },
+                 [&](Ignored& in) {
+                   log::debug(kLog, "message ignored", {{"client", client_id}, {"why", in.why}});
+                 },
+             },
+             message);
+}
+
+void Conductor::on_hello(const std::string& client_id, Hello hello) {
+  log::debug(kLog, "hello", {{"client", client_id}, {"reason", hello.reason}});
+  const auto hello_id = hello.hello_id;
+  const auto nonce = hello.nonce;
+  submit([this, client_id, hello = std::move(hello)](
+             Transaction& tx) { return executor_.on_hello(tx, client_id, hello, wall_now()); },
+         [this, client_id, hello_id, nonce](const Error& error) { refuse_for_now(client_id, hello_id, nonce, error); });
+}
+
+void Conductor::refuse_for_now(const std::string& client_id, const std::optional<std::string>& hello_id,
+                               const std::optional<Bytes>& nonce, const Error& error) {
+  log::error(kLog, "hello not kept; the device is asked to come back",
+             {{"client", client_id}, {"why", error.message}, {"retry_after", kNotNowRetry.count()}});
+  if (!hello_id) return;
+  AnswerDetails details;
+  details.answer = Answer::kNotNow;
+  details.message = "the platform cannot record this now";
+  details.retry_after = kNotNowRetry;
+  auto answer = dialect_.answer_message(client_id, nonce.value_or(Bytes()), *hello_id, details, wall_now());
+  if (answer) session_->publish(answer->topic, answer->payload);
+}
+
+void Conductor::on_events(EventKind kind, const std::vector<BrokerEvent>& events) {
+  for (const BrokerEvent& event : events) {
+    const std::initializer_list<log::Field> fields{
+        {"client", event.client_id}, {"why", event.reason}, {"times", event.count}, {"from", event.address}};
+    switch (kind) {
+      case EventKind::kConnected: log::debug(kLog, "device connected", fields); continue;
+      case EventKind::kDisconnected: log::debug(kLog, "device disconnected", fields); continue;
+      case EventKind::kRefused: log::warn(kLog, "connection refused", fields); break;
+      case EventKind::kDenied: log::warn(kLog, "action denied", fields); break;
+    }
+    const std::string kind_name = kind == EventKind::kRefused ? "refused" : "denied";
+    std::string text = kind == EventKind::kRefused
+                           ? fmt::format("connection refused by the broker: {}", event.reason)
+                           : fmt::format("denied by the broker: {}", event.reason);
+    if (event.count > 1) text += fmt::format(" ({} times)", event.count);
+    if (!event.address.empty()) text += fmt::format(", from {}", event.address);
+    store_.submit(
+        [this, client_id = event.client_id, kind_name, text](Transaction& tx) {
+          return executor_.note(tx, client_id, kind_name, text, wall_now());
+        },
+        [](Result<void> done) {
+          if (!done) log::warn(kLog, "refusal not recorded", {{"why", done.error().message}});
+        });
+  }
+}
+
+void Conductor::sweep_after(Millis pause) {
+  if (stopped_) return;
+  sweep_timer_.expires_after(pause);
+  sweep_timer_.async_wait([this](boost::system::error_code cancelled) {
+    if (!cancelled) sweep();
+  });
+}
+
+void Conductor::sweep() {
+  auto swept = std::make_shared<Executor::Swept>();
+  store_.submit(
+      [this, swept](Transaction& tx) -> Result<void> {
+        TRY_ASSIGN(*swept, executor_.sweep(tx, wall_now(), kSweepLimit));
+        return {};
+      },
+      [this, swept](Result<void> done) {
+        if (stopped_) return;
+        if (!done) {
+          log::error(kLog, "overdue attempts not looked after", {{"why", done.error().message}});
+        } else {
+          deliver(std::move(swept->outcome));
+        }
+        sweep_after(done && swept->more ? Millis(0) : kSweepEvery);
+      });
+}
+
+}  // namespace fleet::provisioner

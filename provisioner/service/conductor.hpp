@@ -1,0 +1,66 @@
+// Between broker and store: turns what arrives into work on the store, and what the work decided into messages, each only
+// after its commit. Knows the dialect; decides nothing itself.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/steady_timer.hpp>
+
+#include "core/base/bytes.hpp"
+#include "core/base/result.hpp"
+#include "provisioner/admission/events.hpp"
+#include "provisioner/broker/session.hpp"
+#include "provisioner/edc/inbound.hpp"
+#include "provisioner/provisioning/executor.hpp"
+#include "provisioner/store/store.hpp"
+
+namespace fleet::provisioner {
+
+struct ConductorSettings {
+  std::string account;
+  std::string provisioner_id;
+};
+
+// Single-threaded, on the thread of `io`. Everything it is given outlives it, and the store has run all its work before it
+// goes (see stop()).
+class Conductor {
+ public:
+  Conductor(boost::asio::io_context& io, ConductorSettings settings, Store& store, const Executor& executor,
+            const Dialect& dialect);
+
+  // The way out to devices; set once, before start().
+  void connect(BrokerSession& session) { session_ = &session; }
+  // Begins to look after overdue attempts.
+  void start();
+  void stop();
+
+  void on_message(Inbound inbound, Bytes payload);
+  void on_events(EventKind kind, const std::vector<BrokerEvent>& events);
+  // Says and cuts off what an executor decided; the transaction is committed.
+  void deliver(Outcome outcome);
+
+ private:
+  void on_hello(const std::string& client_id, Hello hello);
+  void refuse_for_now(const std::string& client_id, const std::optional<std::string>& hello_id,
+                      const std::optional<Bytes>& nonce, const Error& error);
+  // Runs `act` in the store and delivers its outcome after the commit; `failed` is called instead if it could not be kept.
+  using Act = std::function<Result<Outcome>(Transaction&)>;
+  using Failed = std::function<void(const Error&)>;
+  void submit(Act act, Failed failed);
+  void sweep_after(Millis pause);
+  void sweep();
+
+  boost::asio::steady_timer sweep_timer_;
+  ConductorSettings settings_;
+  Store& store_;
+  const Executor& executor_;
+  const Dialect& dialect_;
+  BrokerSession* session_ = nullptr;
+  bool stopped_ = false;
+};
+
+}  // namespace fleet::provisioner

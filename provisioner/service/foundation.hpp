@@ -1,0 +1,22 @@
+// What serve() and check() both read before anything runs: settings, PKI, verifier key.
+#pragma once
+
+#include "core/base/bytes.hpp"
+#include "core/base/result.hpp"
+#include "provisioner/broker/managed_broker_files.hpp"
+#include "provisioner/ca/pki.hpp"
+#include "provisioner/service/settings.hpp"
+
+namespace fleet::provisioner {
+
+struct Foundation {
+  Settings settings;
+  Pki pki;
+  Bytes verifier_key;  // 32 bytes
+  ManagedBrokerSettings broker;
+};
+
+// Every error names the file and says what to do.
+Result<Foundation> load_foundation(const DataLayout& layout);
+
+}  // namespace fleet::provisioner

@@ -1,0 +1,170 @@
+#include <csignal>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+
+#include "core/base/file.hpp"
+#include "core/base/log.hpp"
+#include "core/base/notify.hpp"
+#include "provisioner/admin/server.hpp"
+#include "provisioner/broker/managed_broker.hpp"
+#include "provisioner/broker/session.hpp"
+#include "provisioner/edc/dialect.hpp"
+#include "provisioner/service/conductor.hpp"
+#include "provisioner/service/foundation.hpp"
+#include "provisioner/service/service.hpp"
+#include "provisioner/store/store.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+constexpr std::string_view kLog = "provisioner";
+// A broker that has never come up and dies this often has a fault that waiting does not cure.
+constexpr int kStartsBeforeGivingUp = 5;
+
+void notify(std::string_view state) {
+  if (auto sent = notify_service_manager(state); !sent) log::warn(kLog, "service manager not told", {{"why", sent.error().message}});
+}
+
+Result<std::unique_ptr<Store>> open_store(const DataLayout& layout, const ManagedBrokerSettings& broker,
+                                          boost::asio::io_context& io) {
+  TRY_ASSIGN(const BrokerUser user, broker_user(broker));
+  StoreSettings settings;
+  settings.database = layout.database();
+  settings.admission = layout.admission();
+  settings.admission_mode = user.other ? 0640 : 0600;
+  settings.share_admission = [broker](const std::filesystem::path& path) { return share_with_broker(path, broker); };
+  return Store::open(std::move(settings), [&io](std::function<void()> done) { boost::asio::post(io, std::move(done)); });
+}
+
+ExecutorSettings executor_settings(const Foundation& foundation) {
+  ExecutorSettings settings;
+  settings.verifier_key = foundation.verifier_key;
+  settings.signing_chain_pem = foundation.pki.signing_chain_pem;
+  settings.device_ca_chain_pem = foundation.pki.device_chain_pem;
+  settings.issue = [device_ca = foundation.pki.device_ca](const std::string& client_id, const crypto::PublicKey& key,
+                                                          Millis validity, WallTime now) {
+    return issue_device_certificate(device_ca, client_id, key, validity, now);
+  };
+  return settings;
+}
+
+// The running service: everything that lives on the one io_context, wired together, and its orderly end.
+class Service {
+ public:
+  Service(const DataLayout& layout, Foundation foundation, boost::asio::io_context& io, Store& store)
+      : io_(io),
+        dialect_(foundation.settings.account, foundation.settings.provisioner_id, foundation.pki.signing.key),
+        executor_(executor_settings(foundation), dialect_),
+        conductor_(io, ConductorSettings{foundation.settings.account, foundation.settings.provisioner_id}, store, executor_, dialect_),
+        session_(io, foundation.broker.socket(), foundation.settings.provisioner_id, session_handlers()),
+        admin_(io, admin_settings(layout, foundation), store, executor_),
+        broker_(io, foundation.broker, broker_handlers()),
+        signals_(io, SIGINT, SIGTERM) {
+    conductor_.connect(session_);
+  }
+
+  Result<void> run() {
+    signals_.async_wait([this](boost::system::error_code cancelled, int number) {
+      if (cancelled) return;
+      log::info(kLog, "stopping", {{"signal", number}});
+      stop();
+    });
+    TRY(broker_.start());
+    TRY(admin_.start());
+    conductor_.start();
+    io_.run();
+    if (failure_) return fail(*failure_);
+    return {};
+  }
+
+ private:
+  BrokerSessionHandlers session_handlers() {
+    BrokerSessionHandlers handlers;
+    handlers.on_message = [this](Inbound inbound, Bytes payload) { conductor_.on_message(std::move(inbound), std::move(payload)); };
+    handlers.on_events = [this](EventKind kind, const std::vector<BrokerEvent>& events) { conductor_.on_events(kind, events); };
+    handlers.on_ready = [this](bool ready) {
+      broker_state_ = ready ? "running" : "restarting";
+      if (!ready) return;
+      log::info(kLog, "ready: devices are admitted");
+      notify("READY=1\nSTATUS=devices are admitted");
+    };
+    return handlers;
+  }
+
+  AdminSettings admin_settings(const DataLayout& layout, const Foundation& foundation) {
+    AdminSettings settings;
+    settings.socket = layout.admin_socket();
+    settings.verifier_key = foundation.verifier_key;
+    settings.provisioner_id = foundation.settings.provisioner_id;
+    settings.deliver = [this](Outcome outcome) { conductor_.deliver(std::move(outcome)); };
+    settings.broker_state = [this] { return broker_state_; };
+    return settings;
+  }
+
+  ManagedBrokerHandlers broker_handlers() {
+    ManagedBrokerHandlers handlers;
+    handlers.on_ready = [this] {
+      broker_was_up_ = true;
+      if (!std::exchange(session_started_, true)) session_.start();
+    };
+    handlers.on_down = [this](const Error& error) {
+      broker_state_ = "restarting";
+      if (broker_was_up_ || ++failed_starts_ < kStartsBeforeGivingUp) return;
+      failure_ = with_context(error, "the provision broker does not start");
+      stop();
+    };
+    return handlers;
+  }
+
+  // Nothing new from operators, nothing more to devices, then the broker; what is queued in the store still commits.
+  void stop() {
+    if (std::exchange(stopping_, true)) return;
+    notify("STOPPING=1");
+    signals_.cancel();
+    admin_.stop();
+    conductor_.stop();
+    session_.stop();
+    broker_.stop([this] { io_.stop(); });
+  }
+
+  boost::asio::io_context& io_;
+  EdcDialect dialect_;
+  Executor executor_;
+  Conductor conductor_;
+  BrokerSession session_;
+  AdminServer admin_;
+  ManagedBroker broker_;
+  boost::asio::signal_set signals_;
+  std::string broker_state_ = "starting";
+  std::optional<Error> failure_;
+  int failed_starts_ = 0;
+  bool broker_was_up_ = false;
+  bool session_started_ = false;
+  bool stopping_ = false;
+};
+
+}  // namespace
+
+Result<void> check(const DataLayout& layout) {
+  TRY(load_foundation(layout));
+  return {};
+}
+
+Result<void> serve(const DataLayout& layout) {
+  TRY_ASSIGN(Foundation foundation, load_foundation(layout));
+  TRY_ASSIGN(const log::Level level, log::parse_level(foundation.settings.log_level));
+  log::set_level(level);
+  TRY_ASSIGN(const FileLock lock, FileLock::acquire(layout.lock()));
+  boost::asio::io_context io(1);
+  TRY_ASSIGN(const std::unique_ptr<Store> store, open_store(layout, foundation.broker, io));
+  auto result = Service(layout, std::move(foundation), io, *store).run();
+  log::info(kLog, "stopped");
+  return result;
+}
+
+}  // namespace fleet::provisioner

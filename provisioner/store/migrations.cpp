@@ -1,0 +1,203 @@
+#include "provisioner/store/migrations.hpp"
+
+#include <algorithm>
+#include <array>
+#include <string>
+#include <vector>
+
+#include "core/base/log.hpp"
+#include "core/base/time.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+constexpr std::string_view kInitial = R"sql(
+CREATE TABLE account (
+  name       TEXT PRIMARY KEY,
+  broker_url TEXT NOT NULL,
+  ca_pem     TEXT NOT NULL CHECK (json_valid(ca_pem))
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE profile (
+  name                    TEXT PRIMARY KEY,
+  account                 TEXT NOT NULL,
+  configuration           TEXT NOT NULL CHECK (json_valid(configuration)),
+  certificate_validity_ms INTEGER NOT NULL CHECK (certificate_validity_ms > 0),
+  retry_max_attempts      INTEGER NOT NULL CHECK (retry_max_attempts >= -1),
+  attempt_timeout_ms      INTEGER NOT NULL CHECK (attempt_timeout_ms > 0)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE request (
+  id                      INTEGER PRIMARY KEY AUTOINCREMENT,
+  name                    TEXT NOT NULL UNIQUE,
+  profile                 TEXT NOT NULL,
+  client_id               TEXT NOT NULL UNIQUE,
+  username                TEXT NOT NULL,
+  connect_verifier        BLOB NOT NULL CHECK (length(connect_verifier) = 32),
+  username_verifier       BLOB NOT NULL CHECK (length(username_verifier) = 32),
+  activation_key_verifier BLOB CHECK (length(activation_key_verifier) = 32),
+  activation_key_used     INTEGER NOT NULL CHECK (activation_key_used IN (0, 1)),
+  labels                  TEXT NOT NULL CHECK (json_valid(labels)),
+  params                  TEXT NOT NULL CHECK (json_valid(params)),
+  enabled                 INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+  activates_on            INTEGER,
+  expires_on              INTEGER,
+  retry_max_attempts      INTEGER CHECK (retry_max_attempts >= -1),
+  status                  TEXT NOT NULL CHECK (status IN (
+    'CREATED', 'STARTED', 'RUNNING', 'APPS_INSTALLING', 'APPS_INSTALLED', 'CONF_UPDATING', 'CONF_UPDATED', 'COMPLETED',
+    'FAILED', 'ABANDONED', 'SKIPPED', 'STOPPING', 'STOPPED')),
+  failures                INTEGER NOT NULL CHECK (failures >= 0),
+  last_error              TEXT NOT NULL,
+  facts                   TEXT NOT NULL CHECK (json_valid(facts)),
+  optlock                 INTEGER NOT NULL,
+  created_at              INTEGER NOT NULL,
+  updated_at              INTEGER NOT NULL,
+  completed_at            INTEGER
+) STRICT;
+CREATE INDEX request_by_username ON request (username);
+CREATE INDEX request_by_status ON request (status);
+
+CREATE TABLE attempt (
+  id         INTEGER PRIMARY KEY AUTOINCREMENT,
+  request_id INTEGER NOT NULL REFERENCES request (id) ON DELETE CASCADE,
+  number     INTEGER NOT NULL CHECK (number >= 1),
+  nonce      BLOB NOT NULL,
+  hello_id   TEXT NOT NULL,
+  state      TEXT NOT NULL CHECK (state IN ('OPEN', 'COMPLETED', 'FAILED', 'SUPERSEDED', 'STOPPED')),
+  timeout_ms INTEGER NOT NULL CHECK (timeout_ms > 0),
+  started_at INTEGER NOT NULL,
+  moved_at   INTEGER NOT NULL,
+  ended_at   INTEGER,
+  due_at     INTEGER,
+  error      TEXT NOT NULL,
+  UNIQUE (request_id, number)
+) STRICT;
+CREATE UNIQUE INDEX attempt_one_open ON attempt (request_id) WHERE state = 'OPEN';
+CREATE INDEX attempt_due ON attempt (due_at) WHERE state = 'OPEN' AND due_at IS NOT NULL;
+
+CREATE TABLE step (
+  attempt_id  INTEGER NOT NULL REFERENCES attempt (id) ON DELETE CASCADE,
+  ordinal     INTEGER NOT NULL CHECK (ordinal >= 0),
+  kind        TEXT NOT NULL,
+  rid         TEXT NOT NULL UNIQUE,
+  summary     TEXT NOT NULL,
+  topic       TEXT NOT NULL,
+  payload     BLOB NOT NULL,
+  sent_at     INTEGER NOT NULL,
+  send_count  INTEGER NOT NULL CHECK (send_count >= 0),
+  reply_code  INTEGER,
+  reply_error TEXT NOT NULL,
+  replied_at  INTEGER,
+  PRIMARY KEY (attempt_id, ordinal)
+) STRICT;
+
+CREATE TABLE certificate (
+  serial      TEXT PRIMARY KEY,
+  spki_sha256 BLOB NOT NULL CHECK (length(spki_sha256) = 32),
+  client_id   TEXT NOT NULL,
+  request_id  INTEGER NOT NULL,
+  pem         TEXT NOT NULL,
+  not_before  INTEGER NOT NULL,
+  not_after   INTEGER NOT NULL,
+  issued_at   INTEGER NOT NULL
+) STRICT;
+CREATE INDEX certificate_by_key ON certificate (spki_sha256, issued_at);
+CREATE INDEX certificate_by_client_id ON certificate (client_id, issued_at);
+
+CREATE TABLE timeline (
+  id         INTEGER PRIMARY KEY,
+  request_id INTEGER NOT NULL REFERENCES request (id) ON DELETE CASCADE,
+  attempt_id INTEGER,
+  at         INTEGER NOT NULL,
+  kind       TEXT NOT NULL,
+  text       TEXT NOT NULL
+) STRICT;
+CREATE INDEX timeline_by_request ON timeline (request_id, id);
+
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO counter (name, value) VALUES ('admission_generation', 0);
+)sql";
+
+constexpr std::array kMigrations{
+    Migration{"0001-initial", kInitial},
+};
+
+// "FLTP": tells our file from any other SQLite database.
+constexpr std::int64_t kApplicationId = 0x464C5450;
+constexpr std::string_view kProgram = "provisioner " FLEET_VERSION;
+
+struct Applied {
+  std::string name;
+  std::string by;
+};
+
+Result<std::int64_t> integer_of(sqlite::Database& database, std::string_view sql) {
+  TRY_ASSIGN(sqlite::Statement query, database.prepare(sql));
+  TRY_ASSIGN(const bool row, query.next());
+  return row ? query.integer(0) : 0;
+}
+
+// Makes an empty file ours; kCorrupt if it is somebody else's.
+Result<void> claim(sqlite::Database& database) {
+  TRY_ASSIGN(const std::int64_t application, integer_of(database, "PRAGMA application_id"));
+  if (application == kApplicationId) return {};
+  TRY_ASSIGN(const std::int64_t objects, integer_of(database, "SELECT count(*) FROM sqlite_master"));
+  if (objects != 0 || application != 0) {
+    return fail(ErrorCode::kCorrupt, "{}: a database, but not one of the provisioner's", database.path());
+  }
+  TRY(
+      database.execute("BEGIN IMMEDIATE; CREATE TABLE migration (name TEXT PRIMARY KEY, applied_at INTEGER NOT NULL, "
+                       "applied_by TEXT NOT NULL) STRICT;"));
+  return database.execute(fmt::format("PRAGMA application_id = {}; COMMIT", kApplicationId));
+}
+
+Result<std::vector<Applied>> applied_to(sqlite::Database& database) {
+  TRY_ASSIGN(sqlite::Statement query, database.prepare("SELECT name, applied_by FROM migration ORDER BY rowid"));
+  std::vector<Applied> applied;
+  while (true) {
+    TRY_ASSIGN(const bool row, query.next());
+    if (!row) return applied;
+    applied.push_back({query.text(0), query.text(1)});
+  }
+}
+
+Result<void> apply(sqlite::Database& database, const Migration& migration) {
+  TRY(database.execute("BEGIN IMMEDIATE"));
+  TRY(database.execute(migration.sql));
+  TRY_ASSIGN(sqlite::Statement record,
+             database.prepare("INSERT INTO migration (name, applied_at, applied_by) VALUES (?1, ?2, ?3)"));
+  TRY(record.bind(1, migration.name).bind(2, to_unix_millis(wall_now())).bind(3, kProgram).run());
+  return database.execute("COMMIT");
+}
+
+}  // namespace
+
+std::span<const Migration> migrations() {
+  return kMigrations;
+}
+
+Result<void> migrate(sqlite::Database& database) {
+  TRY(claim(database));
+  TRY_ASSIGN(const std::vector<Applied> applied, applied_to(database));
+  for (const Applied& one : applied) {
+    const auto known = [&](const Migration& migration) { return migration.name == one.name; };
+    if (std::none_of(kMigrations.begin(), kMigrations.end(), known)) {
+      return fail(ErrorCode::kUnsupported,
+                  "{}: written by a newer version: {} applied the migration {}, which this program ({}) does not know; "
+                  "run that version or a later one, or restore a backup made before it",
+                  database.path(), one.by, one.name, kProgram);
+    }
+  }
+  for (const Migration& migration : kMigrations) {
+    const auto same = [&](const Applied& one) { return one.name == migration.name; };
+    if (std::any_of(applied.begin(), applied.end(), same)) continue;
+    if (auto done = apply(database, migration); !done) {
+      return fail(with_context(done.error(), fmt::format("migration {}", migration.name)));
+    }
+    log::info("store", "applied a migration",
+              {{"database", database.path()}, {"migration", std::string(migration.name)}});
+  }
+  return {};
+}
+
+}  // namespace fleet::provisioner

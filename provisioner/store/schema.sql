@@ -1,0 +1,115 @@
+-- The store's database as all migrations leave it; for reading, and compared with them by a test. Times are milliseconds
+-- since 1970, maps and lists are JSON, names of accounts and profiles are soft references (the domain checks them).
+
+CREATE TABLE migration (
+  name       TEXT PRIMARY KEY,
+  applied_at INTEGER NOT NULL,
+  applied_by TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE account (
+  name       TEXT PRIMARY KEY,
+  broker_url TEXT NOT NULL,
+  ca_pem     TEXT NOT NULL CHECK (json_valid(ca_pem))
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE profile (
+  name                    TEXT PRIMARY KEY,
+  account                 TEXT NOT NULL,
+  configuration           TEXT NOT NULL CHECK (json_valid(configuration)),
+  certificate_validity_ms INTEGER NOT NULL CHECK (certificate_validity_ms > 0),
+  retry_max_attempts      INTEGER NOT NULL CHECK (retry_max_attempts >= -1),
+  attempt_timeout_ms      INTEGER NOT NULL CHECK (attempt_timeout_ms > 0)
+) STRICT, WITHOUT ROWID;
+
+-- AUTOINCREMENT: an id is never used again, so that certificates keep pointing at the right request.
+CREATE TABLE request (
+  id                      INTEGER PRIMARY KEY AUTOINCREMENT,
+  name                    TEXT NOT NULL UNIQUE,
+  profile                 TEXT NOT NULL,
+  client_id               TEXT NOT NULL UNIQUE,
+  username                TEXT NOT NULL,
+  connect_verifier        BLOB NOT NULL CHECK (length(connect_verifier) = 32),
+  username_verifier       BLOB NOT NULL CHECK (length(username_verifier) = 32),
+  activation_key_verifier BLOB CHECK (length(activation_key_verifier) = 32),
+  activation_key_used     INTEGER NOT NULL CHECK (activation_key_used IN (0, 1)),
+  labels                  TEXT NOT NULL CHECK (json_valid(labels)),
+  params                  TEXT NOT NULL CHECK (json_valid(params)),
+  enabled                 INTEGER NOT NULL CHECK (enabled IN (0, 1)),
+  activates_on            INTEGER,
+  expires_on              INTEGER,
+  retry_max_attempts      INTEGER CHECK (retry_max_attempts >= -1),
+  status                  TEXT NOT NULL CHECK (status IN (
+    'CREATED', 'STARTED', 'RUNNING', 'APPS_INSTALLING', 'APPS_INSTALLED', 'CONF_UPDATING', 'CONF_UPDATED', 'COMPLETED',
+    'FAILED', 'ABANDONED', 'SKIPPED', 'STOPPING', 'STOPPED')),
+  failures                INTEGER NOT NULL CHECK (failures >= 0),
+  last_error              TEXT NOT NULL,
+  facts                   TEXT NOT NULL CHECK (json_valid(facts)),
+  optlock                 INTEGER NOT NULL,
+  created_at              INTEGER NOT NULL,
+  updated_at              INTEGER NOT NULL,
+  completed_at            INTEGER
+) STRICT;
+CREATE INDEX request_by_username ON request (username);
+CREATE INDEX request_by_status ON request (status);
+
+CREATE TABLE attempt (
+  id         INTEGER PRIMARY KEY AUTOINCREMENT,
+  request_id INTEGER NOT NULL REFERENCES request (id) ON DELETE CASCADE,
+  number     INTEGER NOT NULL CHECK (number >= 1),
+  nonce      BLOB NOT NULL,
+  hello_id   TEXT NOT NULL,
+  state      TEXT NOT NULL CHECK (state IN ('OPEN', 'COMPLETED', 'FAILED', 'SUPERSEDED', 'STOPPED')),
+  timeout_ms INTEGER NOT NULL CHECK (timeout_ms > 0),
+  started_at INTEGER NOT NULL,
+  moved_at   INTEGER NOT NULL,
+  ended_at   INTEGER,
+  due_at     INTEGER,
+  error      TEXT NOT NULL,
+  UNIQUE (request_id, number)
+) STRICT;
+CREATE UNIQUE INDEX attempt_one_open ON attempt (request_id) WHERE state = 'OPEN';
+CREATE INDEX attempt_due ON attempt (due_at) WHERE state = 'OPEN' AND due_at IS NOT NULL;
+
+CREATE TABLE step (
+  attempt_id  INTEGER NOT NULL REFERENCES attempt (id) ON DELETE CASCADE,
+  ordinal     INTEGER NOT NULL CHECK (ordinal >= 0),
+  kind        TEXT NOT NULL,
+  rid         TEXT NOT NULL UNIQUE,
+  summary     TEXT NOT NULL,
+  topic       TEXT NOT NULL,
+  payload     BLOB NOT NULL,
+  sent_at     INTEGER NOT NULL,
+  send_count  INTEGER NOT NULL CHECK (send_count >= 0),
+  reply_code  INTEGER,
+  reply_error TEXT NOT NULL,
+  replied_at  INTEGER,
+  PRIMARY KEY (attempt_id, ordinal)
+) STRICT;
+
+-- No reference to request: a certificate stays when its request goes.
+CREATE TABLE certificate (
+  serial      TEXT PRIMARY KEY,
+  spki_sha256 BLOB NOT NULL CHECK (length(spki_sha256) = 32),
+  client_id   TEXT NOT NULL,
+  request_id  INTEGER NOT NULL,
+  pem         TEXT NOT NULL,
+  not_before  INTEGER NOT NULL,
+  not_after   INTEGER NOT NULL,
+  issued_at   INTEGER NOT NULL
+) STRICT;
+CREATE INDEX certificate_by_key ON certificate (spki_sha256, issued_at);
+CREATE INDEX certificate_by_client_id ON certificate (client_id, issued_at);
+
+CREATE TABLE timeline (
+  id         INTEGER PRIMARY KEY,
+  request_id INTEGER NOT NULL REFERENCES request (id) ON DELETE CASCADE,
+  attempt_id INTEGER,
+  at         INTEGER NOT NULL,
+  kind       TEXT NOT NULL,
+  text       TEXT NOT NULL
+) STRICT;
+CREATE INDEX timeline_by_request ON timeline (request_id, id);
+
+-- admission_generation: how often the admission of any request has changed; the admission projection holds the same number.
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;

@@ -1,0 +1,170 @@
+// Attempts and their steps.
+#include "provisioner/store/sql_transaction.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+#define ATTEMPT_COLUMNS \
+  "id, request_id, number, nonce, hello_id, state, timeout_ms, started_at, moved_at, ended_at, due_at, error"
+#define STEP_COLUMNS                                                                                        \
+  "attempt_id, ordinal, kind, rid, summary, topic, payload, sent_at, send_count, reply_code, reply_error, " \
+  "replied_at"
+
+Result<Attempt> read_attempt(const sqlite::Statement& statement) {
+  RowReader row(statement);
+  Attempt attempt;
+  attempt.id = row.integer();
+  attempt.request_id = row.integer();
+  attempt.number = row.small();
+  attempt.nonce = row.blob();
+  attempt.hello_id = row.text();
+  TRY_ASSIGN(attempt.state, enum_from(row.text(), AttemptState::kOpen, AttemptState::kStopped));
+  attempt.timeout = row.duration();
+  attempt.started_at = row.time();
+  attempt.moved_at = row.time();
+  attempt.ended_at = row.maybe_time();
+  attempt.due_at = row.maybe_time();
+  attempt.error = row.text();
+  return attempt;
+}
+
+void bind_attempt(sqlite::Statement& statement, const Attempt& attempt, std::optional<std::int64_t> id) {
+  Binder(statement)
+      .integer(id)
+      .integer(attempt.request_id)
+      .integer(attempt.number)
+      .blob(attempt.nonce)
+      .text(attempt.hello_id)
+      .text(to_string(attempt.state))
+      .duration(attempt.timeout)
+      .time(attempt.started_at)
+      .time(attempt.moved_at)
+      .time(attempt.ended_at)
+      .time(attempt.due_at)
+      .text(attempt.error);
+}
+
+Result<Step> read_step(const sqlite::Statement& statement) {
+  RowReader row(statement);
+  Step step;
+  step.attempt_id = row.integer();
+  step.ordinal = row.small();
+  TRY_ASSIGN(step.kind, enum_from(row.text(), StepKind::kSigningCertificates, StepKind::kConfiguration));
+  step.rid = row.text();
+  step.summary = row.text();
+  step.topic = row.text();
+  step.payload = row.blob();
+  step.sent_at = row.time();
+  step.send_count = row.small();
+  if (const auto code = row.maybe_integer()) step.reply_code = static_cast<std::int32_t>(*code);
+  step.reply_error = row.text();
+  step.replied_at = row.maybe_time();
+  return step;
+}
+
+void bind_step(sqlite::Statement& statement, const Step& step) {
+  Binder(statement)
+      .integer(step.attempt_id)
+      .integer(step.ordinal)
+      .text(to_string(step.kind))
+      .text(step.rid)
+      .text(step.summary)
+      .text(step.topic)
+      .blob(step.payload)
+      .time(step.sent_at)
+      .integer(step.send_count)
+      .integer(step.reply_code ? std::optional<std::int64_t>(*step.reply_code) : std::nullopt)
+      .text(step.reply_error)
+      .time(step.replied_at);
+}
+
+}  // namespace
+
+Result<void> SqlTransaction::insert_attempt(Attempt& attempt) {
+  TRY_ASSIGN(const auto change, statements_.use("INSERT INTO attempt (" ATTEMPT_COLUMNS
+                                                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"));
+  bind_attempt(*change, attempt, std::nullopt);
+  TRY(change->run());
+  attempt.id = database_.last_insert_id();
+  return {};
+}
+
+Result<void> SqlTransaction::update_attempt(const Attempt& attempt) {
+  TRY_ASSIGN(const auto change,
+             statements_.use("UPDATE attempt SET request_id = ?2, number = ?3, nonce = ?4, hello_id = ?5, state = ?6, "
+                             "timeout_ms = ?7, started_at = ?8, moved_at = ?9, ended_at = ?10, due_at = ?11, "
+                             "error = ?12 WHERE id = ?1"));
+  bind_attempt(*change, attempt, attempt.id);
+  TRY(change->run());
+  if (database_.changes() == 0) return fail(ErrorCode::kNotFound, "attempt {}: no such attempt", attempt.id);
+  return {};
+}
+
+Result<std::optional<Attempt>> SqlTransaction::find_attempt(std::int64_t id) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " ATTEMPT_COLUMNS " FROM attempt WHERE id = ?1"));
+  Binder(*query).integer(id);
+  return read_one<Attempt>(*query, read_attempt);
+}
+
+Result<std::optional<Attempt>> SqlTransaction::latest_attempt(std::int64_t request_id) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " ATTEMPT_COLUMNS
+                                               " FROM attempt WHERE request_id = ?1 ORDER BY number DESC LIMIT 1"));
+  Binder(*query).integer(request_id);
+  return read_one<Attempt>(*query, read_attempt);
+}
+
+Result<std::vector<Attempt>> SqlTransaction::attempts_of(std::int64_t request_id) {
+  TRY_ASSIGN(const auto query,
+             statements_.use("SELECT " ATTEMPT_COLUMNS " FROM attempt WHERE request_id = ?1 ORDER BY number"));
+  Binder(*query).integer(request_id);
+  return read_all<Attempt>(*query, read_attempt);
+}
+
+Result<std::vector<Attempt>> SqlTransaction::due_attempts(WallTime now, std::size_t limit) {
+  TRY_ASSIGN(const auto query,
+             statements_.use("SELECT " ATTEMPT_COLUMNS
+                             " FROM attempt WHERE state = 'OPEN' AND due_at <= ?1 ORDER BY due_at LIMIT ?2"));
+  Binder(*query).time(now).integer(static_cast<std::int64_t>(limit));
+  return read_all<Attempt>(*query, read_attempt);
+}
+
+Result<void> SqlTransaction::insert_step(const Step& step) {
+  TRY_ASSIGN(const auto change, statements_.use("INSERT INTO step (" STEP_COLUMNS
+                                                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"));
+  bind_step(*change, step);
+  return change->run();
+}
+
+Result<void> SqlTransaction::update_step(const Step& step) {
+  TRY_ASSIGN(const auto change,
+             statements_.use("UPDATE step SET kind = ?3, rid = ?4, summary = ?5, topic = ?6, payload = ?7, "
+                             "sent_at = ?8, send_count = ?9, reply_code = ?10, reply_error = ?11, replied_at = ?12 "
+                             "WHERE attempt_id = ?1 AND ordinal = ?2"));
+  bind_step(*change, step);
+  TRY(change->run());
+  if (database_.changes() == 0) {
+    return fail(ErrorCode::kNotFound, "attempt {}, step {}: no such step", step.attempt_id, step.ordinal);
+  }
+  return {};
+}
+
+Result<std::vector<Step>> SqlTransaction::steps_of(std::int64_t attempt_id) {
+  TRY_ASSIGN(const auto query,
+             statements_.use("SELECT " STEP_COLUMNS " FROM step WHERE attempt_id = ?1 ORDER BY ordinal"));
+  Binder(*query).integer(attempt_id);
+  return read_all<Step>(*query, read_step);
+}
+
+Result<std::optional<Step>> SqlTransaction::find_step(std::string_view rid) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " STEP_COLUMNS " FROM step WHERE rid = ?1"));
+  Binder(*query).text(rid);
+  return read_one<Step>(*query, read_step);
+}
+
+Result<void> SqlTransaction::forget_messages(std::int64_t attempt_id) {
+  TRY_ASSIGN(const auto change, statements_.use("UPDATE step SET topic = '', payload = x'' WHERE attempt_id = ?1"));
+  Binder(*change).integer(attempt_id);
+  return change->run();
+}
+
+}  // namespace fleet::provisioner

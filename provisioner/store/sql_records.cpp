@@ -1,0 +1,88 @@
+// What stays as a record: issued certificates and the timeline.
+#include "provisioner/store/sql_transaction.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+#define CERTIFICATE_COLUMNS "serial, spki_sha256, client_id, request_id, pem, not_before, not_after, issued_at"
+#define TIMELINE_COLUMNS "request_id, attempt_id, at, kind, text"
+
+Result<IssuedCertificate> read_certificate(const sqlite::Statement& statement) {
+  RowReader row(statement);
+  IssuedCertificate certificate;
+  certificate.serial = row.text();
+  certificate.spki_sha256 = row.blob();
+  certificate.client_id = row.text();
+  certificate.request_id = row.integer();
+  certificate.pem = row.text();
+  certificate.not_before = row.time();
+  certificate.not_after = row.time();
+  certificate.issued_at = row.time();
+  return certificate;
+}
+
+Result<TimelineEntry> read_entry(const sqlite::Statement& statement) {
+  RowReader row(statement);
+  TimelineEntry entry;
+  entry.request_id = row.integer();
+  entry.attempt_id = row.maybe_integer();
+  entry.at = row.time();
+  entry.kind = row.text();
+  entry.text = row.text();
+  return entry;
+}
+
+}  // namespace
+
+Result<void> SqlTransaction::insert_certificate(const IssuedCertificate& certificate) {
+  TRY_ASSIGN(const auto change, statements_.use("INSERT INTO certificate (" CERTIFICATE_COLUMNS
+                                                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"));
+  Binder(*change)
+      .text(certificate.serial)
+      .blob(certificate.spki_sha256)
+      .text(certificate.client_id)
+      .integer(certificate.request_id)
+      .text(certificate.pem)
+      .time(certificate.not_before)
+      .time(certificate.not_after)
+      .time(certificate.issued_at);
+  return change->run();
+}
+
+Result<std::optional<IssuedCertificate>> SqlTransaction::certificate_of_key(std::string_view spki_sha256) {
+  TRY_ASSIGN(const auto query,
+             statements_.use("SELECT " CERTIFICATE_COLUMNS
+                             " FROM certificate WHERE spki_sha256 = ?1 ORDER BY issued_at DESC, rowid DESC LIMIT 1"));
+  Binder(*query).blob(spki_sha256);
+  return read_one<IssuedCertificate>(*query, read_certificate);
+}
+
+Result<std::vector<IssuedCertificate>> SqlTransaction::certificates_of(std::string_view client_id) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " CERTIFICATE_COLUMNS
+                                               " FROM certificate WHERE client_id = ?1 ORDER BY issued_at, rowid"));
+  Binder(*query).text(client_id);
+  return read_all<IssuedCertificate>(*query, read_certificate);
+}
+
+Result<void> SqlTransaction::add_timeline(const TimelineEntry& entry) {
+  TRY_ASSIGN(const auto change,
+             statements_.use("INSERT INTO timeline (" TIMELINE_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5)"));
+  Binder(*change).integer(entry.request_id).integer(entry.attempt_id).time(entry.at).text(entry.kind).text(entry.text);
+  TRY(change->run());
+  // A walk over the index from the newest entry: as cheap as the timeline is short.
+  TRY_ASSIGN(const auto trim,
+             statements_.use("DELETE FROM timeline WHERE request_id = ?1 AND id <= (SELECT id FROM timeline "
+                             "WHERE request_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)"));
+  Binder(*trim).integer(entry.request_id).integer(kTimelineKept);
+  return trim->run();
+}
+
+Result<std::vector<TimelineEntry>> SqlTransaction::timeline_of(std::int64_t request_id, std::size_t limit) {
+  TRY_ASSIGN(const auto query,
+             statements_.use("SELECT " TIMELINE_COLUMNS " FROM (SELECT * FROM timeline WHERE request_id = ?1 "
+                             "ORDER BY id DESC LIMIT ?2) ORDER BY id"));
+  Binder(*query).integer(request_id).integer(static_cast<std::int64_t>(limit));
+  return read_all<TimelineEntry>(*query, read_entry);
+}
+
+}  // namespace fleet::provisioner

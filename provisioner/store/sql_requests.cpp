@@ -1,0 +1,246 @@
+// Provision requests, and what of them concerns admission.
+#include "provisioner/store/sql_transaction.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+#define REQUEST_COLUMNS                                                                                            \
+  "id, name, profile, client_id, username, connect_verifier, username_verifier, activation_key_verifier, "         \
+  "activation_key_used, labels, params, enabled, activates_on, expires_on, retry_max_attempts, status, failures, " \
+  "last_error, facts, optlock, created_at, updated_at, completed_at"
+// What admission_of() looks at, and what an update must check.
+#define ADMISSION_COLUMNS                                                                                        \
+  "client_id, username, connect_verifier, enabled, activates_on, expires_on, status, updated_at, completed_at, " \
+  "optlock"
+
+Result<ProvisionRequest> read_request(const sqlite::Statement& statement) {
+  RowReader row(statement);
+  ProvisionRequest request;
+  request.id = row.integer();
+  request.name = row.text();
+  request.profile = row.text();
+  request.client_id = row.text();
+  request.username = row.text();
+  request.connect_verifier = row.blob();
+  request.username_verifier = row.blob();
+  request.activation_key_verifier = row.maybe_blob();
+  request.activation_key_used = row.flag();
+  TRY_ASSIGN(request.labels, map_from_json(row.text()));
+  TRY_ASSIGN(request.params, map_from_json(row.text()));
+  request.enabled = row.flag();
+  request.activates_on = row.maybe_time();
+  request.expires_on = row.maybe_time();
+  if (const auto attempts = row.maybe_integer()) request.retry_max_attempts = static_cast<int>(*attempts);
+  TRY_ASSIGN(request.status, enum_from(row.text(), JobStatus::kCreated, JobStatus::kStopped));
+  request.failures = row.small();
+  request.last_error = row.text();
+  TRY_ASSIGN(request.facts, map_from_json(row.text()));
+  request.optlock = row.integer();
+  request.created_at = row.time();
+  request.updated_at = row.time();
+  request.completed_at = row.maybe_time();
+  return request;
+}
+
+// Only the fields of ADMISSION_COLUMNS.
+Result<ProvisionRequest> read_admission(const sqlite::Statement& statement) {
+  RowReader row(statement);
+  ProvisionRequest request;
+  request.client_id = row.text();
+  request.username = row.text();
+  request.connect_verifier = row.blob();
+  request.enabled = row.flag();
+  request.activates_on = row.maybe_time();
+  request.expires_on = row.maybe_time();
+  TRY_ASSIGN(request.status, enum_from(row.text(), JobStatus::kCreated, JobStatus::kStopped));
+  request.updated_at = row.time();
+  request.completed_at = row.maybe_time();
+  request.optlock = row.integer();
+  return request;
+}
+
+// ?1 is the id for an update, NULL for an insert; ?20 optlock, ?21 created_at, ?22 updated_at.
+Result<void> bind_request(sqlite::Statement& statement, const ProvisionRequest& request, std::optional<std::int64_t> id,
+                          std::int64_t optlock) {
+  TRY_ASSIGN(const std::string labels, to_json(request.labels));
+  TRY_ASSIGN(const std::string params, to_json(request.params));
+  TRY_ASSIGN(const std::string facts, to_json(request.facts));
+  Binder(statement)
+      .integer(id)
+      .text(request.name)
+      .text(request.profile)
+      .text(request.client_id)
+      .text(request.username)
+      .blob(request.connect_verifier)
+      .blob(request.username_verifier)
+      .maybe_blob(request.activation_key_verifier)
+      .flag(request.activation_key_used)
+      .text(labels)
+      .text(params)
+      .flag(request.enabled)
+      .time(request.activates_on)
+      .time(request.expires_on)
+      .integer(request.retry_max_attempts ? std::optional<std::int64_t>(*request.retry_max_attempts) : std::nullopt)
+      .text(to_string(request.status))
+      .integer(request.failures)
+      .text(request.last_error)
+      .text(facts)
+      .integer(optlock)
+      .time(request.created_at)
+      .time(request.updated_at)
+      .time(request.completed_at);
+  return {};
+}
+
+// The conditions of a filter; their parameters are bound in the same order by bind_filter.
+std::string where_of(const RequestFilter& filter) {
+  std::string where = "name > ?";
+  if (filter.status) where += " AND status = ?";
+  if (!filter.text.empty()) {
+    where += " AND (instr(name, ?) > 0 OR instr(client_id, ?) > 0 OR instr(username, ?) > 0)";
+  }
+  for (std::size_t i = 0; i < filter.labels.size(); ++i) {
+    where += " AND EXISTS (SELECT 1 FROM json_each(labels) AS label WHERE label.key = ? AND label.value = ?)";
+  }
+  return where;
+}
+
+void bind_filter(sqlite::Statement& statement, const RequestFilter& filter) {
+  Binder binder(statement);
+  binder.text(filter.after);
+  if (filter.status) binder.text(to_string(*filter.status));
+  if (!filter.text.empty()) binder.text(filter.text).text(filter.text).text(filter.text);
+  for (const auto& [key, value] : filter.labels) binder.text(key).text(value);
+  binder.integer(static_cast<std::int64_t>(filter.limit));
+}
+
+}  // namespace
+
+Result<std::optional<AdmissionRow>> SqlTransaction::admission_row(std::string_view client_id) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " ADMISSION_COLUMNS " FROM request WHERE client_id = ?1"));
+  Binder(*query).text(client_id);
+  TRY_ASSIGN(const auto request, read_one<ProvisionRequest>(*query, read_admission));
+  return request ? std::optional(admission_of(*request)) : std::nullopt;
+}
+
+Result<void> SqlTransaction::all_admission_rows(const std::function<Result<void>(const AdmissionRow&)>& each) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " ADMISSION_COLUMNS " FROM request ORDER BY client_id"));
+  while (true) {
+    TRY_ASSIGN(const bool row, query->next());
+    if (!row) return {};
+    TRY_ASSIGN(const ProvisionRequest request, read_admission(*query));
+    TRY(each(admission_of(request)));
+  }
+}
+
+Result<std::int64_t> SqlTransaction::admission_generation() {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT value FROM counter WHERE name = 'admission_generation'"));
+  TRY_ASSIGN(const bool row, query->next());
+  if (!row) return fail(ErrorCode::kCorrupt, "{}: the counter admission_generation is missing", database_.path());
+  return query->integer(0);
+}
+
+Result<void> SqlTransaction::bump_admission_generation() {
+  TRY_ASSIGN(const auto change,
+             statements_.use("UPDATE counter SET value = value + 1 WHERE name = 'admission_generation'"));
+  return change->run();
+}
+
+Result<std::optional<SqlTransaction::StoredAdmission>> SqlTransaction::stored_admission(std::int64_t id) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " ADMISSION_COLUMNS " FROM request WHERE id = ?1"));
+  Binder(*query).integer(id);
+  TRY_ASSIGN(const auto request, read_one<ProvisionRequest>(*query, read_admission));
+  if (!request) return std::optional<StoredAdmission>();
+  return std::optional(StoredAdmission{admission_of(*request), request->optlock});
+}
+
+Result<void> SqlTransaction::insert_request(ProvisionRequest& request) {
+  TRY_ASSIGN(const auto change,
+             statements_.use("INSERT INTO request (" REQUEST_COLUMNS
+                             ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, "
+                             "?18, ?19, ?20, ?21, ?22, ?23)"));
+  TRY(bind_request(*change, request, std::nullopt, request.optlock));
+  TRY(change->run());
+  request.id = database_.last_insert_id();
+  touched_.insert(request.client_id);
+  return {};
+}
+
+Result<void> SqlTransaction::update_request(ProvisionRequest& request) {
+  TRY_ASSIGN(const auto stored, stored_admission(request.id));
+  if (!stored) return fail(ErrorCode::kNotFound, "request {}: no such request", request.name);
+  if (stored->optlock != request.optlock) {
+    return fail(ErrorCode::kConflict, "request {}: changed by somebody else meanwhile (optlock {}, now {})",
+                request.name, request.optlock, stored->optlock);
+  }
+  TRY_ASSIGN(const auto change,
+             statements_.use("UPDATE request SET name = ?2, profile = ?3, client_id = ?4, username = ?5, "
+                             "connect_verifier = ?6, username_verifier = ?7, activation_key_verifier = ?8, "
+                             "activation_key_used = ?9, labels = ?10, params = ?11, enabled = ?12, activates_on = ?13, "
+                             "expires_on = ?14, retry_max_attempts = ?15, status = ?16, failures = ?17, "
+                             "last_error = ?18, facts = ?19, optlock = ?20, updated_at = ?22, completed_at = ?23 "
+                             "WHERE id = ?1"));
+  TRY(bind_request(*change, request, request.id, request.optlock + 1));
+  TRY(change->run());
+  ++request.optlock;
+  if (stored->row != admission_of(request)) {
+    touched_.insert(stored->row.client_id);
+    touched_.insert(request.client_id);
+  }
+  return {};
+}
+
+Result<void> SqlTransaction::delete_request(std::int64_t id) {
+  TRY_ASSIGN(const auto stored, stored_admission(id));
+  if (!stored) return fail(ErrorCode::kNotFound, "request {}: no such request", id);
+  TRY_ASSIGN(const auto change, statements_.use("DELETE FROM request WHERE id = ?1"));
+  Binder(*change).integer(id);
+  TRY(change->run());
+  touched_.insert(stored->row.client_id);
+  return {};
+}
+
+Result<std::optional<ProvisionRequest>> SqlTransaction::find_request(std::int64_t id) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " REQUEST_COLUMNS " FROM request WHERE id = ?1"));
+  Binder(*query).integer(id);
+  return read_one<ProvisionRequest>(*query, read_request);
+}
+
+Result<std::optional<ProvisionRequest>> SqlTransaction::find_request_by_name(std::string_view name) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " REQUEST_COLUMNS " FROM request WHERE name = ?1"));
+  Binder(*query).text(name);
+  return read_one<ProvisionRequest>(*query, read_request);
+}
+
+Result<std::optional<ProvisionRequest>> SqlTransaction::find_request_by_client_id(std::string_view client_id) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " REQUEST_COLUMNS " FROM request WHERE client_id = ?1"));
+  Binder(*query).text(client_id);
+  return read_one<ProvisionRequest>(*query, read_request);
+}
+
+Result<std::optional<ProvisionRequest>> SqlTransaction::find_request_by_username(std::string_view username) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " REQUEST_COLUMNS " FROM request WHERE username = ?1 LIMIT 1"));
+  Binder(*query).text(username);
+  return read_one<ProvisionRequest>(*query, read_request);
+}
+
+Result<std::vector<ProvisionRequest>> SqlTransaction::list_requests(const RequestFilter& filter) {
+  // The number of labels shapes the text, so it is prepared each time.
+  TRY_ASSIGN(sqlite::Statement query, database_.prepare("SELECT " REQUEST_COLUMNS " FROM request WHERE " +
+                                                        where_of(filter) + " ORDER BY name LIMIT ?"));
+  bind_filter(query, filter);
+  return read_all<ProvisionRequest>(query, read_request);
+}
+
+Result<std::map<JobStatus, std::int64_t>> SqlTransaction::count_requests() {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT status, count(*) FROM request GROUP BY status"));
+  std::map<JobStatus, std::int64_t> counts;
+  while (true) {
+    TRY_ASSIGN(const bool row, query->next());
+    if (!row) return counts;
+    TRY_ASSIGN(const JobStatus status, enum_from(query->text(0), JobStatus::kCreated, JobStatus::kStopped));
+    counts[status] = query->integer(1);
+  }
+}
+
+}  // namespace fleet::provisioner

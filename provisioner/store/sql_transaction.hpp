@@ -1,0 +1,115 @@
+// The Transaction on SQLite. It also notes which devices' admission a piece of work has changed, for the projection.
+#pragma once
+
+#include <functional>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "provisioner/store/columns.hpp"
+#include "provisioner/store/sqlite.hpp"
+#include "provisioner/store/statement_cache.hpp"
+#include "provisioner/store/store.hpp"
+
+namespace fleet::provisioner {
+
+// So many of the newest timeline entries of a request are kept; older ones go.
+inline constexpr std::int64_t kTimelineKept = 1000;
+
+// One for the life of a connection; the writer sets the borders of transactions and savepoints. Not thread-safe.
+class SqlTransaction final : public Transaction {
+ public:
+  explicit SqlTransaction(sqlite::Database& database) : database_(database), statements_(database) {}
+
+  // Client ids whose admission has changed since the last take; emptied.
+  std::set<std::string> take_touched() { return std::exchange(touched_, {}); }
+
+  // What the projection should hold for a client id; nullopt: no row.
+  Result<std::optional<AdmissionRow>> admission_row(std::string_view client_id);
+  // Calls `each` with every row that the projection should hold; stops at its first error.
+  Result<void> all_admission_rows(const std::function<Result<void>(const AdmissionRow&)>& each);
+  // Counts the changes of any admission; the projection holds the same number when it is up to date.
+  Result<std::int64_t> admission_generation();
+  Result<void> bump_admission_generation();
+
+  Result<void> put_account(const Account& account) override;
+  Result<std::optional<Account>> find_account(std::string_view name) override;
+  Result<std::vector<Account>> list_accounts() override;
+
+  Result<void> put_profile(const Profile& profile) override;
+  Result<std::optional<Profile>> find_profile(std::string_view name) override;
+  Result<std::vector<Profile>> list_profiles() override;
+
+  Result<void> insert_request(ProvisionRequest& request) override;
+  Result<void> update_request(ProvisionRequest& request) override;
+  Result<void> delete_request(std::int64_t id) override;
+  Result<std::optional<ProvisionRequest>> find_request(std::int64_t id) override;
+  Result<std::optional<ProvisionRequest>> find_request_by_name(std::string_view name) override;
+  Result<std::optional<ProvisionRequest>> find_request_by_client_id(std::string_view client_id) override;
+  Result<std::optional<ProvisionRequest>> find_request_by_username(std::string_view username) override;
+  Result<std::vector<ProvisionRequest>> list_requests(const RequestFilter& filter) override;
+  Result<std::map<JobStatus, std::int64_t>> count_requests() override;
+
+  Result<void> insert_attempt(Attempt& attempt) override;
+  Result<void> update_attempt(const Attempt& attempt) override;
+  Result<std::optional<Attempt>> find_attempt(std::int64_t id) override;
+  Result<std::optional<Attempt>> latest_attempt(std::int64_t request_id) override;
+  Result<std::vector<Attempt>> attempts_of(std::int64_t request_id) override;
+  Result<std::vector<Attempt>> due_attempts(WallTime now, std::size_t limit) override;
+
+  Result<void> insert_step(const Step& step) override;
+  Result<void> update_step(const Step& step) override;
+  Result<std::vector<Step>> steps_of(std::int64_t attempt_id) override;
+  Result<std::optional<Step>> find_step(std::string_view rid) override;
+  Result<void> forget_messages(std::int64_t attempt_id) override;
+
+  Result<void> insert_certificate(const IssuedCertificate& certificate) override;
+  Result<std::optional<IssuedCertificate>> certificate_of_key(std::string_view spki_sha256) override;
+  Result<std::vector<IssuedCertificate>> certificates_of(std::string_view client_id) override;
+
+  Result<void> add_timeline(const TimelineEntry& entry) override;
+  Result<std::vector<TimelineEntry>> timeline_of(std::int64_t request_id, std::size_t limit) override;
+
+ private:
+  struct StoredAdmission {
+    AdmissionRow row;
+    std::int64_t optlock;
+  };
+  Result<std::optional<StoredAdmission>> stored_admission(std::int64_t id);
+
+  sqlite::Database& database_;
+  sqlite::StatementCache statements_;
+  std::set<std::string> touched_;
+};
+
+// All rows of a query, each read by `read` (a Result<T>(const Statement&)).
+template <typename T>
+Result<std::vector<T>> read_all(sqlite::Statement& query, Result<T> (*read)(const sqlite::Statement&)) {
+  std::vector<T> rows;
+  while (true) {
+    TRY_ASSIGN(const bool row, query.next());
+    if (!row) return rows;
+    TRY_ASSIGN(T value, read(query));
+    rows.push_back(std::move(value));
+  }
+}
+
+// The first row of a query, if there is one.
+template <typename T>
+Result<std::optional<T>> read_one(sqlite::Statement& query, Result<T> (*read)(const sqlite::Statement&)) {
+  TRY_ASSIGN(const bool row, query.next());
+  if (!row) return std::optional<T>();
+  TRY_ASSIGN(T value, read(query));
+  return std::optional<T>(std::move(value));
+}
+
+// The enumerator, from `first` to `last`, whose to_string() is `name`; kCorrupt if there is none.
+template <typename E>
+Result<E> enum_from(std::string_view name, E first, E last) {
+  for (int i = static_cast<int>(first); i <= static_cast<int>(last); ++i) {
+    if (to_string(static_cast<E>(i)) == name) return static_cast<E>(i);
+  }
+  return fail(ErrorCode::kCorrupt, "stored name \"{}\": unknown", name);
+}
+
+}  // namespace fleet::provisioner

@@ -1,0 +1,304 @@
+#include "provisioner/store/store.hpp"
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <future>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "core/base/crash_point.hpp"
+#include "core/base/log.hpp"
+#include "core/base/time.hpp"
+#include "provisioner/store/admission_projection.hpp"
+#include "provisioner/store/migrations.hpp"
+#include "provisioner/store/sql_transaction.hpp"
+#include "provisioner/store/sqlite.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+// A commit takes all that is queued, but not for ever: its first piece is waiting for its answer.
+constexpr std::size_t kPiecesPerCommit = 512;
+constexpr Millis kGatherFor{50};
+// How soon the projection is tried again when it could not be written.
+constexpr Seconds kRetryProjection{1};
+
+struct Piece {
+  Work work;
+  Done done;                                            // carried by `post`; or
+  std::shared_ptr<std::promise<Result<void>>> waiting;  // what run() waits for
+  Result<void> outcome;
+};
+
+Result<void> call(const Work& work, Transaction& transaction) {
+  try {
+    return work(transaction);
+  } catch (const std::exception& error) {
+    return fail(ErrorCode::kInternal, "store: a piece of work threw: {}", error.what());
+  } catch (...) {
+    return fail(ErrorCode::kInternal, "store: a piece of work threw");
+  }
+}
+
+class SqlStore final : public Store {
+ public:
+  SqlStore(sqlite::Database database, std::function<void(std::function<void()>)> post)
+      : database_(std::move(database)),
+        transaction_(database_),
+        control_statements_(database_),
+        post_(std::move(post)) {}
+  ~SqlStore() override;
+
+  // Between construction and start(): the projection.
+  Result<void> open_projection(const StoreSettings& settings);
+  void start() {
+    writer_ = std::thread([this] { write(); });
+  }
+
+  void submit(Work work, Done done) override { enqueue({std::move(work), std::move(done), nullptr, {}}); }
+  Result<void> run(Work work) override;
+  std::size_t backlog() const override { return backlog_; }
+
+ private:
+  void enqueue(Piece piece);
+  std::optional<Piece> take();
+
+  // All of the following on the writer thread.
+  void write();
+  void commit(std::vector<Piece>& batch);
+  Result<void> carry_out(std::vector<Piece>& batch, std::set<std::string>& touched);
+  Result<void> carry_out(Piece& piece, std::set<std::string>& touched);
+  Result<void> announce_closings(const std::set<std::string>& touched);
+  void settle_projection();
+  Result<void> write_projection();
+  Result<WantedRows> wanted_rows(const std::set<std::string>& client_ids);
+  Result<void> control(std::string_view sql);
+  void answer(Piece& piece);
+
+  sqlite::Database database_;
+  SqlTransaction transaction_;  // both go before their database
+  sqlite::StatementCache control_statements_;
+  std::unique_ptr<AdmissionProjection> projection_;
+  std::function<void(std::function<void()>)> post_;
+
+  // Client ids whose row in the projection may differ from the store, after a commit or a failed one.
+  std::set<std::string> unsettled_;
+  bool rebuild_projection_ = false;
+  bool projection_failed_ = false;
+
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Piece> queue_;
+  bool stopping_ = false;
+  std::atomic<std::size_t> backlog_ = 0;
+  std::thread writer_;
+};
+
+SqlStore::~SqlStore() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  if (writer_.joinable()) writer_.join();
+}
+
+Result<void> SqlStore::open_projection(const StoreSettings& settings) {
+  TRY_ASSIGN(projection_, AdmissionProjection::open(settings));
+  TRY_ASSIGN(const std::int64_t generation, transaction_.admission_generation());
+  if (projection_->is_at(generation)) return {};
+  rebuild_projection_ = true;
+  TRY(write_projection());
+  rebuild_projection_ = false;
+  log::info("store", "made the admission projection anew", {{"generation", generation}});
+  return {};
+}
+
+void SqlStore::enqueue(Piece piece) {
+  ++backlog_;
+  {
+    const std::lock_guard lock(mutex_);
+    queue_.push_back(std::move(piece));
+  }
+  wake_.notify_one();
+}
+
+Result<void> SqlStore::run(Work work) {
+  if (std::this_thread::get_id() == writer_.get_id()) {
+    return fail(ErrorCode::kInternal, "store: run() from within a piece of work would wait for itself");
+  }
+  auto promise = std::make_shared<std::promise<Result<void>>>();
+  std::future<Result<void>> outcome = promise->get_future();
+  enqueue({std::move(work), nullptr, std::move(promise), {}});
+  return outcome.get();
+}
+
+std::optional<Piece> SqlStore::take() {
+  const std::lock_guard lock(mutex_);
+  if (queue_.empty()) return std::nullopt;
+  Piece piece = std::move(queue_.front());
+  queue_.pop_front();
+  return piece;
+}
+
+void SqlStore::write() {
+  while (true) {
+    bool work_waits = false;
+    {
+      std::unique_lock lock(mutex_);
+      const auto due = [this] { return stopping_ || !queue_.empty(); };
+      if (unsettled_.empty() && !rebuild_projection_) {
+        wake_.wait(lock, due);
+      } else {
+        wake_.wait_for(lock, kRetryProjection, due);
+      }
+      work_waits = !queue_.empty();
+      if (stopping_ && !work_waits) return;
+    }
+    std::vector<Piece> batch;
+    if (work_waits) commit(batch);
+    settle_projection();
+    for (Piece& piece : batch) answer(piece);
+  }
+}
+
+void SqlStore::commit(std::vector<Piece>& batch) {
+  std::set<std::string> touched;
+  const Result<void> committed = carry_out(batch, touched);
+  unsettled_.merge(touched);
+  if (committed) return;
+  log::error("store", "cannot commit", {{"error", committed.error().message}, {"pieces", batch.size()}});
+  if (database_.in_transaction()) {
+    if (auto undone = control("ROLLBACK"); !undone) {
+      log::error("store", "cannot roll back", {{"error", undone.error().message}});
+    }
+  }
+  // If not even a transaction could begin, the first in the queue must hear of it.
+  while (batch.size() < kPiecesPerCommit) {
+    std::optional<Piece> piece = take();
+    if (!piece) break;
+    batch.push_back(std::move(*piece));
+  }
+  for (Piece& piece : batch) {
+    if (piece.outcome) piece.outcome = fail(committed.error());
+  }
+}
+
+Result<void> SqlStore::carry_out(std::vector<Piece>& batch, std::set<std::string>& touched) {
+  const std::int64_t changes_before = database_.total_changes();
+  const auto gather_until = std::chrono::steady_clock::now() + kGatherFor;
+  TRY(control("BEGIN IMMEDIATE"));
+  do {
+    std::optional<Piece> piece = take();
+    if (!piece) break;
+    batch.push_back(std::move(*piece));
+    TRY(carry_out(batch.back(), touched));
+  } while (batch.size() < kPiecesPerCommit && std::chrono::steady_clock::now() < gather_until);
+  if (!touched.empty()) TRY(announce_closings(touched));
+  const bool changed = database_.total_changes() != changes_before;
+  if (changed) crash_point("store.before-commit");
+  TRY(control("COMMIT"));
+  if (changed) crash_point("store.after-commit");
+  return {};
+}
+
+// An error here is the whole batch's; the piece's own is in its outcome.
+Result<void> SqlStore::carry_out(Piece& piece, std::set<std::string>& touched) {
+  TRY(control("SAVEPOINT piece"));
+  piece.outcome = call(piece.work, transaction_);
+  std::set<std::string> touched_by_piece = transaction_.take_touched();
+  if (!database_.in_transaction()) {
+    // On a full disk SQLite may take back all of it by itself.
+    if (!piece.outcome) return fail(piece.outcome.error());
+    return fail(ErrorCode::kIo, "{}: the transaction was rolled back by SQLite", database_.path());
+  }
+  if (!piece.outcome) {
+    TRY(control("ROLLBACK TO piece"));
+    return control("RELEASE piece");
+  }
+  touched.merge(touched_by_piece);
+  return control("RELEASE piece");
+}
+
+Result<void> SqlStore::announce_closings(const std::set<std::string>& touched) {
+  TRY(transaction_.bump_admission_generation());
+  TRY_ASSIGN(const WantedRows rows, wanted_rows(touched));
+  const auto closed = projection_->close_before(rows);
+  if (!closed) {
+    if (closed.error().code == ErrorCode::kCorrupt) rebuild_projection_ = true;
+    return fail(with_context(closed.error(), "admission projection"));
+  }
+  if (*closed) crash_point("store.after-closings");
+  return {};
+}
+
+void SqlStore::settle_projection() {
+  if (unsettled_.empty() && !rebuild_projection_) return;
+  Result<void> written = write_projection();
+  if (!written && written.error().code == ErrorCode::kCorrupt && !rebuild_projection_) {
+    rebuild_projection_ = true;
+    written = write_projection();
+  }
+  if (written) {
+    unsettled_.clear();
+    rebuild_projection_ = false;
+    if (projection_failed_) log::info("store", "the admission projection is up to date again");
+  } else if (!projection_failed_) {
+    log::error("store", "cannot write the admission projection; devices may be refused until it works",
+               {{"error", written.error().message}});
+  }
+  projection_failed_ = !written;
+}
+
+Result<void> SqlStore::write_projection() {
+  TRY_ASSIGN(const std::int64_t generation, transaction_.admission_generation());
+  if (rebuild_projection_) {
+    return projection_->rebuild([this](const auto& each) { return transaction_.all_admission_rows(each); }, generation);
+  }
+  TRY_ASSIGN(const WantedRows rows, wanted_rows(unsettled_));
+  return projection_->settle(rows, generation);
+}
+
+Result<WantedRows> SqlStore::wanted_rows(const std::set<std::string>& client_ids) {
+  WantedRows rows;
+  for (const std::string& client_id : client_ids) {
+    TRY_ASSIGN(rows[client_id], transaction_.admission_row(client_id));
+  }
+  return rows;
+}
+
+Result<void> SqlStore::control(std::string_view sql) {
+  TRY_ASSIGN(const auto statement, control_statements_.use(sql));
+  return statement->run();
+}
+
+void SqlStore::answer(Piece& piece) {
+  --backlog_;
+  if (piece.waiting) {
+    piece.waiting->set_value(std::move(piece.outcome));
+  } else if (piece.done) {
+    post_([done = std::move(piece.done), outcome = std::move(piece.outcome)] { done(outcome); });
+  }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Store>> Store::open(StoreSettings settings, std::function<void(std::function<void()>)> post) {
+  TRY_ASSIGN(sqlite::Database database, sqlite::Database::open(settings.database, {}));
+  // What is emptied holds passwords and configurations: it shall not linger in free pages.
+  TRY(database.execute("PRAGMA secure_delete = ON"));
+  TRY(migrate(database));
+  auto store = std::make_unique<SqlStore>(std::move(database), std::move(post));
+  if (auto opened = store->open_projection(settings); !opened) {
+    return fail(with_context(std::move(opened).error(), "admission projection"));
+  }
+  store->start();
+  return store;
+}
+
+}  // namespace fleet::provisioner

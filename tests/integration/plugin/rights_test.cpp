@@ -1,0 +1,171 @@
+// edc §1: what a device may publish and receive, and how the provisioner learns who sent it.
+#include <fstream>
+
+#include <doctest/doctest.h>
+
+#include "tests/integration/plugin/broker_fixture.hpp"
+
+using namespace fleet::test;
+using namespace fleet::provisioner;
+
+namespace {
+
+// gw-1 and gw-2, and the provisioner listening.
+struct TwoDevices {
+  TwoDevices() {
+    broker.projection().add("gw-1");
+    broker.projection().add("gw-2");
+    REQUIRE(broker.start());
+    gw1 = broker.device("gw-1");
+  }
+
+  Subscriber device_subscriber(const std::string& id, std::vector<std::string> more = {}) const {
+    auto who = broker.device(id);
+    who.insert(who.end(), {"-q", "1", "-t", "$EDC/acme/" + id + "/#"});
+    who.insert(who.end(), more.begin(), more.end());
+    return Subscriber(who);
+  }
+
+  ProvisionBroker broker;
+  std::vector<std::string> gw1;
+};
+
+}  // namespace
+
+TEST_CASE("what a device publishes reaches the provisioner under its authenticated client id") {
+  TwoDevices t;
+  const Subscriber provisioner = t.broker.listen();
+  for (const std::string topic : {"$EDC/acme/gw-1/MQTT/PROV", "$EDC/acme/gw-1/MQTT/DC",
+                                  "$EDC/acme/prov/CONF-V1/REPLY/r1", "$EDC/acme/prov/DEPLOY-V2/NOTIFY/gw-1/install"}) {
+    CAPTURE(topic);
+    CHECK(t.broker.publish(t.gw1, topic, "hello"));
+    CHECK(eventually([&] { return provisioner.got("$PROVISIONER/in/gw-1/" + topic, "hello"); }));
+  }
+  // a reply to another device's step is allowed by its topic, but names its true sender
+  CHECK(t.broker.publish(t.broker.device("gw-2"), "$EDC/acme/prov/CONF-V1/REPLY/of-gw-1", "spoofed"));
+  CHECK(eventually(
+      [&] { return provisioner.got("$PROVISIONER/in/gw-2/$EDC/acme/prov/CONF-V1/REPLY/of-gw-1", "spoofed"); }));
+  for (const Received& message : provisioner.received()) CHECK(message.topic.starts_with("$PROVISIONER/"));
+}
+
+TEST_CASE("everything else that a device publishes is denied and reported") {
+  TwoDevices t;
+  const Subscriber provisioner = t.broker.listen();
+  const Subscriber victim = t.device_subscriber("gw-2");
+  REQUIRE(victim.subscribed());
+  const std::vector<std::string> topics{"$EDC/acme/gw-2/MQTT/PROV",
+                                        "$EDC/acme/gw-2/CONF-V1/PUT/configurations",
+                                        "$EDC/acme/gw-1/CONF-V1/PUT/x",
+                                        "$EDC/acme/prov/PROV-V1/REPLY/r",
+                                        "$EDC/acme/prov/CONF-V1/REPLY/a/b",
+                                        "$EDC/acme/prov/DEPLOY-V2/NOTIFY/gw-2/x",
+                                        "$EDC/other/gw-1/MQTT/PROV",
+                                        "acme/gw-1/data",
+                                        "data",
+                                        "$SYS/broker/x",
+                                        "$PROVISIONER/in/gw-2/$EDC/acme/gw-2/MQTT/PROV",
+                                        "$PROVISIONER/refused",
+                                        "$CONTROL/provisioner/v1",
+                                        "$CONTROL/dynamic-security/v1"};
+  for (const std::string& topic : topics) {
+    CAPTURE(topic);
+    CHECK_FALSE(t.broker.publish(t.gw1, topic, "gw-2"));
+  }
+  CHECK_FALSE(t.broker.publish(t.gw1, "$EDC/acme/gw-1/MQTT/PROV", "x", {"-r"}));
+  CHECK(eventually(
+      [&] { return provisioner.events(EventKind::kDenied, "gw-1", "publish $EDC/acme/gw-1/MQTT/PROV") == 1; }));
+  CHECK(provisioner.events(EventKind::kDenied, "gw-1", "publish data") == 1);
+  for (const Received& message : provisioner.received()) CHECK_FALSE(message.topic.starts_with("$PROVISIONER/in/"));
+  CHECK(victim.received().empty());
+  CHECK(provisioner.events(EventKind::kDisconnected, "gw-2") == 0);  // the kick was denied too
+}
+
+TEST_CASE("a device subscribes to its own tree only") {
+  TwoDevices t;
+  for (const char* filter : {"$EDC/acme/gw-1/#", "$EDC/acme/gw-1/CONF-V1/+/configurations"}) {
+    CAPTURE(filter);
+    CHECK(t.broker.subscribe(t.gw1, filter));
+  }
+  for (const char* filter :
+       {"#", "+/#", "$EDC/#", "$EDC/acme/#", "$EDC/acme/+/#", "$EDC/+/gw-1/#", "$EDC/acme/gw-2/#",
+        "$EDC/acme/gw-2/CONF-V1/PUT/configurations", "$EDC/acme/prov/#", "$SYS/#", "$SYS/broker/version",
+        "$PROVISIONER/#", "$PROVISIONER/in/gw-1/#", "$CONTROL/#", "$share/g/$EDC/acme/gw-1/#", "acme/gw-1/#"}) {
+    CAPTURE(filter);
+    CHECK_FALSE(t.broker.subscribe(t.gw1, filter));
+  }
+  const Subscriber provisioner = t.broker.listen();
+  CHECK(eventually([&] { return provisioner.events(EventKind::kDenied, "gw-1", "subscribe #") == 1; }));
+}
+
+TEST_CASE("the provisioner reaches one device, and only in devices' trees") {
+  TwoDevices t;
+  const Subscriber one = t.device_subscriber("gw-1");
+  const Subscriber two = t.device_subscriber("gw-2");
+  REQUIRE(two.subscribed());
+  const auto prov = t.broker.local();
+  CHECK(t.broker.publish(prov, "$EDC/acme/gw-1/CONF-V1/PUT/configurations", "conf"));
+  CHECK(eventually([&] { return one.got("$EDC/acme/gw-1/CONF-V1/PUT/configurations", "conf"); }));
+  CHECK(two.received().empty());
+  CHECK_FALSE(t.broker.publish(prov, "$EDC/acme/gw-1/CONF-V1/PUT/configurations", "conf", {"-r"}));
+  for (const char* topic : {"$EDC/other/gw-1/x", "$PROVISIONER/in/gw-1/x", "data", "$SYS/x"}) {
+    CAPTURE(topic);
+    CHECK_FALSE(t.broker.publish(prov, topic));
+  }
+  for (const char* filter : {"#", "$EDC/#", "$SYS/#", "$EDC/acme/gw-1/#"}) {
+    CAPTURE(filter);
+    CHECK_FALSE(t.broker.subscribe(prov, filter));
+  }
+}
+
+TEST_CASE("a will has no effect, wherever it points") {
+  TwoDevices t;
+  Subscriber provisioner = t.broker.listen();
+  Subscriber victim = t.device_subscriber("gw-2");
+  const auto die_with_will = [&](const std::string& topic, bool retain = false) {
+    std::vector<std::string> will{"--will-topic", topic, "--will-payload", "boo", "--will-qos", "1"};
+    if (retain) will.emplace_back("--will-retain");
+    Subscriber device = t.device_subscriber("gw-1", will);
+    REQUIRE(device.subscribed());
+    device.process().kill();
+  };
+  const auto denied = [&](const std::string& topic) {
+    return eventually([&] { return provisioner.events(EventKind::kDenied, "gw-1", "publish " + topic) == 1; });
+  };
+  for (const std::string topic :
+       {"$EDC/acme/gw-1/MQTT/PROV", "$EDC/acme/prov/CONF-V1/REPLY/r1", "$EDC/acme/gw-2/CONF-V1/PUT/configurations",
+        "$PROVISIONER/in/gw-2/$EDC/acme/gw-2/MQTT/PROV", "$CONTROL/provisioner/v1", "data"}) {
+    CAPTURE(topic);
+    die_with_will(topic);
+    CHECK(denied(topic));
+  }
+  die_with_will("$EDC/acme/gw-1/MQTT/LWT", true);
+  CHECK(denied("$EDC/acme/gw-1/MQTT/LWT"));
+  die_with_will("$EDC/acme/gw-1/MQTT/LWT");
+  CHECK(eventually([&] { return provisioner.events(EventKind::kDisconnected, "gw-1") >= 2; }));
+  CHECK(provisioner.events(EventKind::kDenied, "gw-1", "publish $EDC/acme/gw-1/MQTT/LWT") == 1);
+  for (const Received& message : provisioner.received()) CHECK(message.payload != "boo");
+  CHECK(victim.received().empty());
+}
+
+TEST_CASE("what devices send while the provisioner is away waits for it, through a restart of the broker") {
+  const std::string location = "persistence_location ";
+  ProvisionBroker broker({"root", {"persistence true", "max_queued_messages 0", "autosave_interval 1"}});
+  broker.projection().add("gw-1");
+  {
+    std::ofstream conf(broker.folder() / "mosquitto.conf", std::ios::app);
+    conf << location << (broker.folder() / "run/").string() << "\n";
+  }
+  REQUIRE(broker.start());
+  {
+    Subscriber provisioner = broker.listen({"-c"});
+    REQUIRE(provisioner.subscribed());
+  }
+  CHECK(broker.publish(broker.device("gw-1"), "$EDC/acme/gw-1/MQTT/PROV", "one"));
+  broker.stop();
+  REQUIRE(broker.start());
+  // the session is now one that the broker knows from its file only
+  CHECK(broker.publish(broker.device("gw-1"), "$EDC/acme/gw-1/MQTT/PROV", "two"));
+  const Subscriber provisioner = broker.listen({"-c"});
+  CHECK(eventually([&] { return provisioner.got("$PROVISIONER/in/gw-1/$EDC/acme/gw-1/MQTT/PROV", "one"); }));
+  CHECK(eventually([&] { return provisioner.got("$PROVISIONER/in/gw-1/$EDC/acme/gw-1/MQTT/PROV", "two"); }));
+}

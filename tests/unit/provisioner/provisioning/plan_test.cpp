@@ -1,0 +1,128 @@
+#include "provisioner/provisioning/plan.hpp"
+
+#include <string>
+
+#include <doctest/doctest.h>
+
+using namespace fleet;
+using namespace fleet::provisioner;
+using protocol::PropertyType;
+
+namespace {
+
+ProvisionRequest gateway() {
+  ProvisionRequest request;
+  request.name = "gw-1";
+  request.client_id = "GW-1";
+  request.labels = {{"site", "graz"}};
+  request.params = {{"port", "502"}, {"wifi", "s3cret-of-the-plant"}};
+  return request;
+}
+
+Account plant() { return {"plant", "mqtts://broker.plant:8883", {"CA one", "CA two"}}; }
+
+Profile profile_with(protocol::Configurations configuration) {
+  Profile profile;
+  profile.name = "standard";
+  profile.configuration = std::move(configuration);
+  return profile;
+}
+
+}  // namespace
+
+TEST_CASE("Placeholders become the request's values") {
+  const ProvisionRequest request = gateway();
+  CHECK(render("", request).value() == "");
+  CHECK(render("no placeholder, 5 $ and a }", request).value() == "no placeholder, 5 $ and a }");
+  CHECK(render("${clientId}", request).value() == "GW-1");
+  CHECK(render("a/${labels.site}/${clientId}:${params.port}/z", request).value() == "a/graz/GW-1:502/z");
+  CHECK(render("$${clientId}", request).value() == "${clientId}");
+  CHECK(render("$$${clientId}", request).value() == "$${clientId}");
+  CHECK(render("$${${clientId}}", request).value() == "${GW-1}");
+  CHECK(render("$", request).value() == "$");
+  CHECK(render("$$", request).value() == "$$");
+}
+
+TEST_CASE("A value that looks like a placeholder is not rendered again") {
+  ProvisionRequest request = gateway();
+  request.labels["site"] = "${params.wifi}";
+  CHECK(render("${labels.site}", request).value() == "${params.wifi}");
+}
+
+TEST_CASE("What cannot be rendered is named") {
+  const ProvisionRequest request = gateway();
+  for (const auto* const text : {"${", "${clientId", "${}", "${clientid}", "${labels.}", "${labels.floor}", "${params.floor}",
+                                 "${labels}", "${ clientId }"}) {
+    CAPTURE(text);
+    const auto rendered = render(text, request);
+    REQUIRE(!rendered.has_value());
+    CHECK(rendered.error().code == ErrorCode::kInvalidArgument);
+  }
+  CHECK(render("${params.floor}", request).error().message == "the request has no parameter \"floor\"");
+}
+
+TEST_CASE("The platform builds the owner connection itself") {
+  const auto configurations = render_configuration(gateway(), profile_with({}), plant());
+  REQUIRE(configurations.has_value());
+  REQUIRE(configurations->size() == 1);
+  const protocol::ComponentConfiguration& connection = configurations->front();
+  CHECK(connection.pid == protocol::kMqttTransportPid);
+  CHECK(connection.value("broker-url") == "mqtts://broker.plant:8883");
+  CHECK(connection.value("topic.context.account-name") == "plant");
+  CHECK(connection.value("client-id") == "GW-1");
+  CHECK(connection.value("lwt.topic") == "$EDC/plant/GW-1/MQTT/LWT");
+  CHECK(connection.find("keep-alive")->type == PropertyType::kInteger);
+  CHECK(connection.value("keep-alive") == "30");
+  CHECK(connection.find("clean-session")->type == PropertyType::kBoolean);
+  CHECK(connection.find("username") == nullptr);
+  CHECK(connection.find("password") == nullptr);
+  CHECK(protocol::to_xml(*configurations).has_value());
+}
+
+TEST_CASE("What the profile says about the owner connection goes before what the platform builds") {
+  const Profile profile = profile_with({
+      {"org.plant.Modbus", {{"port", PropertyType::kInteger, false, false, {"${params.port}"}}}},
+      {std::string(protocol::kMqttTransportPid),
+       {{"keep-alive", PropertyType::kInteger, false, false, {"60"}},
+        {"lwt.payload", PropertyType::kString, false, false, {"gone ${clientId}"}}}},
+  });
+  const auto configurations = render_configuration(gateway(), profile, plant());
+  REQUIRE(configurations.has_value());
+  REQUIRE(configurations->size() == 2);
+  CHECK((*configurations)[0].value("port") == "502");
+  const protocol::ComponentConfiguration& connection = (*configurations)[1];
+  CHECK(connection.value("keep-alive") == "60");
+  CHECK(connection.value("lwt.payload") == "gone GW-1");
+  CHECK(connection.value("broker-url") == "mqtts://broker.plant:8883");
+  CHECK(connection.properties.size() == 11);
+}
+
+TEST_CASE("Every value of an array is rendered") {
+  const Profile profile =
+      profile_with({{"p", {{"hosts", PropertyType::kString, true, false, {"${labels.site}", "x", "${clientId}"}}}}});
+  const auto configurations = render_configuration(gateway(), profile, plant());
+  REQUIRE(configurations.has_value());
+  CHECK((*configurations)[1].find("hosts")->values == std::vector<std::string>{"graz", "x", "GW-1"});
+}
+
+TEST_CASE("A rendered value still has its property's type, and the error names the place but no value") {
+  const Profile profile = profile_with({{"org.plant.Wifi", {{"channel", PropertyType::kInteger, false, false, {"${params.wifi}"}}}}});
+  const auto configurations = render_configuration(gateway(), profile, plant());
+  REQUIRE(!configurations.has_value());
+  CHECK(configurations.error().code == ErrorCode::kInvalidArgument);
+  CHECK(configurations.error().message.find("org.plant.Wifi: channel") != std::string::npos);
+  CHECK(configurations.error().message.find("s3cret") == std::string::npos);
+}
+
+TEST_CASE("The plan has the order of the protocol, the configuration last") {
+  const auto plan = make_plan("signing chain", {"leaf", "device CA"}, plant(), {{"p", {}}});
+  REQUIRE(plan.size() == 5);
+  CHECK(std::get<SigningCertificatesContent>(plan[0]).chain_pem == "signing chain");
+  CHECK(std::get<DeviceCertificateContent>(plan[1]).chain_pem == std::vector<std::string>{"leaf", "device CA"});
+  CHECK(std::get<TrustedCertificateContent>(plan[2]).number == 1);
+  CHECK(std::get<TrustedCertificateContent>(plan[2]).certificate_pem == "CA one");
+  CHECK(std::get<TrustedCertificateContent>(plan[3]).number == 2);
+  CHECK(std::get<ConfigurationContent>(plan[4]).configurations.size() == 1);
+  CHECK(kind_of(plan[3]) == StepKind::kTrustedCertificate);
+  CHECK(summary_of(plan[4]) == "the configuration of 1 component");
+}

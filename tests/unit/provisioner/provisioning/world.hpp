@@ -1,0 +1,96 @@
+// A provisioner without a broker: the real store, a real CA and the real dialect around the executor, and devices that read
+// its messages as devices do. Time is a number that the test moves.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/crypto/certificate.hpp"
+#include "provisioner/edc/dialect.hpp"
+#include "provisioner/provisioning/executor.hpp"
+#include "provisioner/store/store.hpp"
+#include "tests/support/temp_folder.hpp"
+
+namespace fleet::provisioner::test {
+
+// One message of the provisioner, its signature verified.
+struct Heard {
+  std::string client_id;
+  std::string app;      // PROV-V1, CERT-V1, …
+  std::string id;       // rid, or the hello id that it answers
+  int code = 0;         // of an answer
+  std::string error;    // of an answer
+  std::optional<int> retry_after;
+  std::optional<Bytes> nonce;
+  Bytes raw;
+  protocol::KuraPayload payload;
+};
+
+struct Device {
+  std::string client_id;
+  std::string username;
+  std::string password;
+  crypto::PrivateKey key;
+  Hello hello(const std::string& nonce, const std::string& hello_id) const;  // with a CSR; empty: none
+};
+
+class World {
+ public:
+  World();
+
+  // A request for a new device, named as its client id in lower case.
+  Device add_device(const std::string& client_id);
+  void change_request(const std::string& name, const std::function<void(ProvisionRequest&)>& change);
+
+  std::vector<Heard> hello(const Device& device, const Hello& hello);
+  std::vector<Heard> hello(const Device& device, const std::string& nonce, const std::string& hello_id = "h");
+  std::vector<Heard> reply(const Device& device, const Heard& to, int code = 200, const std::string& error = "");
+  std::vector<Heard> reply_as(const Device& device, const std::string& rid, StepKind kind, int code);
+  // Replies 200 to all of `messages` that are requests; what is heard back.
+  std::vector<Heard> accept_all(const Device& device, const std::vector<Heard>& messages);
+  std::vector<Heard> sweep();
+  // The operator's side.
+  std::vector<Heard> retry(const std::string& name);
+  std::vector<Heard> set_enabled(const std::string& name, bool enabled);
+  std::vector<Heard> remove(const std::string& name);
+
+  ProvisionRequest request(const std::string& name);
+  std::optional<ProvisionRequest> find_request(const std::string& name);
+  std::vector<Attempt> attempts(const std::string& name);
+  std::vector<Step> steps(std::int64_t attempt_id);
+  std::vector<IssuedCertificate> certificates(const std::string& client_id);
+  // "kind: text", oldest first.
+  std::vector<std::string> timeline(const std::string& name);
+
+  // Runs within a transaction, must succeed.
+  void run(const Work& work);
+  void reopen();  // the store, as after a restart
+
+  WallTime now = from_unix_millis(1'800'000'000'000);
+  int issued = 0;
+  bool ca_works = true;
+  int misses = 0;                  // of all replies so far
+  std::vector<std::string> kicked;
+  Bytes verifier_key = Bytes(32, 'k');
+  std::unique_ptr<Executor> executor;
+
+ private:
+  std::vector<Heard> take(const Outcome& outcome);
+
+  fleet::test::TempFolder folder_;
+  crypto::PrivateKey signing_key_;
+  std::optional<crypto::Issuer> device_ca_;
+  std::unique_ptr<EdcDialect> dialect_;
+  std::unique_ptr<Store> store_;
+};
+
+// The kinds of messages in their order: "202 CERT-V1 KEYS-V2 KEYS-V1 CONF-V1".
+std::string line_of(const std::vector<Heard>& messages);
+
+// The one of that app; the test fails if there is none.
+Heard find(const std::vector<Heard>& messages, const std::string& app);
+
+}  // namespace fleet::provisioner::test

@@ -1,0 +1,98 @@
+#include "provisioner/store/migrations.hpp"
+
+#include <fstream>
+#include <regex>
+#include <sstream>
+#include <vector>
+
+#include <doctest/doctest.h>
+
+#include "core/base/file.hpp"
+#include "provisioner/store/store.hpp"
+#include "tests/support/temp_folder.hpp"
+#include "tests/unit/provisioner/store/store_fixture.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+// Every object's SQL without comments and with one space between words.
+std::vector<std::string> objects_of(sqlite::Database& database) {
+  auto query = database.prepare(
+      "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'sqlite_sequence' "
+      "ORDER BY type, name");
+  REQUIRE(query);
+  std::vector<std::string> objects;
+  while (*query->next()) {
+    const std::string bare = std::regex_replace(query->text(0), std::regex("--[^\n]*"), "");
+    objects.push_back(std::regex_replace(bare, std::regex("\\s+"), " "));
+  }
+  for (std::string& object : objects) object = std::regex_replace(object, std::regex(" ?([(),]) ?"), "$1");
+  return objects;
+}
+
+sqlite::Database open_at(const std::filesystem::path& path) {
+  auto database = sqlite::Database::open(path, {});
+  REQUIRE(database);
+  return std::move(*database);
+}
+
+TEST_CASE("schema.sql is what all migrations add up to") {
+  const test::TempFolder folder;
+  sqlite::Database migrated = open_at(folder / "migrated.db");
+  REQUIRE(migrate(migrated));
+  sqlite::Database direct = open_at(folder / "direct.db");
+  const auto schema = read_file(FLEET_STORE_SCHEMA);
+  REQUIRE(schema);
+  REQUIRE(direct.execute(*schema));
+  CHECK(objects_of(migrated).size() > 10);
+  CHECK(objects_of(migrated) == objects_of(direct));
+}
+
+TEST_CASE("migrations have unique names and are applied once") {
+  const test::TempFolder folder;
+  sqlite::Database database = open_at(folder / "a.db");
+  REQUIRE(migrate(database));
+  REQUIRE(migrate(database));
+  auto count = database.prepare("SELECT count(*), count(DISTINCT name) FROM migration");
+  REQUIRE(count);
+  REQUIRE(*count->next());
+  CHECK(count->integer(0) == static_cast<std::int64_t>(migrations().size()));
+  CHECK(count->integer(1) == count->integer(0));
+}
+
+TEST_CASE("a database written by a newer version is refused, naming the version, and not touched") {
+  StoreFixture fixture;
+  fixture.insert(sample_request("one"));
+  fixture.close();
+  {
+    sqlite::Database database = open_at(fixture.folder / "provisioner.db");
+    REQUIRE(database.execute("INSERT INTO migration VALUES ('0099-teleport', 1, 'provisioner 9.9.9')"));
+  }
+  const auto opened = Store::open(fixture.settings(), post_inline);
+  REQUIRE_FALSE(opened);
+  CHECK(opened.error().code == ErrorCode::kUnsupported);
+  for (const char* const part : {"provisioner.db", "0099-teleport", "provisioner 9.9.9", "backup"}) {
+    CHECK_MESSAGE(opened.error().message.find(part) != std::string::npos, opened.error().message);
+  }
+  CHECK(fixture.number("provisioner.db", "SELECT count(*) FROM request") == 1);
+}
+
+TEST_CASE("a database of another program, and a file that is none, are corrupt by name") {
+  const test::TempFolder folder;
+  const StoreSettings settings{
+      .database = folder / "provisioner.db", .admission = folder / "admission.db", .share_admission = {}};
+  SUBCASE("another program's") {
+    sqlite::Database database = open_at(folder / "provisioner.db");
+    REQUIRE(database.execute("CREATE TABLE theirs (x INTEGER) STRICT"));
+  }
+  SUBCASE("no database") {
+    std::ofstream(folder / "provisioner.db") << std::string(4096, '?');
+  }
+  const auto opened = Store::open(settings, post_inline);
+  REQUIRE_FALSE(opened);
+  CHECK(opened.error().code == ErrorCode::kCorrupt);
+  CHECK(opened.error().message.find("provisioner.db") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace fleet::provisioner

@@ -1,0 +1,251 @@
+// What is written comes back: accounts, profiles, attempts, steps, certificates, the timeline.
+#include "tests/unit/provisioner/store/store_fixture.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+TEST_CASE("accounts and profiles come back whole and are replaced by name") {
+  StoreFixture fixture;
+  Account account{"acme", "mqtts://broker.acme.example:8883", {"-----BEGIN\n\"quoted\"\n", "second"}};
+  Profile profile;
+  profile.name = "gateway";
+  profile.account = "acme";
+  profile.configuration = {{"org.acme.Modem",
+                            {{"apn", protocol::PropertyType::kString, false, false, {"${params.apn}"}},
+                             {"password", protocol::PropertyType::kPassword, false, true, {"p\"\\\x01\xc3\xa4"}},
+                             {"empty", protocol::PropertyType::kInteger, true, false, {}}}},
+                           {"org.acme.Nothing", {}}};
+  profile.certificate_validity = Millis(1234);
+  profile.retry_max_attempts = -1;
+  profile.attempt_timeout = Millis(1);
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY(tx.put_account(account));
+    account.broker_url = "mqtts://other.example";
+    TRY(tx.put_account(account));
+    return tx.put_profile(profile);
+  });
+  fixture.open();
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(const auto found, tx.find_account("acme"));
+    REQUIRE(found);
+    CHECK(found->broker_url == "mqtts://other.example");
+    CHECK(found->ca_pem == account.ca_pem);
+    TRY_ASSIGN(const auto accounts, tx.list_accounts());
+    CHECK(accounts.size() == 1);
+    TRY_ASSIGN(const auto stored, tx.find_profile("gateway"));
+    REQUIRE(stored);
+    CHECK(stored->configuration == profile.configuration);
+    CHECK(stored->account == "acme");
+    CHECK(stored->certificate_validity == Millis(1234));
+    CHECK(stored->retry_max_attempts == -1);
+    CHECK(stored->attempt_timeout == Millis(1));
+    TRY_ASSIGN(const auto missing, tx.find_profile("GATEWAY"));
+    CHECK_FALSE(missing);
+    TRY_ASSIGN(const auto profiles, tx.list_profiles());
+    CHECK(profiles.size() == 1);
+    return {};
+  });
+}
+
+TEST_CASE("an attempt and its steps come back whole, and the messages are forgotten without a trace in the file") {
+  StoreFixture fixture;
+  const ProvisionRequest request = fixture.insert(sample_request("one"));
+  Attempt attempt = sample_attempt(request.id, 1);
+  Step step;
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY(tx.insert_attempt(attempt));
+    step = sample_step(attempt.id, 0);
+    step.payload = "Correct-Horse-Battery-Staple";
+    TRY(tx.insert_step(step));
+    step.reply_code = 400;
+    step.reply_error = "no such keystore";
+    step.replied_at = kNow + Millis(7);
+    step.send_count = 3;
+    TRY(tx.update_step(step));
+    attempt.state = AttemptState::kFailed;
+    attempt.ended_at = kNow + Millis(8);
+    attempt.due_at = std::nullopt;
+    attempt.error = "device refused";
+    return tx.update_attempt(attempt);
+  });
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(const auto found, tx.find_attempt(attempt.id));
+    REQUIRE(found);
+    CHECK(found->request_id == request.id);
+    CHECK(found->number == 1);
+    CHECK(found->nonce == attempt.nonce);
+    CHECK(found->hello_id == attempt.hello_id);
+    CHECK(found->state == AttemptState::kFailed);
+    CHECK(found->timeout == attempt.timeout);
+    CHECK(found->started_at == attempt.started_at);
+    CHECK(found->moved_at == attempt.moved_at);
+    CHECK(found->ended_at == attempt.ended_at);
+    CHECK_FALSE(found->due_at);
+    CHECK(found->error == "device refused");
+    TRY_ASSIGN(const auto by_rid, tx.find_step(step.rid));
+    REQUIRE(by_rid);
+    CHECK(by_rid->kind == step.kind);
+    CHECK(by_rid->summary == step.summary);
+    CHECK(by_rid->topic == step.topic);
+    CHECK(by_rid->payload == step.payload);
+    CHECK(by_rid->sent_at == step.sent_at);
+    CHECK(by_rid->send_count == 3);
+    CHECK(by_rid->reply_code == 400);
+    CHECK(by_rid->reply_error == "no such keystore");
+    CHECK(by_rid->replied_at == step.replied_at);
+    TRY(tx.forget_messages(attempt.id));
+    TRY_ASSIGN(const auto steps, tx.steps_of(attempt.id));
+    REQUIRE(steps.size() == 1);
+    CHECK(steps[0].topic.empty());
+    CHECK(steps[0].payload.empty());
+    CHECK(steps[0].rid == step.rid);
+    return {};
+  });
+  fixture.close();
+  CHECK(test::run({"grep", "-c", "Correct-Horse", (fixture.folder / "provisioner.db").string()}).output == "0\n");
+}
+
+TEST_CASE("only open attempts that are due are swept, the longest due first") {
+  StoreFixture fixture;
+  fixture.must([](Transaction& tx) -> Result<void> {
+    for (int i = 0; i < 5; ++i) {
+      ProvisionRequest request = sample_request("r" + std::to_string(i));
+      TRY(tx.insert_request(request));
+      Attempt attempt = sample_attempt(request.id, 1);
+      attempt.due_at = kNow - Seconds(i);
+      if (i == 3) attempt.state = AttemptState::kCompleted;
+      if (i == 4) attempt.due_at = std::nullopt;
+      TRY(tx.insert_attempt(attempt));
+    }
+    TRY_ASSIGN(const auto due, tx.due_attempts(kNow - Seconds(1), 10));
+    REQUIRE(due.size() == 2);
+    CHECK(due[0].due_at == kNow - Seconds(2));
+    CHECK(due[1].due_at == kNow - Seconds(1));
+    TRY_ASSIGN(const auto limited, tx.due_attempts(kNow, 1));
+    REQUIRE(limited.size() == 1);
+    CHECK(limited[0].due_at == kNow - Seconds(2));
+    return {};
+  });
+}
+
+TEST_CASE("a request has one open attempt, its numbers and all rids are unique") {
+  StoreFixture fixture;
+  const ProvisionRequest request = fixture.insert(sample_request("one"));
+  Attempt first = sample_attempt(request.id, 1);
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY(tx.insert_attempt(first));
+    TRY(tx.insert_step(sample_step(first.id, 0)));
+    Attempt second = sample_attempt(request.id, 2);
+    CHECK(code(tx.insert_attempt(second)) == ErrorCode::kAlreadyExists);
+    first.state = AttemptState::kSuperseded;
+    TRY(tx.update_attempt(first));
+    second.number = 1;
+    CHECK(code(tx.insert_attempt(second)) == ErrorCode::kAlreadyExists);
+    second.number = 2;
+    TRY(tx.insert_attempt(second));
+    TRY_ASSIGN(const auto steps, tx.steps_of(first.id));
+    Step same_rid = sample_step(second.id, 0);
+    same_rid.rid = steps.at(0).rid;
+    CHECK(code(tx.insert_step(same_rid)) == ErrorCode::kAlreadyExists);
+    CHECK(code(tx.insert_step(sample_step(first.id, 0))) == ErrorCode::kAlreadyExists);
+    TRY_ASSIGN(const auto latest, tx.latest_attempt(request.id));
+    REQUIRE(latest);
+    CHECK(latest->number == 2);
+    TRY_ASSIGN(const auto all, tx.attempts_of(request.id));
+    CHECK(all.size() == 2);
+    return {};
+  });
+}
+
+TEST_CASE("a change of a row that is not there is not found, and one for a missing parent is refused") {
+  StoreFixture fixture;
+  CHECK(code(fixture.run([](Transaction& tx) { return tx.update_attempt(sample_attempt(1, 1)); })) ==
+        ErrorCode::kNotFound);
+  CHECK(code(fixture.run([](Transaction& tx) { return tx.update_step(sample_step(1, 0)); })) == ErrorCode::kNotFound);
+  CHECK(code(fixture.run([](Transaction& tx) { return tx.delete_request(77); })) == ErrorCode::kNotFound);
+  CHECK(code(fixture.run([](Transaction& tx) {
+          Attempt orphan = sample_attempt(77, 1);
+          return tx.insert_attempt(orphan);
+        })) == ErrorCode::kInvalidArgument);
+}
+
+TEST_CASE("the newest certificate of a key is found, serials are unique, and deleting the request keeps them") {
+  StoreFixture fixture;
+  const ProvisionRequest request = fixture.insert(sample_request("one"));
+  IssuedCertificate certificate{.serial = "0a",
+                                .spki_sha256 = Bytes(32, 'k'),
+                                .client_id = request.client_id,
+                                .request_id = request.id,
+                                .pem = "PEM",
+                                .not_before = kNow,
+                                .not_after = kNow + Seconds(60),
+                                .issued_at = kNow};
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY(tx.insert_certificate(certificate));
+    CHECK(code(tx.insert_certificate(certificate)) == ErrorCode::kAlreadyExists);
+    certificate.serial = "0b";
+    certificate.issued_at = kNow + Seconds(1);
+    TRY(tx.insert_certificate(certificate));
+    certificate.spki_sha256 = Bytes(31, 'k');
+    certificate.serial = "0c";
+    CHECK(code(tx.insert_certificate(certificate)) == ErrorCode::kInvalidArgument);
+    return tx.delete_request(request.id);
+  });
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(const auto newest, tx.certificate_of_key(Bytes(32, 'k')));
+    REQUIRE(newest);
+    CHECK(newest->serial == "0b");
+    CHECK(newest->request_id == request.id);
+    CHECK(newest->not_after == kNow + Seconds(60));
+    TRY_ASSIGN(const auto all, tx.certificates_of(request.client_id));
+    REQUIRE(all.size() == 2);
+    CHECK(all[0].serial == "0a");
+    TRY_ASSIGN(const auto none, tx.certificate_of_key(Bytes(32, 'x')));
+    CHECK_FALSE(none);
+    return {};
+  });
+  CHECK(fixture.insert(sample_request("two")).id > request.id);
+}
+
+TEST_CASE("deleting a request takes its attempts, steps and timeline along") {
+  StoreFixture fixture;
+  const ProvisionRequest request = fixture.insert(sample_request("one"));
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    Attempt attempt = sample_attempt(request.id, 1);
+    TRY(tx.insert_attempt(attempt));
+    TRY(tx.insert_step(sample_step(attempt.id, 0)));
+    TRY(tx.add_timeline({request.id, attempt.id, kNow, "hello", "said hello"}));
+    return tx.delete_request(request.id);
+  });
+  for (const char* const table : {"request", "attempt", "step", "timeline"}) {
+    CHECK(fixture.number("provisioner.db", std::string("SELECT count(*) FROM ") + table) == 0);
+  }
+}
+
+TEST_CASE("the timeline gives the newest entries, oldest first, and keeps a thousand a request") {
+  StoreFixture fixture;
+  const ProvisionRequest noisy = fixture.insert(sample_request("noisy"));
+  const ProvisionRequest quiet = fixture.insert(sample_request("quiet"));
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY(tx.add_timeline({quiet.id, std::nullopt, kNow, "operator", "created"}));
+    for (int i = 0; i < 1100; ++i) TRY(tx.add_timeline({noisy.id, i, kNow + Millis(i), "denied", std::to_string(i)}));
+    TRY_ASSIGN(const auto last, tx.timeline_of(noisy.id, 3));
+    REQUIRE(last.size() == 3);
+    CHECK(last[0].text == "1097");
+    CHECK(last[2].text == "1099");
+    CHECK(last[2].at == kNow + Millis(1099));
+    CHECK(last[2].attempt_id == 1099);
+    TRY_ASSIGN(const auto all, tx.timeline_of(noisy.id, 100'000));
+    CHECK(all.size() == 1000);
+    CHECK(all.front().text == "100");
+    TRY_ASSIGN(const auto other, tx.timeline_of(quiet.id, 10));
+    REQUIRE(other.size() == 1);
+    CHECK_FALSE(other[0].attempt_id);
+    TRY_ASSIGN(const auto none, tx.timeline_of(quiet.id, 0));
+    CHECK(none.empty());
+    return {};
+  });
+}
+
+}  // namespace
+}  // namespace fleet::provisioner
