@@ -1,3 +1,5 @@
 #include "agent/cli/cli.hpp"
 
-int main(int argc, char** argv) { return fleet::agent::run_cli(argc, argv); }
+int main(int argc, char** argv) {
+  return fleet::agent::run_cli(argc, argv);
+}

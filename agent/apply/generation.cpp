@@ -1,11 +1,10 @@
 #include "agent/apply/generation.hpp"
 
-#include <fcntl.h>
-#include <stdio.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <fcntl.h>
+#include <stdio.h>
 #include <vector>
 
 #include "core/base/crash_point.hpp"
@@ -23,8 +22,12 @@ constexpr std::string_view kChain = "device-chain.pem";
 constexpr std::string_view kOwnerCas = "owner-ca.pem";
 constexpr std::string_view kRecord = "generation.json";
 
-fs::path generations(const fs::path& state_folder) { return state_folder / "generations"; }
-fs::path link(const fs::path& state_folder) { return state_folder / "current"; }
+fs::path generations(const fs::path& state_folder) {
+  return state_folder / "generations";
+}
+fs::path link(const fs::path& state_folder) {
+  return state_folder / "current";
+}
 
 std::optional<std::uint64_t> parse_number(const std::string& name) {
   std::uint64_t number = 0;
@@ -99,12 +102,13 @@ Result<void> write_files(const fs::path& folder, std::uint64_t number, const Fil
     TRY(write_file(folder / kChain, files.chain_pem, 0644));
   }
   if (!files.owner_cas_pem.empty()) TRY(write_file(folder / kOwnerCas, files.owner_cas_pem, 0644));
-  return write_file(folder / kRecord, fmt::format("{{\"generation\":{},\"installedAt\":\"{}\"}}\n", number,
-                                                  format_time(wall_now())), 0644);
+  return write_file(folder / kRecord,
+                    fmt::format("{{\"generation\":{},\"installedAt\":\"{}\"}}\n", number, format_time(wall_now())),
+                    0644);
 }
 
-// Gives the finished folder its place. A generation of that number is there only if an installation was killed behind this
-// point; if it is already the one in force, the two are exchanged, so that `current` never points nowhere.
+// Gives the finished folder its place. A generation of that number is there only if an installation was killed behind
+// this point; if it is already the one in force, the two are exchanged, so that `current` never points nowhere.
 Result<void> put_in_place(const fs::path& finished, const fs::path& place, bool in_force) {
   std::error_code ignored;
   if (!fs::exists(place, ignored)) {
@@ -197,7 +201,8 @@ Result<void> install_generation(const fs::path& state_folder, std::uint64_t numb
     return fail(with_context(installed.error(), context));
   }
   crash_point("agent.generation-written");
-  if (const auto switched = switch_link(link(state_folder), fs::path("generations") / std::to_string(number)); !switched) {
+  if (const auto switched = switch_link(link(state_folder), fs::path("generations") / std::to_string(number));
+      !switched) {
     if (!in_force) static_cast<void>(fleet::remove_all(parent / std::to_string(number)).has_value());
     return fail(with_context(switched.error(), context));
   }

@@ -30,8 +30,8 @@ struct OwnerConnection {
   std::vector<crypto::Certificate> roots;  // CAs of the owner's broker; empty: none were delivered
 };
 
-// Reads the component MqttDataTransport. kInvalidArgument names the property that is missing or wrong. Leaves chain, key and
-// roots empty.
+// Reads the component MqttDataTransport. kInvalidArgument names the property that is missing or wrong. Leaves chain,
+// key and roots empty.
 Result<OwnerConnection> parse_owner_connection(const protocol::Configurations& configurations);
 
 }  // namespace fleet::agent

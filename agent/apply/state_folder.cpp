@@ -11,8 +11,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path state_file(const fs::path& folder) { return folder / "state.json"; }
-fs::path key_file(const fs::path& folder) { return folder / "device.key"; }
+fs::path state_file(const fs::path& folder) {
+  return folder / "state.json";
+}
+fs::path key_file(const fs::path& folder) {
+  return folder / "device.key";
+}
 
 }  // namespace
 

@@ -1,10 +1,9 @@
 #include "agent/cli/cli.hpp"
 
-#include <sysexits.h>
-
 #include <cstdio>
 #include <deque>
 #include <exception>
+#include <sysexits.h>
 
 #include <CLI/CLI.hpp>
 
@@ -28,25 +27,36 @@ constexpr std::array<Command, 4> kCommands{{
 
 int exit_code(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kPermissionDenied: return EX_NOPERM;
+    case ErrorCode::kPermissionDenied:
+      return EX_NOPERM;
     case ErrorCode::kConflict:
     case ErrorCode::kNoSpace:
     case ErrorCode::kUnavailable:
-    case ErrorCode::kTimedOut: return EX_TEMPFAIL;
-    case ErrorCode::kIo: return EX_IOERR;
-    case ErrorCode::kInternal: return EX_SOFTWARE;
-    default: return EX_CONFIG;
+    case ErrorCode::kTimedOut:
+      return EX_TEMPFAIL;
+    case ErrorCode::kIo:
+      return EX_IOERR;
+    case ErrorCode::kInternal:
+      return EX_SOFTWARE;
+    default:
+      return EX_CONFIG;
   }
 }
 
 std::string_view hint(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kPermissionDenied: return "run it as root, or give a --state-dir of your own";
-    case ErrorCode::kConflict: return "stop the running agent first, e.g. systemctl stop provision-agent";
-    case ErrorCode::kInvalidArgument: return "every setting is explained in the sample agent.yaml and by `provision-agent run --help`";
-    case ErrorCode::kNotFound: return "name the settings file with --config, or give the settings as options";
-    case ErrorCode::kNoSpace: return "make room on the device and try again";
-    default: return {};
+    case ErrorCode::kPermissionDenied:
+      return "run it as root, or give a --state-dir of your own";
+    case ErrorCode::kConflict:
+      return "stop the running agent first, e.g. systemctl stop provision-agent";
+    case ErrorCode::kInvalidArgument:
+      return "every setting is explained in the sample agent.yaml and by `provision-agent run --help`";
+    case ErrorCode::kNotFound:
+      return "name the settings file with --config, or give the settings as options";
+    case ErrorCode::kNoSpace:
+      return "make room on the device and try again";
+    default:
+      return {};
   }
 }
 
@@ -75,12 +85,15 @@ struct Inputs {
 };
 
 void add_settings(CLI::App& command, Inputs& inputs) {
-  command.add_option("-c,--config", inputs.settings_file,
-                     fmt::format("settings file (default {} if it is there)", kDefaultSettingsFile))
+  command
+      .add_option("-c,--config", inputs.settings_file,
+                  fmt::format("settings file (default {} if it is there)", kDefaultSettingsFile))
       ->type_name("FILE");
   for (const SettingOption& option : setting_options()) {
     auto& [name, value] = inputs.settings.emplace_back(option.name, "");
-    command.add_option("--" + name, value, std::string(option.help))->type_name(std::string(option.value))->group("Settings");
+    command.add_option("--" + name, value, std::string(option.help))
+        ->type_name(std::string(option.value))
+        ->group("Settings");
   }
 }
 

@@ -1,9 +1,8 @@
 #include "agent/cli/commands.hpp"
 
-#include <sysexits.h>
-
 #include <algorithm>
 #include <cstdio>
+#include <sysexits.h>
 #include <utility>
 #include <vector>
 
@@ -24,7 +23,9 @@ IdentityInput identity_input(const Settings& settings) {
   return {settings.interface, settings.serial, settings.client_id, settings.username};
 }
 
-void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+void print(std::string_view text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
 
 // Lines of "name  value", the values under one another.
 void print_table(const std::vector<std::pair<std::string, std::string>>& rows) {
@@ -69,7 +70,8 @@ void print_status(const Status& status) {
   const WallTime now = wall_now();
   std::string failure;
   if (state.last_failure) {
-    failure = fmt::format("{} ({} ago)", state.last_failure->what, format_age(std::max(now - state.last_failure->at, Millis(0))));
+    failure = fmt::format("{} ({} ago)", state.last_failure->what,
+                          format_age(std::max(now - state.last_failure->at, Millis(0))));
   }
   std::string next_try;
   if (state.phase == Phase::kWaiting && state.wait_until) {

@@ -56,15 +56,16 @@ Result<Identity> identify(const IdentityInput& input, const std::filesystem::pat
     identity.client_id = {identity.mac.value, "MAC"};
   }
   if (!protocol::is_client_id(identity.client_id.value)) {
-    return fail(ErrorCode::kInvalidArgument, "client id '{}': must be 1 to 64 of A-Z a-z 0-9 _ : @ = -; set `client-id`",
-                identity.client_id.value);
+    return fail(ErrorCode::kInvalidArgument,
+                "client id '{}': must be 1 to 64 of A-Z a-z 0-9 _ : @ = -; set `client-id`", identity.client_id.value);
   }
   if (!input.username.empty()) {
     identity.username = {input.username, "setting `username`"};
     return identity;
   }
   identity.username = {identity.mac.value + "-" + topic_safe(identity.serial.value), "MAC-serial"};
-  // A derived username has the form of a client id: what does not fit is a damaged or exotic serial that nobody could type.
+  // A derived username has the form of a client id: what does not fit is a damaged or exotic serial that nobody could
+  // type.
   if (!protocol::is_client_id(identity.username.value)) {
     return fail(ErrorCode::kInvalidArgument,
                 "serial '{}' from {}: does not make a username of 1 to 64 of A-Z a-z 0-9 _ : @ = -; set `serial` or "

@@ -1,4 +1,5 @@
-// Who the device is (edc §1): client id and username, by hand or from the main interface's MAC and the machine's serial.
+// Who the device is (edc §1): client id and username, by hand or from the main interface's MAC and the machine's
+// serial.
 #pragma once
 
 #include <filesystem>
@@ -31,11 +32,11 @@ struct IdentityInput {
   std::string username = {};
 };
 
-// The device's names. MAC and serial are demanded only as far as a name is made of them. Main interface: the one given; else
-// that of the default route if it is a physical one; else the first physical one (a device behind it, a permanent address);
-// else the first that is not the loopback. Serial: the one given; else device tree; else DMI product, then board. Factory
-// junk ("To Be Filled By O.E.M.", all zeros, …) is no serial. `/ + # .` become `-`. kInvalidArgument says which setting to
-// give. `root` stands in for "/" in tests; reads below its sys/ and proc/ only.
+// The device's names. MAC and serial are demanded only as far as a name is made of them. Main interface: the one given;
+// else that of the default route if it is a physical one; else the first physical one (a device behind it, a permanent
+// address); else the first that is not the loopback. Serial: the one given; else device tree; else DMI product, then
+// board. Factory junk ("To Be Filled By O.E.M.", all zeros, …) is no serial. `/ + # .` become `-`. kInvalidArgument
+// says which setting to give. `root` stands in for "/" in tests; reads below its sys/ and proc/ only.
 Result<Identity> identify(const IdentityInput& input, const std::filesystem::path& root = "/");
 
 // True if `serial` is one of the fillers that manufacturers leave behind.

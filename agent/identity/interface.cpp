@@ -44,11 +44,12 @@ std::string plain_mac(std::string_view address) {
 }
 
 Interface read_interface(const fs::path& folder) {
-  Interface interface{folder.filename().string(), plain_mac(read_fact(folder / "address"))};
+  Interface interface { folder.filename().string(), plain_mac(read_fact(folder / "address")) };
   const std::string index = read_fact(folder / "ifindex");
   std::from_chars(index.data(), index.data() + index.size(), interface.index);
   std::error_code ignored;
-  interface.physical = read_fact(folder / "addr_assign_type") == kPermanentAddress && fs::exists(folder / "device", ignored);
+  interface.physical =
+      read_fact(folder / "addr_assign_type") == kPermanentAddress && fs::exists(folder / "device", ignored);
   if (read_fact(folder / "type") == kLoopbackType || interface.name == "lo") interface.mac.clear();
   return interface;
 }
@@ -65,8 +66,8 @@ std::vector<Interface> read_interfaces(const fs::path& folder) {
   return interfaces;
 }
 
-// The interface of the default route with the lowest metric, from /proc/net/route: "Iface Destination Gateway Flags RefCnt
-// Use Metric Mask …", destination and mask in hex.
+// The interface of the default route with the lowest metric, from /proc/net/route: "Iface Destination Gateway Flags
+// RefCnt Use Metric Mask …", destination and mask in hex.
 std::string default_route_interface(const std::string& routes) {
   std::istringstream lines(routes);
   std::string line, best;
@@ -101,13 +102,15 @@ Result<MainInterface> find_interface(std::string_view wanted, const fs::path& ro
       return fail(ErrorCode::kInvalidArgument, "interface '{}': this machine has no such interface", wanted);
     }
     if (it->mac.empty()) {
-      return fail(ErrorCode::kInvalidArgument, "interface '{}': has no usable MAC address; set another `interface`", wanted);
+      return fail(ErrorCode::kInvalidArgument, "interface '{}': has no usable MAC address; set another `interface`",
+                  wanted);
     }
     return found(*it, "setting `interface`");
   }
   const std::string route = default_route_interface(read_fact(root / "proc/net/route"));
   for (const Interface& interface : interfaces) {
-    if (interface.name == route && interface.physical && !interface.mac.empty()) return found(interface, "default route");
+    if (interface.name == route && interface.physical && !interface.mac.empty())
+      return found(interface, "default route");
   }
   for (const Interface& interface : interfaces) {
     if (interface.physical && !interface.mac.empty()) return found(interface, "first physical interface");

@@ -8,18 +8,42 @@
 namespace fleet::agent {
 namespace {
 
-constexpr std::array<std::string_view, 4> kSources = {"proc/device-tree/serial-number",
-                                                      "sys/firmware/devicetree/base/serial-number",
-                                                      "sys/class/dmi/id/product_serial",
-                                                      "sys/class/dmi/id/board_serial"};
+constexpr std::array<std::string_view, 4> kSources = {
+    "proc/device-tree/serial-number", "sys/firmware/devicetree/base/serial-number", "sys/class/dmi/id/product_serial",
+    "sys/class/dmi/id/board_serial"};
 
 // What firmware makers leave in the field, in lower case, without punctuation and spaces.
 constexpr auto kJunk = std::to_array<std::string_view>({
-    "none",      "null",           "na",           "notspecified",       "notapplicable",    "notavailable",
-    "notset",    "default",        "defaultstring", "systemserialnumber", "serialnumber",     "baseboardserialnumber",
-    "chassisserialnumber", "tobefilledbyoem", "oem", "empty",            "unknown",          "invalid",
-    "undefined", "123456789",      "1234567890",   "0123456789",         "123456",           "12345678",
-    "string",    "productserial",  "boardserial",  "serial",             "sn",               "sernum",
+    "none",
+    "null",
+    "na",
+    "notspecified",
+    "notapplicable",
+    "notavailable",
+    "notset",
+    "default",
+    "defaultstring",
+    "systemserialnumber",
+    "serialnumber",
+    "baseboardserialnumber",
+    "chassisserialnumber",
+    "tobefilledbyoem",
+    "oem",
+    "empty",
+    "unknown",
+    "invalid",
+    "undefined",
+    "123456789",
+    "1234567890",
+    "0123456789",
+    "123456",
+    "12345678",
+    "string",
+    "productserial",
+    "boardserial",
+    "serial",
+    "sn",
+    "sernum",
 });
 
 std::string squeeze(std::string_view text) {

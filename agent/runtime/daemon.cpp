@@ -1,10 +1,9 @@
 #include "agent/runtime/daemon.hpp"
 
-#include <signal.h>
-
 #include <algorithm>
 #include <cstring>
 #include <deque>
+#include <signal.h>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -58,7 +57,8 @@ SessionConfig session_config(const Settings& settings, const Identity& identity,
 }
 
 // The state to begin with. The flags in the settings count until the agent has set its own (edc §7).
-SessionState initial_state(std::optional<SessionState> saved, const Settings& settings, std::uint64_t highest_generation) {
+SessionState initial_state(std::optional<SessionState> saved, const Settings& settings,
+                           std::uint64_t highest_generation) {
   SessionState state = saved ? std::move(*saved) : SessionState{};
   // With the state lost by hand, generations on disk still must not be overwritten.
   state.generation = std::max(state.generation, highest_generation);
@@ -79,9 +79,11 @@ class Daemon {
         wake_(io_),
         stop_timer_(io_),
         hook_(io_, settings.hook, folder_.path(), [this] { stop_if_idle(); }),
-        provision_(io_, {settings.broker_url, config_.account, config_.client_id, config_.username, config_.password},
-                   [this](Event event) { feed(std::move(event), &provision_.epoch()); }, [this] { stop_if_idle(); }),
-        owner_(io_, [this](Event event) { feed(std::move(event), &owner_.epoch()); }, [this] { stop_if_idle(); }) {}
+        provision_(
+            io_, {settings.broker_url, config_.account, config_.client_id, config_.username, config_.password},
+            [this](Event event) { feed(std::move(event), &provision_.epoch()); }, [this] { stop_if_idle(); }),
+        owner_(
+            io_, [this](Event event) { feed(std::move(event), &owner_.epoch()); }, [this] { stop_if_idle(); }) {}
 
   Result<Ending> run() {
     TRY_ASSIGN(const crypto::PrivateKey key, folder_.device_key());

@@ -13,9 +13,9 @@ enum class Ending {
   kGaveUp,    // retry-max-attempts is used up
 };
 
-// Runs until a signal, or until there is nothing left to do; leaves both brokers in order (DC, DISCONNECT). Tells the service
-// manager READY, STATUS and STOPPING. Errors: the state folder (kConflict: another agent has it; kCorrupt; kNoSpace), the
-// files of trust anchors.
+// Runs until a signal, or until there is nothing left to do; leaves both brokers in order (DC, DISCONNECT). Tells the
+// service manager READY, STATUS and STOPPING. Errors: the state folder (kConflict: another agent has it; kCorrupt;
+// kNoSpace), the files of trust anchors.
 Result<Ending> run_daemon(const Settings& settings, const Identity& identity);
 
 }  // namespace fleet::agent

@@ -1,17 +1,16 @@
 #include "agent/runtime/facts.hpp"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <ifaddrs.h>
+#include <memory>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sstream>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
-#include <time.h>
-
-#include <algorithm>
-#include <memory>
-#include <sstream>
 #include <thread>
+#include <time.h>
 
 #include "core/base/file.hpp"
 
@@ -25,9 +24,11 @@ std::string first_fact(const fs::path& root, std::initializer_list<std::string_v
   for (const std::string_view file : files) {
     const auto content = read_file(root / file, 4096);
     if (!content) continue;
-    std::string fact = content->substr(0, std::min<std::size_t>(content->find_first_of(std::string_view("\n\0", 2)), 128));
+    std::string fact =
+        content->substr(0, std::min<std::size_t>(content->find_first_of(std::string_view("\n\0", 2)), 128));
     while (!fact.empty() && fact.back() == ' ') fact.pop_back();
-    const bool control = std::any_of(fact.begin(), fact.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; });
+    const bool control =
+        std::any_of(fact.begin(), fact.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20; });
     if (!fact.empty() && !control && is_utf8(fact)) return fact;
   }
   return {};

@@ -15,8 +15,8 @@ std::map<std::string, std::string> device_facts(const Identity& identity, const 
 // Milliseconds since the machine started, as text.
 std::string uptime_millis();
 
-// The address of a network interface, IPv4 before IPv6; "" if it has none. An empty name: of the first one that is up and
-// not the loopback.
+// The address of a network interface, IPv4 before IPv6; "" if it has none. An empty name: of the first one that is up
+// and not the loopback.
 std::string interface_address(const std::string& interface);
 
 }  // namespace fleet::agent

@@ -1,13 +1,12 @@
 #include "agent/runtime/hook.hpp"
 
+#include <cerrno>
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cerrno>
 #include <vector>
 
 #include "core/base/log.hpp"
@@ -100,7 +99,8 @@ Result<void> HookRunner::spawn(const Call& call) {
   pointers.push_back(nullptr);
 
   pid_t pid = -1;
-  const int error = ::posix_spawn(&pid, program.c_str(), &options.files, &options.attributes, arguments, pointers.data());
+  const int error =
+      ::posix_spawn(&pid, program.c_str(), &options.files, &options.attributes, arguments, pointers.data());
   if (error != 0) return fail(errno_error(error, program));
   // by number: <sys/pidfd.h> of glibc 2.36 forgets extern "C"
   const int descriptor = static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
@@ -145,6 +145,8 @@ void HookRunner::on_exit() {
   if (idle() && on_idle_) on_idle_();
 }
 
-void HookRunner::kill_group() const { ::kill(-pid_, SIGKILL); }
+void HookRunner::kill_group() const {
+  ::kill(-pid_, SIGKILL);
+}
 
 }  // namespace fleet::agent

@@ -15,9 +15,9 @@
 
 namespace fleet::agent {
 
-// Runs one at a time, in the order of the events, without a shell, in a process group of its own, with FLEET_STATE_DIR and
-// FLEET_GENERATION in its environment. Killed with its children when it takes longer than `limit`. A failure is only logged.
-// On the thread of the io_context.
+// Runs one at a time, in the order of the events, without a shell, in a process group of its own, with FLEET_STATE_DIR
+// and FLEET_GENERATION in its environment. Killed with its children when it takes longer than `limit`. A failure is
+// only logged. On the thread of the io_context.
 class HookRunner {
  public:
   // An empty `program`: every call does nothing. `on_idle` is called when the last one has ended.

@@ -25,10 +25,11 @@ OwnerLink::OwnerLink(boost::asio::io_context& io, std::function<void(Event)> fee
       birth_timer_(io),
       client_(io, {.on_connect = [this](const Result<bool>& result) { on_connect(result); },
                    .on_disconnect = [this](const Result<void>& result) { on_disconnect(result); },
-                   .on_message = [](const mqtt::Message& message) {
-                     // No application of ours answers on the owner's broker; application_ids says so.
-                     log::debug("owner", "message", {{"topic", message.topic}});
-                   },
+                   .on_message =
+                       [](const mqtt::Message& message) {
+                         // No application of ours answers on the owner's broker; application_ids says so.
+                         log::debug("owner", "message", {{"topic", message.topic}});
+                       },
                    .on_published =
                        [this](int id) {
                          if (!leaving_ && id == birth_) on_born();
@@ -102,8 +103,8 @@ void OwnerLink::wait_for_birth() {
   birth_timer_.async_wait([this](boost::system::error_code error) {
     if (error || leaving_ || birth_ < 0) return;
     leave();
-    feed_(OwnerFailed{Error{ErrorCode::kTimedOut,
-                            fmt::format("{}: BIRTH was not acknowledged within {}", url_, format_duration(kBirthLimit))}});
+    feed_(OwnerFailed{Error{ErrorCode::kTimedOut, fmt::format("{}: BIRTH was not acknowledged within {}", url_,
+                                                              format_duration(kBirthLimit))}});
   });
 }
 

@@ -16,8 +16,8 @@
 
 namespace fleet::agent {
 
-// Feeds OwnerBorn at the PUBACK of BIRTH, OwnerFailed when that does not come or the connection ends. On the thread of the
-// io_context.
+// Feeds OwnerBorn at the PUBACK of BIRTH, OwnerFailed when that does not come or the connection ends. On the thread of
+// the io_context.
 class OwnerLink {
  public:
   OwnerLink(boost::asio::io_context& io, std::function<void(Event)> feed, std::function<void()> on_idle);

@@ -46,7 +46,7 @@ class ProvisionLink {
   std::function<void(Event)> feed_;
   std::function<void()> on_idle_;
   std::uint64_t epoch_ = 0;
-  bool open_ = false;     // connecting, connected or leaving
+  bool open_ = false;  // connecting, connected or leaving
   bool leaving_ = false;
   int subscription_ = -1;
   mqtt::Client client_;

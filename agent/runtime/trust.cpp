@@ -15,11 +15,15 @@ Result<std::vector<crypto::Certificate>> load(std::string_view setting, const st
   return fail(ErrorCode::kInvalidArgument, "{}: {}: {}", setting, file.string(), certificates.error().message);
 }
 
-bool is_tls(const mqtt::BrokerUrl& url) { return url.scheme == mqtt::BrokerUrl::Scheme::kMqtts; }
+bool is_tls(const mqtt::BrokerUrl& url) {
+  return url.scheme == mqtt::BrokerUrl::Scheme::kMqtts;
+}
 
 }  // namespace
 
-WallTime build_time() { return WallTime(Seconds(FLEET_BUILD_SECONDS)); }
+WallTime build_time() {
+  return WallTime(Seconds(FLEET_BUILD_SECONDS));
+}
 
 Result<Trust> load_trust(const Settings& settings) {
   Trust trust;

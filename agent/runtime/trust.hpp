@@ -27,7 +27,8 @@ Result<Trust> load_trust(const Settings& settings);
 
 // A context for the URL of a broker; an empty one if it is not TLS.
 Result<crypto::TlsContext> provision_tls(const mqtt::BrokerUrl& url, const Trust& trust, WallTime when);
-// With the client certificate of the generation. Its CAs are those that were delivered, else those of the provision broker.
+// With the client certificate of the generation. Its CAs are those that were delivered, else those of the provision
+// broker.
 Result<crypto::TlsContext> owner_tls(const OwnerConnection& owner, const Trust& trust, WallTime when);
 
 }  // namespace fleet::agent

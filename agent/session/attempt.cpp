@@ -18,7 +18,9 @@ struct Meaning {
 };
 constexpr std::array<Meaning, 7> kRefusals{{
     {400, "the platform cannot read our hello; the agent and the platform do not fit together"},
-    {401, "wrong username, password or activation key; correct them in the agent's settings, or ask the operator for new ones"},
+    {401,
+     "wrong username, password or activation key; correct them in the agent's settings, or ask the operator for new "
+     "ones"},
     {403, "the provision request is disabled or not yet active; the operator can enable it"},
     {409, "the platform holds this device for provisioned; the operator can allow it again by retrying the request"},
     {410, "the provision request has expired or was abandoned; the operator can open it again by retrying it"},
@@ -58,14 +60,15 @@ void Session::Step::connect() {
   act(ConnectProvision{});
 }
 
-// Not being reached is no failed attempt. Once the platform has been greeted the pauses are short: it is waiting for us.
+// Not being reached is no failed attempt. Once the platform has been greeted the pauses are short: it waits.
 void Session::Step::reconnect_later(const Error& error) {
   live_.link = Link::kDown;
   clear(Timer::kRepeat);
   live_.reconnect.limit = is_set(Timer::kTimeout) ? kReconnectLimit : config_.retry_interval;
   const Millis pause = live_.reconnect.next(now_.random);
   set(Timer::kReconnect, pause);
-  problem(fmt::format("provision broker: {}; next try in {} s", printable(error.message), (pause.count() + 999) / 1000));
+  problem(
+      fmt::format("provision broker: {}; next try in {} s", printable(error.message), (pause.count() + 999) / 1000));
 }
 
 void Session::Step::hello() {
@@ -78,7 +81,7 @@ void Session::Step::hello() {
   }
   const auto kept = state_.attempt->replies.find(state_.attempt->conf_request_id);
   if (kept != state_.attempt->replies.end()) act(PublishProvision{kept->second.topic, kept->second.payload});
-  // A platform that recorded the reply and was killed before its 200 takes a second reply for old news; it answers PROV.
+  // A platform that recorded the reply and was killed before its 200 takes a second reply for old news; PROV is answered.
   send_prov();
   set(Timer::kRepeat, kConfRepeat);
 }
@@ -147,7 +150,8 @@ void Session::Step::on_prov_answer(const protocol::ReplyTopic& topic, std::strin
 }
 
 void Session::Step::refused_by_platform(const protocol::Reply& reply, bool verified) {
-  const auto* meaning = std::find_if(kRefusals.begin(), kRefusals.end(), [&](const Meaning& m) { return m.code == reply.code; });
+  const auto* meaning =
+      std::find_if(kRefusals.begin(), kRefusals.end(), [&](const Meaning& m) { return m.code == reply.code; });
   std::string why = meaning != kRefusals.end() ? std::string(meaning->text)
                                                : std::string("an answer that the protocol does not know");
   why = fmt::format("the platform answered {}: {}", reply.code, why);
@@ -164,7 +168,8 @@ void Session::Step::refused_by_platform(const protocol::Reply& reply, bool verif
   }
   // Upward only: earlier than it asked for would be refused again.
   constexpr std::uint64_t kParts = 1 << 20;
-  pause += Millis(pause.count() / 5 * static_cast<std::int64_t>(now_.random % (kParts + 1)) / static_cast<std::int64_t>(kParts));
+  pause += Millis(pause.count() / 5 * static_cast<std::int64_t>(now_.random % (kParts + 1)) /
+                  static_cast<std::int64_t>(kParts));
   fail_attempt(std::move(why), Fault::kNone, std::max(pause, Millis(1000)));
 }
 

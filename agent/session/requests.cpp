@@ -49,8 +49,8 @@ Bytes issuer_pin(const std::vector<crypto::Certificate>& chain) {
   return chain[chain.size() > 1 ? 1 : 0].public_key().spki_sha256();
 }
 
-// The time at which to verify a chain. A certificate whose time has not come yet tells that our clock is behind: whoever
-// issued it lived after its notBefore. So a clock in 1970 and an old build do not lock the platform out.
+// The time at which to verify a chain. A certificate whose time has not come yet tells that our clock is behind:
+// whoever issued it lived after its notBefore. So a clock in 1970 and an old build do not lock the platform out.
 WallTime not_before_any(WallTime time, const std::vector<crypto::Certificate>& chain) {
   for (const crypto::Certificate& certificate : chain) time = std::max(time, certificate.not_before());
   return time;
@@ -58,7 +58,8 @@ WallTime not_before_any(WallTime time, const std::vector<crypto::Certificate>& c
 
 Result<void> check_keystore(std::string_view pid) {
   if (pid == protocol::kKeystorePid) return {};
-  return fail(ErrorCode::kInvalidArgument, "keystore '{}': this device has only {}", printable(pid), protocol::kKeystorePid);
+  return fail(ErrorCode::kInvalidArgument, "keystore '{}': this device has only {}", printable(pid),
+              protocol::kKeystorePid);
 }
 
 // "ssl-owner-ca-1" … "ssl-owner-ca-20"
@@ -86,7 +87,7 @@ const std::array<Session::Step::Route, 5> Session::Step::kRoutes{{
     {protocol::kAppConf, "PUT", "configurations", &Step::put_configurations},
 }};
 
-// --- who asks ----------------------------------------------------------------------------------------------------------
+// --- who asks
 
 void Session::Step::drop(std::string_view topic, std::string_view why) {
   problem(fmt::format("dropped a message on {}: {}", printable(topic), printable(why)));
@@ -112,9 +113,10 @@ Result<void> Session::Step::trust(const std::vector<crypto::Certificate>& chain,
   if (config_.ca_authentication) return crypto::verify_chain(chain, config_.platform_roots, when);
   TRY(crypto::verify_chain_unanchored(chain, when));
   if (state_.pinned_issuer && *state_.pinned_issuer != issuer_pin(chain)) {
-    return fail(ErrorCode::kUnauthenticated,
-                "the signing certificate '{}' comes from another issuer than the one that this device was provisioned by",
-                chain.front().subject_cn());
+    return fail(
+        ErrorCode::kUnauthenticated,
+        "the signing certificate '{}' comes from another issuer than the one that this device was provisioned by",
+        chain.front().subject_cn());
   }
   return {};
 }
@@ -143,7 +145,8 @@ void Session::Step::on_request(const protocol::RequestTopic& topic, std::string_
 // CERT-V1 opens the conversation: signed by the leaf that it carries, so the leaf is judged after the signature.
 void Session::Step::first_certificates(const Request& request) {
   const Route& route = kRoutes.front();
-  if (request.topic.app != route.app || request.topic.method != route.method || request.topic.resource != route.resource) {
+  if (request.topic.app != route.app || request.topic.method != route.method ||
+      request.topic.resource != route.resource) {
     return drop(request.topic_text, "a request before an accepted CERT-V1");
   }
   const auto chain = carried_chain(request.payload);
@@ -156,7 +159,8 @@ void Session::Step::first_certificates(const Request& request) {
 
   const WallTime when = not_before_any(verification_time(), *chain);
   if (const auto trusted = trust(*chain, when); !trusted) {
-    const std::string why = "the platform's signing certificates are not trusted: " + printable(trusted.error().message);
+    const std::string why =
+        "the platform's signing certificates are not trusted: " + printable(trusted.error().message);
     refuse(owed_for(request), 400, why);
     return fail_attempt(why, Fault::kPassing);
   }
@@ -173,7 +177,8 @@ void Session::Step::first_certificates(const Request& request) {
 // True for a CERT-V1 that would have been accepted at the beginning of the attempt: refused, but worth an answer.
 bool Session::Step::is_other_trusted_signer(const Request& request) const {
   const Route& route = kRoutes.front();
-  if (request.topic.app != route.app || request.topic.method != route.method || request.topic.resource != route.resource) {
+  if (request.topic.app != route.app || request.topic.method != route.method ||
+      request.topic.resource != route.resource) {
     return false;
   }
   if (!config_.ca_authentication) return false;
@@ -182,7 +187,7 @@ bool Session::Step::is_other_trusted_signer(const Request& request) const {
          trust(*chain, not_before_any(verification_time(), *chain));
 }
 
-// --- replies -----------------------------------------------------------------------------------------------------------
+// --- replies
 
 Session::Owed Session::Step::owed_for(const Request& request) const {
   return {request.head.request_id, protocol::ReplyTopic{config_.account, request.head.requester_client_id,
@@ -217,7 +222,7 @@ void Session::Step::refuse(const Owed& owed, std::int32_t code, std::string why)
   reply_to(owed, {.code = code, .error = std::move(why), .retry_after_s = {}, .body = {}});
 }
 
-// --- what is asked -----------------------------------------------------------------------------------------------------
+// --- what is asked
 
 void Session::Step::handle_request(const Request& request) {
   if (state_.phase != Phase::kConfirming) clear(Timer::kRepeat);  // the platform is there: no need to repeat PROV
@@ -312,9 +317,8 @@ Session::Step::Answer Session::Step::post_csr(const Request&) {
 Session::Step::Answer Session::Step::put_configurations(const Request& request) {
   if (!request.payload.body) return fail(ErrorCode::kMalformed, "body is missing");
   TRY_ASSIGN(protocol::Configurations configurations, protocol::parse_xml(*request.payload.body));
-  const auto owner = std::find_if(configurations.begin(), configurations.end(), [](const auto& component) {
-    return component.pid == protocol::kMqttTransportPid;
-  });
+  const auto owner = std::find_if(configurations.begin(), configurations.end(),
+                                  [](const auto& component) { return component.pid == protocol::kMqttTransportPid; });
   if (owner == configurations.end()) {
     return fail(ErrorCode::kInvalidArgument, "the configuration has no component {}", protocol::kMqttTransportPid);
   }

@@ -38,11 +38,15 @@ constexpr bool in_order() {
 }
 static_assert(in_order(), "kPhases is indexed by Phase");
 
-Side side_of(Phase phase) { return kPhases[static_cast<std::size_t>(phase)].side; }
+Side side_of(Phase phase) {
+  return kPhases[static_cast<std::size_t>(phase)].side;
+}
 
 }  // namespace
 
-std::string_view to_string(Phase phase) { return kPhases[static_cast<std::size_t>(phase)].name; }
+std::string_view to_string(Phase phase) {
+  return kPhases[static_cast<std::size_t>(phase)].name;
+}
 
 Result<Phase> parse_phase(std::string_view name) {
   for (const PhaseRow& row : kPhases) {
@@ -75,14 +79,16 @@ Effects Session::handle(const Event& event, const Now& now) {
   return step.finish();
 }
 
-// --- the step itself ---------------------------------------------------------------------------------------------------
+// --- the step itself
 
 SessionState& Session::Step::change() {
   dirty_ = true;
   return state_;
 }
 
-void Session::Step::push(Effect effect) { effects_.push_back(std::move(effect)); }
+void Session::Step::push(Effect effect) {
+  effects_.push_back(std::move(effect));
+}
 
 void Session::Step::act(Effect effect) {
   if (dirty_ && can_save_) {
@@ -111,9 +117,11 @@ WallTime Session::Step::verification_time() const {
   return std::max({now_.wall, config_.build_time, state_.last_time.value_or(config_.build_time)});
 }
 
-bool Session::Step::in_attempt() const { return side_of(state_.phase) == Side::kProvision && state_.attempt; }
+bool Session::Step::in_attempt() const {
+  return side_of(state_.phase) == Side::kProvision && state_.attempt;
+}
 
-// --- start -------------------------------------------------------------------------------------------------------------
+// --- start
 
 // The settings may have changed since the state was written: `provisioned` and `enabled` outrank the phase.
 Phase Session::Step::resumed_phase() const {
@@ -179,7 +187,7 @@ void Session::Step::on(const Started& event) {
   }
 }
 
-// --- timers ------------------------------------------------------------------------------------------------------------
+// --- timers
 
 void Session::Step::on(const TimerFired&) {
   for (std::size_t i = 0; i < kTimers; ++i) {
@@ -213,7 +221,7 @@ void Session::Step::fired(Timer timer) {
   }
 }
 
-// --- the provision broker ----------------------------------------------------------------------------------------------
+// --- the provision broker
 
 void Session::Step::on(const ProvisionConnected&) {
   if (!in_attempt() || live_.link != Link::kConnecting) return;
@@ -225,10 +233,11 @@ void Session::Step::on(const ProvisionRefused& event) {
   if (!in_attempt()) return;
   // What is left to do in this phase is to hear that the platform knows; a refusal does not undo what is installed.
   if (state_.phase == Phase::kConfirming) return reconnect_later(event.error);
-  fail_attempt(fmt::format("the provision broker refused us: {}; the operator should check that a request for client id "
-                           "{} exists, is enabled and open, and has this username and password",
-                           printable(event.error.message), config_.client_id),
-               Fault::kCounted);
+  fail_attempt(
+      fmt::format("the provision broker refused us: {}; the operator should check that a request for client id "
+                  "{} exists, is enabled and open, and has this username and password",
+                  printable(event.error.message), config_.client_id),
+      Fault::kCounted);
 }
 
 void Session::Step::on(const ProvisionUnreachable& event) {
@@ -268,11 +277,12 @@ void Session::Step::on(const ProvisionMessage& event) {
   const auto payload = protocol::decode(event.payload);
   if (!payload) return drop(event.topic, payload.error().message);
   if (request != nullptr) return on_request(*request, event.topic, *payload);
-  if (const auto* reply = std::get_if<protocol::ReplyTopic>(&*topic)) return on_prov_answer(*reply, event.topic, *payload);
+  if (const auto* reply = std::get_if<protocol::ReplyTopic>(&*topic))
+    return on_prov_answer(*reply, event.topic, *payload);
   drop(event.topic, "neither a request nor an answer to us");
 }
 
-// --- the owner's broker ------------------------------------------------------------------------------------------------
+// --- the owner's broker
 
 void Session::Step::await_owner() {
   SessionState& state = change();
@@ -327,10 +337,10 @@ void Session::Step::on(const OwnerFailed& event) {
   set(Timer::kOwner, live_.owner_pause.next(now_.random));
 }
 
-// --- the disk ----------------------------------------------------------------------------------------------------------
+// --- the disk
 
-// The effects behind the failed SaveState were not carried out, so nothing but what is said here may be relied on. Nothing
-// is saved in this step: a disk that is full stays full for a while.
+// The effects behind the failed SaveState were not carried out, so nothing but what is said here may be relied on.
+// Nothing is saved in this step: a disk that is full stays full for a while.
 void Session::Step::on(const SaveFailed& event) {
   can_save_ = false;
   dirty_ = true;

@@ -1,5 +1,5 @@
-// The device's side of provisioning (edc §4) as a pure state machine: no I/O, no clock, no threads. The edge (the daemon,
-// or a simulator with thousands of sessions) feeds events and carries out effects in their order.
+// The device's side of provisioning (edc §4) as a pure state machine: no I/O, no clock, no threads. The edge (the
+// daemon, or a simulator with thousands of sessions) feeds events and carries out effects in their order.
 //
 //   disabled ── nothing to do: not enabled
 //   waiting ─── pause before the next attempt ◀──────────────── timeout, refusal, failure
@@ -48,7 +48,17 @@ struct SessionConfig {
   WallTime build_time;                       // floor of the verification time: survives a clock in 1970
 };
 
-enum class Phase { kDisabled, kWaiting, kConnecting, kHello, kInstalling, kConfirming, kAwaitingOwner, kProvisioned, kGaveUp };
+enum class Phase {
+  kDisabled,
+  kWaiting,
+  kConnecting,
+  kHello,
+  kInstalling,
+  kConfirming,
+  kAwaitingOwner,
+  kProvisioned,
+  kGaveUp
+};
 std::string_view to_string(Phase phase);
 Result<Phase> parse_phase(std::string_view name);
 
@@ -67,9 +77,9 @@ struct Staged {
 
 // One attempt. Its nonce is fresh; everything in it dies with it.
 struct Attempt {
-  Bytes nonce;              // 16 bytes
-  std::string request_id;   // of our PROV
-  std::string reason;       // prov.reason
+  Bytes nonce;                               // 16 bytes
+  std::string request_id;                    // of our PROV
+  std::string reason;                        // prov.reason
   std::string signing_chain_pem;             // accepted CERT-V1, empty before
   std::map<std::string, SentReply> replies;  // by {rid}
   bool refused = false;                      // we refused a request: the rest of the attempt is refused too
@@ -89,17 +99,17 @@ struct SessionState {
   bool enabled = true;
   bool provisioned = false;
   int attempts_failed = 0;
-  std::uint64_t generation = 0;            // of the configuration in force, 0: none
+  std::uint64_t generation = 0;  // of the configuration in force, 0: none
   std::optional<Attempt> attempt;
-  std::optional<WallTime> wait_until;      // phase waiting
-  Millis wait_length{0};                   // of that pause when it began: bounds it if the clock has been set since
-  std::optional<WallTime> owner_since;     // since when the owner's broker has not taken us
-  std::optional<Bytes> pinned_issuer;      // spki_sha256 of the signing leaf's issuer (ca-authentication false)
-  std::optional<WallTime> last_time;       // at which a platform chain verified against platform_roots; only grows
+  std::optional<WallTime> wait_until;   // phase waiting
+  Millis wait_length{0};                // of that pause when it began: bounds it if the clock has been set since
+  std::optional<WallTime> owner_since;  // since when the owner's broker has not taken us
+  std::optional<Bytes> pinned_issuer;   // spki_sha256 of the signing leaf's issuer (ca-authentication false)
+  std::optional<WallTime> last_time;    // at which a platform chain verified against platform_roots; only grows
   std::optional<Failure> last_failure;
 };
 
-// JSON text of a state and back; secrets of configurations are in it, so the file is born 0600. kCorrupt if it is not one.
+// JSON text of a state and back; secrets of configurations are in it, so the file is born 0600. Otherwise kCorrupt.
 std::string to_json(const SessionState& state);
 Result<SessionState> parse_session_state(std::string_view json);
 
@@ -110,53 +120,98 @@ struct Now {
   std::uint64_t random = 0;
 };
 
-// --- events -----------------------------------------------------------------------------------------------------------
+// --- events
+
 // The edge has read the state and made or read the device key; `csr_der` is the PKCS#10 over it.
 struct Started {
   Bytes csr_der;
 };
 struct ProvisionConnected {};
-struct ProvisionRefused { Error error; };       // CONNACK 4 or 5
-struct ProvisionUnreachable { Error error; };   // DNS, network, TLS
-struct ProvisionLost { Error error; };
-struct ProvisionSubscribed { bool granted = true; };
-struct ProvisionMessage { std::string topic; Bytes payload; };
-struct Installed { std::uint64_t generation = 0; std::optional<Error> error; };  // answer to InstallGeneration
-struct OwnerBorn {};                             // connected, and the PUBACK of BIRTH is in
-struct OwnerFailed { Error error; };             // refused, unreachable or lost before or after BIRTH
+// CONNACK 4 or 5.
+struct ProvisionRefused {
+  Error error;
+};
+// DNS, network, TLS.
+struct ProvisionUnreachable {
+  Error error;
+};
+struct ProvisionLost {
+  Error error;
+};
+struct ProvisionSubscribed {
+  bool granted = true;
+};
+struct ProvisionMessage {
+  std::string topic;
+  Bytes payload;
+};
+// Answer to InstallGeneration.
+struct Installed {
+  std::uint64_t generation = 0;
+  std::optional<Error> error;
+};
+// Connected, and the PUBACK of BIRTH is in.
+struct OwnerBorn {};
+// Refused, unreachable, or lost before or after BIRTH.
+struct OwnerFailed {
+  Error error;
+};
 struct TimerFired {};
-struct SaveFailed { Error error; };              // SaveState did not work: the effects behind it were not carried out
+// SaveState did not work: the effects behind it were not carried out.
+struct SaveFailed {
+  Error error;
+};
 
-using Event = std::variant<Started, ProvisionConnected, ProvisionRefused, ProvisionUnreachable, ProvisionLost,
-                           ProvisionSubscribed, ProvisionMessage, Installed, OwnerBorn, OwnerFailed, TimerFired, SaveFailed>;
+using Event =
+    std::variant<Started, ProvisionConnected, ProvisionRefused, ProvisionUnreachable, ProvisionLost,
+                 ProvisionSubscribed, ProvisionMessage, Installed, OwnerBorn, OwnerFailed, TimerFired, SaveFailed>;
 
-// --- effects ----------------------------------------------------------------------------------------------------------
-struct SaveState {};  // write state() durably; on failure drop the remaining effects and feed SaveFailed
+// --- effects
+
+// Write state() durably; on failure drop the remaining effects and feed SaveFailed before anything else.
+struct SaveState {};
 struct ConnectProvision {};
-struct SubscribeProvision { std::string filter; };
-struct PublishProvision { std::string topic; Bytes payload; };
-struct LeaveProvision { bool goodbye = true; };  // goodbye: publish DC first
-// Write a new generation durably and switch to it, then feed Installed. Repeating it with the same number is harmless.
-struct InstallGeneration { std::uint64_t generation = 0; Staged content; };
-struct ConnectOwner {};  // with the generation in force; BIRTH; then OwnerBorn or OwnerFailed
-struct WakeAt { SteadyTime at; };  // feed TimerFired then; replaces an earlier one
+struct SubscribeProvision {
+  std::string filter;
+};
+struct PublishProvision {
+  std::string topic;
+  Bytes payload;
+};
+// Harmless without a connection.
+struct LeaveProvision {
+  bool goodbye = true;  // publish DC first
+};
+// Write a new generation durably and switch to it, then feed Installed. Repeating it with the same number is harmless,
+// whatever the content.
+struct InstallGeneration {
+  std::uint64_t generation = 0;
+  Staged content;
+};
+// With the generation in force; BIRTH; then OwnerBorn or OwnerFailed.
+struct ConnectOwner {};
+// Feed TimerFired then; replaces an earlier one.
+struct WakeAt {
+  SteadyTime at;
+};
 // For the log and the person: what happened, in one line.
 struct Report {
   bool problem = false;
   std::string text;
 };
-struct NewKey {};  // provisioned: the key is spent, the generation has its copy; make another before the next Started
+// Provisioned: the key is spent, the generation has its copy; make another before the next Started.
+struct NewKey {};
 
 using Effect = std::variant<SaveState, ConnectProvision, SubscribeProvision, PublishProvision, LeaveProvision,
                             InstallGeneration, ConnectOwner, WakeAt, Report, NewKey>;
 using Effects = std::vector<Effect>;
 
-// One device. Copyable value; every method is pure but for the session's own state (and the nonce of a new attempt, which
-// comes from the kernel).
+// One device. Copyable value; every method is pure but for the session's own state (and the nonce of a new attempt,
+// which comes from the kernel).
 //
 // What the edge owes it: ConnectProvision is answered by ProvisionConnected, ProvisionRefused or ProvisionUnreachable;
-// SubscribeProvision by ProvisionSubscribed or ProvisionLost; InstallGeneration by Installed; ConnectOwner by OwnerBorn or
-// OwnerFailed. Whatever the session waits for beyond that has a WakeAt, at least 100 ms ahead.
+// SubscribeProvision by ProvisionSubscribed or ProvisionLost; InstallGeneration by Installed; ConnectOwner by OwnerBorn
+// or OwnerFailed. Whatever the session waits for beyond that has a WakeAt, at least 100 ms ahead.
 class Session {
  public:
   // `config` must outlive the session.
@@ -187,7 +242,7 @@ class Session {
     std::array<std::optional<SteadyTime>, kTimers> timers;
     Backoff reconnect;
     Backoff owner_pause;
-    SteadyTime owner_deadline;      // when owner_timeout is over
+    SteadyTime owner_deadline;       // when owner_timeout is over
     std::optional<Owed> installing;  // CONF-V1, until Installed
     std::optional<Owed> answering;   // the request whose reply hangs on the last SaveState
     bool unsaved = false;            // state_ is ahead of the disk

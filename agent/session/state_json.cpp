@@ -1,5 +1,5 @@
-// The state of a session as JSON, format 1. Binary values are lower-case hex, but for payloads, which are base64; times are
-// milliseconds since 1970.
+// The state of a session as JSON, format 1. Binary values are lower-case hex, but for payloads, which are base64; times
+// are milliseconds since 1970.
 #include <boost/json.hpp>
 
 #include "agent/session/session.hpp"
@@ -11,9 +11,11 @@ namespace json = boost::json;
 
 constexpr std::int64_t kFormat = 1;
 
-// --- writing -----------------------------------------------------------------------------------------------------------
+// --- writing
 
-json::array to_array(const std::vector<std::string>& texts) { return json::array(texts.begin(), texts.end()); }
+json::array to_array(const std::vector<std::string>& texts) {
+  return json::array(texts.begin(), texts.end());
+}
 
 json::array to_json_value(const protocol::Configurations& configurations) {
   json::array components;
@@ -55,7 +57,7 @@ json::object to_json_value(const Attempt& attempt) {
           {"staged", to_json_value(attempt.staged)}};
 }
 
-// --- reading -----------------------------------------------------------------------------------------------------------
+// --- reading
 
 fleet::Failure corrupt(std::string_view what, std::string_view why) {
   return fail(ErrorCode::kCorrupt, "session state: {}: {}", what, why);
@@ -118,7 +120,9 @@ class Reader {
     }
     return texts;
   }
-  fleet::Failure wrong(std::string_view name, std::string_view why) const { return corrupt(path_ + std::string(name), why); }
+  fleet::Failure wrong(std::string_view name, std::string_view why) const {
+    return corrupt(path_ + std::string(name), why);
+  }
 
  private:
   const json::object& object_;
@@ -268,7 +272,8 @@ std::string to_json(const SessionState& state) {
   if (state.pinned_issuer) object["pinned_issuer"] = to_hex(*state.pinned_issuer);
   if (state.last_time) object["last_time"] = to_unix_millis(*state.last_time);
   if (state.last_failure) {
-    object["last_failure"] = json::object{{"at", to_unix_millis(state.last_failure->at)}, {"what", state.last_failure->what}};
+    object["last_failure"] =
+        json::object{{"at", to_unix_millis(state.last_failure->at)}, {"what", state.last_failure->what}};
   }
   return json::serialize(object);
 }

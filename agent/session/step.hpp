@@ -27,7 +27,11 @@ std::string printable(std::string_view text);
 class Session::Step {
  public:
   Step(Session& session, const Now& now)
-      : config_(*session.config_), state_(session.state_), live_(session.live_), now_(now), dirty_(session.live_.unsaved) {}
+      : config_(*session.config_),
+        state_(session.state_),
+        live_(session.live_),
+        now_(now),
+        dirty_(session.live_.unsaved) {}
 
   // One overload an event.
   void on(const Started& event);
@@ -64,7 +68,7 @@ class Session::Step {
 
   // What a failed attempt means for the count.
   enum class Fault {
-    kNone,        // nobody's: not counted
+    kNone,     // nobody's: not counted
     kPassing,  // counted, but no reason to give up for good: nobody who has proved to be the platform said so
     kCounted,
   };
@@ -84,19 +88,20 @@ class Session::Step {
   Phase resumed_phase() const;
 
   // --- the owner's side (session.cpp)
-  void await_owner();    // the attempt has done its work
+  void await_owner();  // the attempt has done its work
   void connect_owner();
-  void watch_owner();    // starts the time that owner_timeout limits, from state_.owner_since
+  void watch_owner();  // starts the time that owner_timeout limits, from state_.owner_since
 
   // --- attempt.cpp
   void begin_attempt(std::string_view reason);
   std::string_view next_reason() const;
   void connect();
   void reconnect_later(const Error& error);
-  void hello();        // what is due after each SUBACK and repeated while unanswered
+  void hello();  // what is due after each SUBACK and repeated while unanswered
   void send_prov();
   void timed_out();
-  void on_prov_answer(const protocol::ReplyTopic& topic, std::string_view topic_text, const protocol::KuraPayload& payload);
+  void on_prov_answer(const protocol::ReplyTopic& topic, std::string_view topic_text,
+                      const protocol::KuraPayload& payload);
   void refused_by_platform(const protocol::Reply& reply, bool verified);
   void fail_attempt(std::string why, Fault fault, std::optional<Millis> pause = std::nullopt);
   void wait(Millis pause);
@@ -105,7 +110,8 @@ class Session::Step {
 
   // --- requests.cpp
   void drop(std::string_view topic, std::string_view why);
-  void on_request(const protocol::RequestTopic& topic, std::string_view topic_text, const protocol::KuraPayload& payload);
+  void on_request(const protocol::RequestTopic& topic, std::string_view topic_text,
+                  const protocol::KuraPayload& payload);
   void first_certificates(const Request& request);
   void handle_request(const Request& request);
   Result<void> check_nonce(const std::optional<Bytes>& nonce) const;

@@ -1,8 +1,7 @@
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <cerrno>
+#include <fcntl.h>
+#include <sys/stat.h>
 
 #include "agent/settings/settings.hpp"
 #include "core/base/fd.hpp"
@@ -46,8 +45,8 @@ Result<Secret> read_secret_file(const std::filesystem::path& file) {
   TRY_ASSIGN(Bytes text, read_at_most(fd.get(), kMaxSecret, name));
   if (text.ends_with('\n')) text.pop_back();
   if (text.ends_with('\r')) text.pop_back();
-  const bool control = std::any_of(text.begin(), text.end(),
-                                   [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
+  const bool control =
+      std::any_of(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
   const bool good = !text.empty() && !control && is_utf8(text);
   Secret secret(text);
   wipe(text);

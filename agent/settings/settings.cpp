@@ -1,10 +1,9 @@
 #include "agent/settings/settings.hpp"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <array>
 #include <set>
+#include <sys/stat.h>
 
 #include "core/base/file.hpp"
 #include "core/config/decoder.hpp"
@@ -151,7 +150,8 @@ void read_hook(Source& source, std::string_view name, Draft& draft) {
   if (!source.object().optional(name, value)) return;
   const fs::path hook(value);
   if (!hook.is_absolute()) {
-    source.object().problem(name, fmt::format("'{}': must be the absolute path of a program, without arguments", value));
+    source.object().problem(name,
+                            fmt::format("'{}': must be the absolute path of a program, without arguments", value));
     return;
   }
   struct stat status {};
@@ -296,7 +296,8 @@ bool others_can_read(const fs::path& file) {
 std::vector<std::string> find_warnings(const fs::path& path, Source& file, const Settings& settings) {
   std::vector<std::string> warnings;
   if ((file.has("password") || file.has("activation-key")) && others_can_read(path)) {
-    warnings.push_back(fmt::format("{0}: holds a secret that other users can read; run `chmod 600 {0}`", path.string()));
+    warnings.push_back(
+        fmt::format("{0}: holds a secret that other users can read; run `chmod 600 {0}`", path.string()));
   }
   if (settings.broker_url.scheme == mqtt::BrokerUrl::Scheme::kMqtt) {
     warnings.push_back("broker-url: mqtt:// sends the password unprotected; use mqtts://");

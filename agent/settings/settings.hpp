@@ -55,8 +55,8 @@ std::span<const SettingOption> setting_options();
 // name → text, as given on the command line; wins over the file.
 using Overrides = std::vector<std::pair<std::string, std::string>>;
 
-// kRun demands everything that provisioning needs and reads the secrets; kInspect takes what is there, reads no secret and
-// does not touch the files that settings name.
+// kRun demands everything that provisioning needs and reads the secrets; kInspect takes what is there, reads no secret
+// and does not touch the files that settings name.
 enum class Purpose { kRun, kInspect };
 
 struct LoadedSettings {
@@ -65,13 +65,13 @@ struct LoadedSettings {
 };
 
 // Reads `file` (empty: no file) and applies `overrides`. kInvalidArgument holds every problem of both, a line each:
-// "file:line:column: key: why". kNotFound if there is no such file. Relative paths are relative to the file's folder, on the
-// command line to the working folder.
+// "file:line:column: key: why". kNotFound if there is no such file. Relative paths are relative to the file's folder,
+// on the command line to the working folder.
 Result<LoadedSettings> load_settings(const std::filesystem::path& file, const Overrides& overrides,
                                      Purpose purpose = Purpose::kRun);
 
-// A secret kept in a file of its own: not readable by group or others, one trailing line break stripped, not empty, UTF-8
-// without control characters. The error says what to do and never quotes the content.
+// A secret kept in a file of its own: not readable by group or others, one trailing line break stripped, not empty,
+// UTF-8 without control characters. The error says what to do and never quotes the content.
 Result<Secret> read_secret_file(const std::filesystem::path& file);
 
 }  // namespace fleet::agent

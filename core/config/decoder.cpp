@@ -2,100 +2,23 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cmath>
+#include <limits>
 #include <numeric>
+#include <utility>
+
+#include "core/config/scalar.hpp"
 
 namespace fleet::config {
-namespace {
 
-// A number as YAML 1.2's core schema writes one: no leading zeros, so that 0123 is neither 123 nor octal 83.
-bool has_leading_zero(std::string_view text) {
-  if (!text.empty() && (text[0] == '-' || text[0] == '+')) text.remove_prefix(1);
-  return text.size() > 1 && text[0] == '0' && text[1] >= '0' && text[1] <= '9';
-}
-
-template <typename Number>
-Result<Number> parse_number(const Node& node, std::string_view what) {
-  Number number{};
-  const std::string& text = node.text;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error == std::errc::result_out_of_range) {
-    return fail(ErrorCode::kLimitExceeded, "'{}' is out of range", text);
-  }
-  if (error != std::errc() || end != text.data() + text.size() || node.quoted || has_leading_zero(text)) {
-    return fail(ErrorCode::kMalformed, "must be {}, not '{}'{}", what, text, node.quoted ? " in quotes" : "");
-  }
-  return number;
-}
-
-Result<void> read(const Node& node, std::string& target) {
-  target = node.text;
-  return {};
-}
-Result<void> read(const Node& node, bool& target) {
-  if (node.quoted || (node.text != "true" && node.text != "false")) {
-    return fail(ErrorCode::kMalformed, "must be true or false, not '{}'", node.text);
-  }
-  target = node.text == "true";
-  return {};
-}
-Result<void> read(const Node& node, std::int64_t& target) {
-  TRY_ASSIGN(target, parse_number<std::int64_t>(node, "a whole number"));
-  return {};
-}
-Result<void> read(const Node& node, int& target) {
-  TRY_ASSIGN(target, parse_number<int>(node, "a whole number"));
-  return {};
-}
-Result<void> read(const Node& node, double& target) {
-  TRY_ASSIGN(const double number, parse_number<double>(node, "a number"));
-  if (!std::isfinite(number)) return fail(ErrorCode::kMalformed, "must be a finite number, not '{}'", node.text);
-  target = number;
-  return {};
-}
-Result<void> read(const Node& node, Millis& target) {
-  TRY_ASSIGN(target, parse_duration(node.text));
-  return {};
-}
-Result<void> read(const Node& node, WallTime& target) {
-  TRY_ASSIGN(target, parse_time(node.text));
-  return {};
-}
-
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0U : 1U)});
-      diagonal = above;
-    }
-  }
-  return row[b.size()];
-}
-
-constexpr std::string_view kind_name(Node::Kind kind) {
-  switch (kind) {
-    case Node::Kind::kNull: return "nothing";
-    case Node::Kind::kScalar: return "a single value";
-    case Node::Kind::kSequence: return "a list";
-    case Node::Kind::kMapping: return "a mapping";
-  }
-  return "";
-}
-
-}  // namespace
+// -------------------------------------------------------------------------------------------------------- problems
 
 std::string Problem::str() const {
-  std::string text;
-  if (!file.empty()) text += file + ":";
-  if (mark.line > 0) text += fmt::format("{}:{}:", mark.line, mark.column);
-  if (!text.empty()) text += ' ';
-  if (!path.empty()) text += path + ": ";
-  return text + why;
+  std::string out;
+  if (!file.empty()) out += file + ":";
+  if (mark.line > 0) out += fmt::format("{}:{}:", mark.line, mark.column);
+  if (!out.empty()) out += " ";
+  if (!path.empty()) out += path + ": ";
+  return out + why;
 }
 
 void Problems::add(Mark mark, std::string path, std::string why) {
@@ -112,50 +35,142 @@ Result<void> Problems::result() const {
   return fail(Error{ErrorCode::kInvalidArgument, std::move(text)});
 }
 
-Object::Object(const Node& node, std::string path, Problems& problems)
-    : node_(node), path_(std::move(path)), problems_(problems) {
-  if (node.kind != Node::Kind::kMapping) {
-    problems_.add(node.mark, path_, fmt::format("must be a mapping, not {}", kind_name(node.kind)));
+// --------------------------------------------------------------------------------------------------------- scalars
+
+namespace {
+
+std::string described(const Node& node) {
+  switch (node.kind) {
+    case Node::Kind::kNull:
+      return "nothing";
+    case Node::Kind::kScalar:
+      return (node.quoted ? "the text " : "") + shown(node.text);
+    case Node::Kind::kSequence:
+      return "a list";
+    case Node::Kind::kMapping:
+      return "a mapping";
   }
+  return "";
 }
 
-std::string Object::path(std::string_view key) const {
-  return path_.empty() ? std::string(key) : fmt::format("{}.{}", path_, key);
+Failure expected(std::string_view what, const Node& node) {
+  return fail(ErrorCode::kInvalidArgument, "expected {}, not {}", what, described(node));
 }
 
-const Node* Object::child(std::string_view key) {
-  if (std::find(known_.begin(), known_.end(), key) == known_.end()) known_.emplace_back(key);
-  const Node* node = node_.find(key);
-  return node == nullptr || node->kind == Node::Kind::kNull ? nullptr : node;
+bool is_plain(const Node& node) {
+  return node.kind == Node::Kind::kScalar && !node.quoted;
 }
 
-const Node* Object::require(std::string_view key) {
-  const Node* node = child(key);
-  // of a node that is no mapping, only that is reported
-  if (node == nullptr && node_.kind == Node::Kind::kMapping) problem(key, "is missing");
-  return node;
+Result<void> read(const Node& node, std::string& target) {
+  if (node.kind != Node::Kind::kScalar) return expected("a text", node);
+  target = node.text;
+  return {};
 }
 
-void Object::problem(std::string_view key, std::string why) {
-  const Node* node = node_.find(key);
-  problems_.add(node == nullptr ? node_.mark : node->mark, path(key), std::move(why));
+Result<void> read(const Node& node, bool& target) {
+  if (!is_plain(node) || (node.text != "true" && node.text != "false")) return expected("true or false", node);
+  target = node.text == "true";
+  return {};
 }
 
 template <typename T>
-bool Object::optional(std::string_view key, T& target) {
-  const Node* node = child(key);
-  if (node == nullptr) return false;
-  if (node->kind != Node::Kind::kScalar) {
-    problem(key, fmt::format("must be a single value, not {}", kind_name(node->kind)));
-    return false;
+Result<void> read_integer(const Node& node, T& target) {
+  if (!is_plain(node)) return expected("an integer", node);
+  std::string_view digits = node.text;
+  if (digits.starts_with('-') || digits.starts_with('+')) digits.remove_prefix(1);
+  if (digits.empty() || !std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; })) {
+    return expected("an integer", node);
   }
+  if (digits.size() > 1 && digits.front() == '0') {
+    return fail(ErrorCode::kInvalidArgument, "{} begins with a zero: write it without, or in quotes if it is a text",
+                shown(node.text));
+  }
+  const char* const begin = node.text.data() + (node.text.starts_with('+') ? 1 : 0);
   T value{};
-  if (auto done = read(*node, value); !done) {
-    problem(key, done.error().message);
-    return false;
+  const auto [end, error] = std::from_chars(begin, node.text.data() + node.text.size(), value);
+  if (error != std::errc() || end != node.text.data() + node.text.size()) {
+    return fail(ErrorCode::kInvalidArgument, "{} is out of range: the limits are {} and {}", shown(node.text),
+                std::numeric_limits<T>::min(), std::numeric_limits<T>::max());
   }
-  target = std::move(value);
-  return true;
+  target = value;
+  return {};
+}
+
+Result<void> read(const Node& node, std::int64_t& target) {
+  return read_integer(node, target);
+}
+Result<void> read(const Node& node, int& target) {
+  return read_integer(node, target);
+}
+
+Result<void> read(const Node& node, double& target) {
+  if (!is_plain(node) || !is_json_number(node.text)) return expected("a number", node);
+  double value = 0;
+  const auto [end, error] = std::from_chars(node.text.data(), node.text.data() + node.text.size(), value);
+  if (error != std::errc() || end != node.text.data() + node.text.size()) {
+    return fail(ErrorCode::kInvalidArgument, "{} is out of range", shown(node.text));
+  }
+  target = value;
+  return {};
+}
+
+Result<void> read(const Node& node, Millis& target) {
+  if (node.kind != Node::Kind::kScalar) return expected("a duration such as 90s, 5m, 36h or 365d", node);
+  const auto value = parse_duration(node.text);
+  if (!value) return expected("a duration such as 90s, 5m, 36h or 365d", node);
+  target = *value;
+  return {};
+}
+
+Result<void> read(const Node& node, WallTime& target) {
+  if (node.kind != Node::Kind::kScalar) return expected("a time such as 2026-11-20T10:00:00Z", node);
+  const auto value = parse_time(node.text);
+  if (!value) return expected("a time such as 2026-11-20T10:00:00Z", node);
+  target = *value;
+  return {};
+}
+
+bool is_absent(const Node* node) {
+  return node == nullptr || node->kind == Node::Kind::kNull;
+}
+
+// A key with a dot in it would read as two.
+bool needs_quotes(std::string_view key) {
+  return key.empty() || key.find_first_of(".:[]'\" ") != std::string_view::npos || shown(key).size() != key.size() + 2;
+}
+
+}  // namespace
+
+// ---------------------------------------------------------------------------------------------------------- Object
+
+Object::Object(const Node& node, std::string path, Problems& problems)
+    : node_(node), path_(std::move(path)), problems_(problems) {
+  if (node.kind != Node::Kind::kMapping && node.kind != Node::Kind::kNull) {
+    problems.add(node.mark, path_, expected("a mapping", node).value().message);
+  }
+}
+
+const Node* Object::child(std::string_view key) {
+  known_.emplace_back(key);
+  return node_.find(key);
+}
+
+const Node* Object::require(std::string_view key) {
+  const Node* const node = child(key);
+  if (!is_absent(node)) return node;
+  // what is not a mapping has been reported as such
+  if (node_.kind == Node::Kind::kMapping || node_.kind == Node::Kind::kNull) problem(key, "is missing");
+  return nullptr;
+}
+
+std::string Object::path(std::string_view key) const {
+  const std::string name = needs_quotes(key) ? fmt::format("[{}]", shown(key)) : std::string(key);
+  return path_.empty() || name.front() == '[' ? path_ + name : path_ + "." + name;
+}
+
+void Object::problem(std::string_view key, std::string why) {
+  const Node* const node = node_.find(key);
+  problems_.add(node != nullptr ? node->mark : node_.mark, path(key), std::move(why));
 }
 
 template <typename T>
@@ -163,63 +178,13 @@ bool Object::required(std::string_view key, T& target) {
   return require(key) != nullptr && optional(key, target);
 }
 
-bool Object::optional_map(std::string_view key, std::vector<std::pair<std::string, std::string>>& target) {
-  const Node* node = child(key);
-  if (node == nullptr) return false;
-  if (node->kind != Node::Kind::kMapping) {
-    problem(key, fmt::format("must be a mapping, not {}", kind_name(node->kind)));
-    return false;
-  }
-  std::vector<std::pair<std::string, std::string>> values;
-  bool good = true;
-  for (const Node::Entry& entry : node->entries) {
-    if (entry.value.kind != Node::Kind::kScalar) {
-      problems_.add(entry.value.mark, path(key) + "." + entry.key,
-                    fmt::format("must be a single value, not {}", kind_name(entry.value.kind)));
-      good = false;
-    } else {
-      values.emplace_back(entry.key, entry.value.text);
-    }
-  }
-  if (good) target = std::move(values);
-  return good;
-}
-
-bool Object::optional_list(std::string_view key, std::vector<std::string>& target) {
-  const Node* node = child(key);
-  if (node == nullptr) return false;
-  if (node->kind != Node::Kind::kSequence) {
-    problem(key, fmt::format("must be a list, not {}", kind_name(node->kind)));
-    return false;
-  }
-  std::vector<std::string> values;
-  bool good = true;
-  for (std::size_t i = 0; i < node->items.size(); ++i) {
-    const Node& item = node->items[i];
-    if (item.kind != Node::Kind::kScalar) {
-      problems_.add(item.mark, fmt::format("{}[{}]", path(key), i),
-                    fmt::format("must be a single value, not {}", kind_name(item.kind)));
-      good = false;
-    } else {
-      values.push_back(item.text);
-    }
-  }
-  if (good) target = std::move(values);
-  return good;
-}
-
-void Object::finish() {
-  for (const Node::Entry& entry : node_.entries) {
-    if (std::find(known_.begin(), known_.end(), entry.key) != known_.end()) continue;
-    const std::string guess = nearest(entry.key, known_);
-    std::string why = "unknown key";
-    if (!guess.empty()) {
-      why += fmt::format("; did you mean {}?", guess);
-    } else if (!known_.empty()) {
-      why += fmt::format("; known here: {}", fmt::join(known_, ", "));
-    }
-    problems_.add(entry.key_mark, path(entry.key), std::move(why));
-  }
+template <typename T>
+bool Object::optional(std::string_view key, T& target) {
+  const Node* const node = child(key);
+  if (is_absent(node)) return false;
+  const auto result = read(*node, target);
+  if (!result) problem(key, result.error().message);
+  return result.has_value();
 }
 
 template bool Object::required(std::string_view, std::string&);
@@ -237,15 +202,87 @@ template bool Object::optional(std::string_view, double&);
 template bool Object::optional(std::string_view, Millis&);
 template bool Object::optional(std::string_view, WallTime&);
 
-std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
-  std::string best;
-  std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
-  for (const std::string& candidate : candidates) {
-    const std::size_t distance = edit_distance(word, candidate);
-    if (distance < best_distance) {
-      best_distance = distance;
-      best = candidate;
+bool Object::optional_map(std::string_view key, std::vector<std::pair<std::string, std::string>>& target) {
+  const Node* const node = child(key);
+  if (is_absent(node)) return false;
+  if (node->kind != Node::Kind::kMapping) {
+    problem(key, expected("a mapping of names to texts", *node).value().message);
+    return false;
+  }
+  const Object inner(*node, path(key), problems_);
+  std::vector<std::pair<std::string, std::string>> values;
+  bool good = true;
+  for (const Node::Entry& entry : node->entries) {
+    std::string text;
+    if (const auto result = read(entry.value, text); !result) {
+      problems_.add(entry.value.mark, inner.path(entry.key), result.error().message);
+      good = false;
     }
+    values.emplace_back(entry.key, std::move(text));
+  }
+  if (good) target = std::move(values);
+  return good;
+}
+
+bool Object::optional_list(std::string_view key, std::vector<std::string>& target) {
+  const Node* const node = child(key);
+  if (is_absent(node)) return false;
+  if (node->kind != Node::Kind::kSequence) {
+    problem(key, expected("a list of texts", *node).value().message);
+    return false;
+  }
+  std::vector<std::string> values;
+  bool good = true;
+  for (std::size_t i = 0; i < node->items.size(); ++i) {
+    if (const auto result = read(node->items[i], values.emplace_back()); !result) {
+      problems_.add(node->items[i].mark, fmt::format("{}[{}]", path(key), i), result.error().message);
+      good = false;
+    }
+  }
+  if (good) target = std::move(values);
+  return good;
+}
+
+void Object::finish() {
+  for (const Node::Entry& entry : node_.entries) {
+    if (std::find(known_.begin(), known_.end(), entry.key) != known_.end()) continue;
+    const std::string suggestion = nearest(entry.key, known_);
+    problems_.add(entry.key_mark, path(entry.key),
+                  suggestion.empty() ? "unknown key" : fmt::format("unknown key; did you mean {}?", suggestion));
+  }
+}
+
+// --------------------------------------------------------------------------------------------------------- nearest
+
+namespace {
+
+// Levenshtein distance in bytes.
+std::size_t distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
+  const std::size_t limit = std::max<std::size_t>(word.size() / 3, 1);
+  std::string best;
+  std::size_t best_distance = limit + 1;
+  for (const std::string& candidate : candidates) {
+    if (candidate.size() > word.size() + limit || word.size() > candidate.size() + limit) continue;
+    const std::size_t away = distance(word, candidate);
+    if (away >= best_distance) continue;
+    best_distance = away;
+    best = candidate;
   }
   return best;
 }

@@ -1,5 +1,5 @@
-// A configuration document as a tree that remembers where each value stood. Two loaders fill it (YAML files, JSON from the
-// admin API); decoders read it without knowing which.
+// A configuration document as a tree that remembers where each value stood. Two loaders fill it (YAML files, JSON from
+// the admin API); decoders read it without knowing which.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,8 @@ struct Node {
 
   Kind kind = Kind::kNull;
   Mark mark;
-  std::string text;     // kScalar
-  bool quoted = false;  // kScalar: was written in quotes or as a block
+  std::string text;            // kScalar
+  bool quoted = false;         // kScalar: was written in quotes or as a block
   std::vector<Node> items;     // kSequence
   std::vector<Entry> entries;  // kMapping, in order, keys unique
 
@@ -42,8 +42,8 @@ struct Node::Entry {
   Node value;
 };
 
-// Walks the documents of a YAML 1.2 text one at a time, in constant memory. Duplicate keys, anchors, aliases, tags other
-// than the standard ones and nesting deeper than 32 are errors.
+// Walks the documents of a YAML 1.2 text one at a time, in constant memory. Duplicate keys, anchors, aliases, tags
+// other than the standard ones and nesting deeper than 32 are errors.
 class YamlReader {
  public:
   // `text` must outlive the reader.
@@ -61,8 +61,8 @@ class YamlReader {
 // The single document of `text`; an empty text is an empty mapping. More than one document is kMalformed.
 Result<Node> parse_yaml(std::string_view text);
 
-// JSON to a tree (marks {0,0}); kMalformed otherwise. And back: strings quoted, other scalars as they are written if they
-// are JSON literals.
+// JSON to a tree (marks {0,0}); kMalformed otherwise. And back: strings quoted, other scalars as they are written if
+// they are JSON literals.
 Result<Node> parse_json(std::string_view text);
 std::string to_json(const Node& node);
 

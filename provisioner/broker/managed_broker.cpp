@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <string>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <utility>
 
 #include <boost/asio/buffer.hpp>
@@ -72,7 +73,7 @@ struct ManagedBroker::Impl : std::enable_shared_from_this<ManagedBroker::Impl> {
   Result<void> prepare() {
     TRY_ASSIGN(mosquitto, find_mosquitto(settings));
     TRY(write_broker_files(settings));
-    if (!std::filesystem::exists(settings.admission_db())) {
+    if (::access(settings.admission_db().c_str(), R_OK) != 0) {
       return fail(ErrorCode::kNotFound, "{}: the admission database must be there before the broker starts",
                   settings.admission_db().string());
     }

@@ -153,8 +153,6 @@ Result<void> stop_stale_brokers(const fs::path& mosquitto, const ManagedBrokerSe
   std::string arguments;
   for (const std::string& argument : command_line(mosquitto, settings)) arguments += argument + '\0';
   std::error_code error;
-  const fs::path program = fs::canonical(mosquitto, error);
-  if (error) return fail(errno_error(error.value(), mosquitto.string()));
   fs::directory_iterator processes("/proc", error);
   if (error) return fail(errno_error(error.value(), "/proc"));
   for (; processes != fs::directory_iterator(); processes.increment(error)) {
@@ -162,7 +160,7 @@ Result<void> stop_stale_brokers(const fs::path& mosquitto, const ManagedBrokerSe
     if (!pid) continue;
     // the handle first, then the look: the number cannot pass to another process in between
     const Fd process = open_process(*pid);
-    if (!process || !runs(processes->path(), program, arguments)) continue;
+    if (!process || !runs(processes->path(), mosquitto, arguments)) continue;
     log::warn("broker", "stopping a broker that an earlier provisioner left behind", {{"pid", *pid}});
     send(process, SIGTERM);
     if (ended_within(process, patience)) continue;

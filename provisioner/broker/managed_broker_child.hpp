@@ -24,7 +24,7 @@ Result<BrokerChild> spawn_broker(const std::filesystem::path& mosquitto, const M
 
 // Stops every Mosquitto that runs with our configuration file: what a provisioner that was killed may have left.
 // SIGTERM, SIGKILL after `patience`. Blocks as long. The caller holds the lock on the data folder, so none of them is
-// in use.
+// in use. `mosquitto` is what find_mosquitto gave.
 Result<void> stop_stale_brokers(const std::filesystem::path& mosquitto, const ManagedBrokerSettings& settings,
                                 Millis patience);
 

@@ -173,7 +173,7 @@ Result<void> write_broker_files(const ManagedBrokerSettings& settings) {
 Result<fs::path> find_mosquitto(const ManagedBrokerSettings& settings) {
   std::vector<fs::path> candidates;
   if (settings.mosquitto.find('/') != std::string::npos) {
-    candidates.push_back(fs::absolute(settings.mosquitto));
+    candidates.emplace_back(settings.mosquitto);
   } else {
     const char* const path = std::getenv("PATH");
     std::istringstream folders(std::string(path != nullptr ? path : "") + ":/usr/sbin:/usr/local/sbin");
@@ -182,7 +182,10 @@ Result<fs::path> find_mosquitto(const ManagedBrokerSettings& settings) {
     }
   }
   for (const fs::path& candidate : candidates) {
-    if (fs::is_regular_file(candidate) && ::access(candidate.c_str(), X_OK) == 0) return candidate;
+    std::error_code error;  // a folder of PATH that we may not enter is one without it
+    if (!fs::is_regular_file(candidate, error) || ::access(candidate.c_str(), X_OK) != 0) continue;
+    fs::path program = fs::canonical(candidate, error);
+    if (!error) return program;
   }
   return fail(ErrorCode::kNotFound, "{}: no such program: install the package mosquitto", settings.mosquitto);
 }

@@ -55,7 +55,7 @@ Result<void> share_with_broker(const std::filesystem::path& path, const ManagedB
 // verifier key or user, kPermissionDenied if the broker's user cannot reach the folder.
 Result<void> write_broker_files(const ManagedBrokerSettings& settings);
 
-// The Mosquitto program, as an absolute path; kNotFound says what to install.
+// The Mosquitto program, as an absolute path without links; kNotFound says what to install.
 Result<std::filesystem::path> find_mosquitto(const ManagedBrokerSettings& settings);
 
 }  // namespace fleet::provisioner

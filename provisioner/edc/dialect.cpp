@@ -26,14 +26,15 @@ Result<Draft> draft(const SigningCertificatesContent& content) {
 
 Result<Draft> draft(const DeviceCertificateContent& content) {
   return Draft{protocol::kAppKeysV2, "POST", "keystores/entries/privatekey",
-               to_payload(protocol::DeviceCertificate{std::string(protocol::kKeystorePid), std::string(protocol::kOwnerAlias),
-                                                      content.chain_pem})};
+               to_payload(protocol::DeviceCertificate{std::string(protocol::kKeystorePid),
+                                                      std::string(protocol::kOwnerAlias), content.chain_pem})};
 }
 
 Result<Draft> draft(const TrustedCertificateContent& content) {
-  return Draft{protocol::kAppKeysV1, "POST", "keystores/entries/certificate",
-               to_payload(protocol::TrustedCertificate{std::string(protocol::kKeystorePid),
-                                                       protocol::owner_ca_alias(content.number), content.certificate_pem})};
+  return Draft{
+      protocol::kAppKeysV1, "POST", "keystores/entries/certificate",
+      to_payload(protocol::TrustedCertificate{std::string(protocol::kKeystorePid),
+                                              protocol::owner_ca_alias(content.number), content.certificate_pem})};
 }
 
 Result<Draft> draft(const ConfigurationContent& content) {
@@ -82,8 +83,9 @@ Result<Outgoing> EdcDialect::step_message(const std::string& client_id, const By
   return sign(client_id, topic.str(), std::move(draft.payload));
 }
 
-Result<Outgoing> EdcDialect::answer_message(const std::string& client_id, const Bytes& nonce, const std::string& hello_id,
-                                            const AnswerDetails& details, WallTime now) const {
+Result<Outgoing> EdcDialect::answer_message(const std::string& client_id, const Bytes& nonce,
+                                            const std::string& hello_id, const AnswerDetails& details,
+                                            WallTime now) const {
   protocol::Reply reply;
   reply.code = static_cast<std::int32_t>(code_of(details.answer));
   reply.error = details.message;

@@ -10,7 +10,8 @@
 
 namespace fleet::provisioner {
 
-// Immutable, thread-safe. Every message carries `prov.nonce` if there is one, and a signature with `signing_key` (edc §4.3).
+// Immutable, thread-safe. Every message carries `prov.nonce` if there is one, and a signature with `signing_key` (edc
+// §4.3).
 class EdcDialect final : public Dialect {
  public:
   // `account` of the provision broker, `provisioner_id` = requester.client.id; both have their form (edc §1).

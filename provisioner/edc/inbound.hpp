@@ -25,14 +25,15 @@ struct StepReplyIn {
 struct DeviceGoneIn {
   bool said_goodbye = false;
 };
-// Nothing that the provisioner acts on, or nothing that it can read; `why` is a phrase for the log, without secrets or rids.
+// Nothing that the provisioner acts on, or nothing that it can read; `why` is a phrase for the log, without secrets or
+// rids.
 struct Ignored {
   std::string why;
 };
 using InboundMessage = std::variant<HelloIn, MalformedHelloIn, StepReplyIn, DeviceGoneIn, Ignored>;
 
-// `topic` and `payload` as published by the authenticated `client_id` on the provision broker. A PROV over 64 KiB, also once
-// inflated, is malformed.
+// `topic` and `payload` as published by the authenticated `client_id` on the provision broker. A PROV over 64 KiB, also
+// once inflated, is malformed.
 InboundMessage read_inbound(std::string_view account, std::string_view provisioner_id, std::string_view client_id,
                             std::string_view topic, std::string_view payload);
 

@@ -245,10 +245,6 @@ Result<void> apply(Transaction& tx, const Executor& executor, const std::vector<
     report.secrets.clear();
     return fail(ErrorCode::kInvalidArgument, "{} problems; nothing was applied", report.problems.size());
   }
-  if (options.dry_run) {
-    report.secrets.clear();
-    return fail(ErrorCode::kConflict, "dry run");
-  }
   return {};
 }
 

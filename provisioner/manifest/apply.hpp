@@ -21,7 +21,6 @@ struct NumberedManifest {
 };
 
 struct ApplyOptions {
-  bool dry_run = false;        // decide and report, change nothing
   bool allow_weak = false;     // accept passwords under kMinPassword characters
   std::string by;              // who, for the timeline
   std::string provisioner_id;  // reserved client id
@@ -52,12 +51,13 @@ struct ApplyProblem {
 struct ApplyReport {
   std::vector<Applied> applied;
   std::vector<GeneratedSecret> secrets;
-  std::vector<ApplyProblem> problems;  // not empty: nothing was changed
+  std::vector<ApplyProblem> problems;  // not empty: nothing may be kept
+  Outcome outcome;                     // for after the commit: connections that must end
 };
 
-// Applies accounts, then profiles, then requests, whatever their order. Writes to `report`; an error (problems, or a dry run
-// that must be rolled back) makes the store roll everything back: kInvalidArgument if report.problems is not empty, kConflict
-// with the message "dry run" for a dry run.
+// Applies accounts, then profiles, then requests, whatever their order, and reports. kInvalidArgument if report.problems is not
+// empty (all of them, not just the first), else the store's errors; on any error the caller lets the transaction roll back, as
+// it does for a dry run.
 Result<void> apply(Transaction& tx, const Executor& executor, const std::vector<NumberedManifest>& manifests,
                    const ApplyOptions& options, WallTime now, ApplyReport& report);
 

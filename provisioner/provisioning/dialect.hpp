@@ -1,5 +1,5 @@
-// The border between the domain and a wire protocol: what the domain asks a dialect to say, and what a dialect tells the
-// domain that a device said. EDC over MQTT (provisioner/edc) is one dialect.
+// The border between the domain and a wire protocol: what the domain asks a dialect to say, and what a dialect tells
+// the domain that a device said. EDC over MQTT (provisioner/edc) is one dialect.
 #pragma once
 
 #include <cstdint>
@@ -39,20 +39,40 @@ struct StepReply {
 };
 
 // What a step brings, as values.
-struct SigningCertificatesContent { std::string chain_pem; };
-struct DeviceCertificateContent { std::vector<std::string> chain_pem; };
-struct TrustedCertificateContent { std::size_t number = 1; std::string certificate_pem; };
-struct ConfigurationContent { protocol::Configurations configurations; };
-using StepContent = std::variant<SigningCertificatesContent, DeviceCertificateContent, TrustedCertificateContent, ConfigurationContent>;
+struct SigningCertificatesContent {
+  std::string chain_pem;
+};
+struct DeviceCertificateContent {
+  std::vector<std::string> chain_pem;
+};
+struct TrustedCertificateContent {
+  std::size_t number = 1;
+  std::string certificate_pem;
+};
+struct ConfigurationContent {
+  protocol::Configurations configurations;
+};
+using StepContent =
+    std::variant<SigningCertificatesContent, DeviceCertificateContent, TrustedCertificateContent, ConfigurationContent>;
 
 // The answers to a hello, named by what they mean; a dialect maps them to its codes (edc §4.1).
-enum class Answer { kRecorded, kAccepted, kMalformed, kWrongCredentials, kForbidden, kAlreadyProvisioned, kGone, kTooMany, kNotNow };
+enum class Answer {
+  kRecorded,
+  kAccepted,
+  kMalformed,
+  kWrongCredentials,
+  kForbidden,
+  kAlreadyProvisioned,
+  kGone,
+  kTooMany,
+  kNotNow
+};
 std::string_view to_string(Answer answer);  // "recorded", …
 
 struct AnswerDetails {
   Answer answer = Answer::kAccepted;
-  std::string message{};                // for the device's log, on refusals
-  std::optional<Seconds> retry_after{}; // with kTooMany and kNotNow
+  std::string message{};                 // for the device's log, on refusals
+  std::optional<Seconds> retry_after{};  // with kTooMany and kNotNow
 };
 
 // A message to one device.

@@ -19,9 +19,11 @@ constexpr std::size_t kMaxConfigurationSize = 960 * 1024;
 
 }  // namespace
 
-Executor::Executor(ExecutorSettings settings, const Dialect& dialect) : settings_(std::move(settings)), dialect_(dialect) {}
+Executor::Executor(ExecutorSettings settings, const Dialect& dialect)
+    : settings_(std::move(settings)), dialect_(dialect) {}
 
-Result<Outcome> Executor::on_reply(Transaction& tx, const std::string& client_id, const StepReply& reply, WallTime now) const {
+Result<Outcome> Executor::on_reply(Transaction& tx, const std::string& client_id, const StepReply& reply,
+                                   WallTime now) const {
   TRY_ASSIGN(std::optional<ProvisionRequest> request, tx.find_request_by_client_id(client_id));
   TRY_ASSIGN(std::optional<Step> step, tx.find_step(reply.rid));
   std::optional<Attempt> attempt;
@@ -74,7 +76,8 @@ Result<Outcome> Executor::on_reply(Transaction& tx, const std::string& client_id
 Result<void> Executor::complete(Transaction& tx, ProvisionRequest& request, Attempt& attempt, WallTime now) const {
   TRY(end_attempt(tx, attempt, AttemptState::kCompleted, "", now));
   TRY(add_line(tx, request.id, attempt.id, kCompletedLine,
-               fmt::format("provisioned in attempt {}, {} after its hello", attempt.number, format_age(now - attempt.started_at)),
+               fmt::format("provisioned in attempt {}, {} after its hello", attempt.number,
+                           format_age(now - attempt.started_at)),
                now));
   request.status = JobStatus::kCompleted;
   request.completed_at = now;
@@ -113,19 +116,20 @@ Result<Executor::Swept> Executor::sweep(Transaction& tx, WallTime now, std::size
   return swept;
 }
 
-Result<void> Executor::note(Transaction& tx, const std::string& client_id, const std::string& kind, const std::string& text,
-                            WallTime now) const {
+Result<void> Executor::note(Transaction& tx, const std::string& client_id, const std::string& kind,
+                            const std::string& text, WallTime now) const {
   TRY_ASSIGN(const std::optional<ProvisionRequest> request, tx.find_request_by_client_id(client_id));
   if (!request) return {};
   return add_line_once(tx, request->id, std::nullopt, kind, presentable(text), now);
 }
 
-Result<void> Executor::check_renders(const ProvisionRequest& request, const Profile& profile, const Account& account) const {
+Result<void> Executor::check_renders(const ProvisionRequest& request, const Profile& profile,
+                                     const Account& account) const {
   TRY_ASSIGN(const protocol::Configurations configurations, render_configuration(request, profile, account));
   TRY_ASSIGN(const std::string xml, protocol::to_xml(configurations));
   if (xml.size() > kMaxConfigurationSize) {
-    return fail(ErrorCode::kInvalidArgument, "configuration: {} bytes, more than the {} that a message takes", xml.size(),
-                kMaxConfigurationSize);
+    return fail(ErrorCode::kInvalidArgument, "configuration: {} bytes, more than the {} that a message takes",
+                xml.size(), kMaxConfigurationSize);
   }
   return {};
 }

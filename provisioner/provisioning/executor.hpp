@@ -1,5 +1,5 @@
-// Carries out the rules of provisioning within a transaction: reads, decides (rules.hpp), writes, and returns what must be
-// said to devices once the transaction is committed. Persist, commit, then send.
+// Carries out the rules of provisioning within a transaction: reads, decides (rules.hpp), writes, and returns what must
+// be said to devices once the transaction is committed. Persist, commit, then send.
 #pragma once
 
 #include <cstdint>
@@ -20,19 +20,19 @@ namespace fleet::provisioner {
 
 // What to do after the commit.
 struct Outcome {
-  std::vector<Outgoing> send{};    // in this order
-  std::vector<std::string> kick{}; // client ids whose live connection must end
-  int misses = 0;                  // replies that fit no step of their sender, as a guess would: to be counted (edc §3)
+  std::vector<Outgoing> send{};     // in this order
+  std::vector<std::string> kick{};  // client ids whose live connection must end
+  int misses = 0;  // replies that fit no step of their sender, as a guess would: to be counted (edc §3)
 };
 
 // Issues a device certificate valid from now; thread-safe.
-using IssueCertificate =
-    std::function<Result<crypto::Certificate>(const std::string& client_id, const crypto::PublicKey&, Millis validity, WallTime now)>;
+using IssueCertificate = std::function<Result<crypto::Certificate>(
+    const std::string& client_id, const crypto::PublicKey&, Millis validity, WallTime now)>;
 
 struct ExecutorSettings {
-  Bytes verifier_key;              // 32 bytes; see crypto::secret_verifier
-  std::string signing_chain_pem;   // CERT-V1: leaf first, without the root
-  std::string device_ca_chain_pem; // what follows a device certificate in its chain, without the root
+  Bytes verifier_key;               // 32 bytes; see crypto::secret_verifier
+  std::string signing_chain_pem;    // CERT-V1: leaf first, without the root
+  std::string device_ca_chain_pem;  // what follows a device certificate in its chain, without the root
   IssueCertificate issue;
 };
 
@@ -40,50 +40,55 @@ class Executor {
  public:
   Executor(ExecutorSettings settings, const Dialect& dialect);
 
-  // --- the device's side; all called within a transaction of the store, each may be run again after a rollback ---------
-  // An accepted, refused or repeated hello of the authenticated `client_id` (edc §4 duplicates, counting; §4.1). What keeps the
-  // platform itself from serving it (a profile that does not render, a CA that cannot issue) is answered kNotNow and told the
-  // operator; only the store's errors are errors here.
+  // --- the device's side; all called within a transaction of the store, each may be run again after a rollback
+  // --------- An accepted, refused or repeated hello of the authenticated `client_id` (edc §4 duplicates, counting;
+  // §4.1). What keeps the platform itself from serving it (a profile that does not render, a CA that cannot issue) is
+  // answered kNotNow and told the operator; only the store's errors are errors here.
   Result<Outcome> on_hello(Transaction& tx, const std::string& client_id, const Hello& hello, WallTime now) const;
   // A hello that could not be read: 400 to `hello_id` if there is one; a line in the timeline.
-  Result<Outcome> on_malformed_hello(Transaction& tx, const std::string& client_id, const std::optional<std::string>& hello_id,
-                                     const std::string& why, WallTime now) const;
+  Result<Outcome> on_malformed_hello(Transaction& tx, const std::string& client_id,
+                                     const std::optional<std::string>& hello_id, const std::string& why,
+                                     WallTime now) const;
   Result<Outcome> on_reply(Transaction& tx, const std::string& client_id, const StepReply& reply, WallTime now) const;
-  // Resends what is overdue and fails what has not moved for its timeout; at most `limit` attempts. `more` tells whether to
-  // call again at once.
+  // Resends what is overdue and fails what has not moved for its timeout; at most `limit` attempts. `more` tells
+  // whether to call again at once.
   struct Swept {
     Outcome outcome{};
     bool more = false;
   };
   Result<Swept> sweep(Transaction& tx, WallTime now, std::size_t limit) const;
-  // A connection was refused or an action denied by the broker: a line in the timeline of the device that it names, if there
-  // is such a request. `text` is a sentence.
-  Result<void> note(Transaction& tx, const std::string& client_id, const std::string& kind, const std::string& text, WallTime now) const;
+  // A connection was refused or an action denied by the broker: a line in the timeline of the device that it names, if
+  // there is such a request. `text` is a sentence.
+  Result<void> note(Transaction& tx, const std::string& client_id, const std::string& kind, const std::string& text,
+                    WallTime now) const;
 
   // --- the operator's side ------------------------------------------------------------------------------------------
   // Arms the request again: failures 0, status CREATED, activation key usable; an open attempt is superseded without
   // counting. Also for COMPLETED and ABANDONED ones. kNotFound.
   Result<Outcome> retry(Transaction& tx, const std::string& name, const std::string& by, WallTime now) const;
   // Disabling ends an open attempt (STOPPED) and the live connection.
-  Result<Outcome> set_enabled(Transaction& tx, const std::string& name, bool enabled, const std::string& by, WallTime now) const;
+  Result<Outcome> set_enabled(Transaction& tx, const std::string& name, bool enabled, const std::string& by,
+                              WallTime now) const;
   Result<Outcome> remove(Transaction& tx, const std::string& name, const std::string& by, WallTime now) const;
 
-  // Whether this request's configuration can be rendered from its profile and account: kInvalidArgument names the missing
-  // label or parameter. Called when requests and profiles are applied, so that no device meets it.
+  // Whether this request's configuration can be rendered from its profile and account: kInvalidArgument names the
+  // missing label or parameter. Called when requests and profiles are applied, so that no device meets it.
   Result<void> check_renders(const ProvisionRequest& request, const Profile& profile, const Account& account) const;
 
  private:
   struct Opening;  // what an attempt needs before anything is written
-  Result<Outcome> refuse(Transaction& tx, const ProvisionRequest* request, const std::string& client_id, const Hello& hello,
-                         const RefuseHello& refusal, WallTime now) const;
+  Result<Outcome> refuse(Transaction& tx, const ProvisionRequest* request, const std::string& client_id,
+                         const Hello& hello, const RefuseHello& refusal, WallTime now) const;
   Result<Outcome> repeat(Transaction& tx, Attempt attempt, std::vector<Step> steps, const std::string& client_id,
                          const Hello& hello, WallTime now) const;
   Result<Outcome> record_again(Transaction& tx, Attempt attempt, const std::string& client_id, const Hello& hello,
                                WallTime now) const;
-  Result<Outcome> open(Transaction& tx, ProvisionRequest request, std::optional<Attempt> latest, const std::vector<Step>& steps,
-                       const OpenAttempt& verdict, const Hello& hello, WallTime now) const;
+  Result<Outcome> open(Transaction& tx, ProvisionRequest request, std::optional<Attempt> latest,
+                       const std::vector<Step>& steps, const OpenAttempt& verdict, const Hello& hello,
+                       WallTime now) const;
   CredentialMatch match(const ProvisionRequest& request, const Hello& hello) const;
-  Result<std::variant<RefuseHello, Opening>> prepare(Transaction& tx, const ProvisionRequest& request, const Hello& hello) const;
+  Result<std::variant<RefuseHello, Opening>> prepare(Transaction& tx, const ProvisionRequest& request,
+                                                     const Hello& hello) const;
   Result<std::optional<RefuseHello>> certify(const ProvisionRequest& request, Opening& opening, WallTime now) const;
   Result<void> answer(Outcome& outcome, const std::string& client_id, const Bytes& nonce, const std::string& hello_id,
                       const AnswerDetails& details, WallTime now) const;

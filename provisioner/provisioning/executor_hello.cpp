@@ -28,7 +28,9 @@ RefuseHello not_now(const std::string& why) {
   return {Answer::kNotNow, "the platform cannot provision this device now", "hello not served: " + why};
 }
 
-RefuseHello bad_request(const std::string& why) { return {Answer::kMalformed, why, "hello refused: " + why}; }
+RefuseHello bad_request(const std::string& why) {
+  return {Answer::kMalformed, why, "hello refused: " + why};
+}
 
 Result<std::vector<std::string>> split_chain(const std::string& pem) {
   std::vector<std::string> certificates;
@@ -49,7 +51,8 @@ struct Executor::Opening {
   bool newly_issued = false;
 };
 
-Result<Outcome> Executor::on_hello(Transaction& tx, const std::string& client_id, const Hello& hello, WallTime now) const {
+Result<Outcome> Executor::on_hello(Transaction& tx, const std::string& client_id, const Hello& hello,
+                                   WallTime now) const {
   TRY_ASSIGN(std::optional<ProvisionRequest> request, tx.find_request_by_client_id(client_id));
   std::optional<Attempt> latest;
   std::vector<Step> steps;
@@ -66,7 +69,8 @@ Result<Outcome> Executor::on_hello(Transaction& tx, const std::string& client_id
   if (const auto* refusal = std::get_if<RefuseHello>(&verdict)) {
     return refuse(tx, request ? &*request : nullptr, client_id, hello, *refusal, now);
   }
-  if (std::holds_alternative<RecordedHello>(verdict)) return record_again(tx, std::move(*latest), client_id, hello, now);
+  if (std::holds_alternative<RecordedHello>(verdict))
+    return record_again(tx, std::move(*latest), client_id, hello, now);
   if (std::holds_alternative<RepeatHello>(verdict)) {
     return repeat(tx, std::move(*latest), std::move(steps), client_id, hello, now);
   }
@@ -92,13 +96,14 @@ CredentialMatch Executor::match(const ProvisionRequest& request, const Hello& he
   CredentialMatch matches{.login = username && password, .activation_key = true};
   if (request.activation_key_verifier) {
     const Secret key = hello.activation_key.value_or(Secret{});
-    matches.activation_key = constant_time_equal(verifier(kActivationKeyPurpose, key), *request.activation_key_verifier);
+    matches.activation_key =
+        constant_time_equal(verifier(kActivationKeyPurpose, key), *request.activation_key_verifier);
   }
   return matches;
 }
 
-Result<void> Executor::answer(Outcome& outcome, const std::string& client_id, const Bytes& nonce, const std::string& hello_id,
-                              const AnswerDetails& details, WallTime now) const {
+Result<void> Executor::answer(Outcome& outcome, const std::string& client_id, const Bytes& nonce,
+                              const std::string& hello_id, const AnswerDetails& details, WallTime now) const {
   if (hello_id.empty()) return {};
   TRY_ASSIGN(Outgoing message, dialect_.answer_message(client_id, nonce, hello_id, details, now));
   outcome.send.push_back(std::move(message));
@@ -124,22 +129,22 @@ Result<Outcome> Executor::refuse(Transaction& tx, const ProvisionRequest* reques
   return outcome;
 }
 
-Result<Outcome> Executor::record_again(Transaction& tx, Attempt attempt, const std::string& client_id, const Hello& hello,
-                                       WallTime now) const {
+Result<Outcome> Executor::record_again(Transaction& tx, Attempt attempt, const std::string& client_id,
+                                       const Hello& hello, WallTime now) const {
   const std::string hello_id = hello.hello_id.value_or("");
   if (attempt.hello_id != hello_id) {
     attempt.hello_id = hello_id;
     TRY(tx.update_attempt(attempt));
   }
-  TRY(add_line_once(tx, attempt.request_id, attempt.id, kHelloLine, "the device asked again and was told that it is provisioned",
-                    now));
+  TRY(add_line_once(tx, attempt.request_id, attempt.id, kHelloLine,
+                    "the device asked again and was told that it is provisioned", now));
   Outcome outcome;
   TRY(answer(outcome, client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kRecorded}, now));
   return outcome;
 }
 
-Result<Outcome> Executor::repeat(Transaction& tx, Attempt attempt, std::vector<Step> steps, const std::string& client_id,
-                                 const Hello& hello, WallTime now) const {
+Result<Outcome> Executor::repeat(Transaction& tx, Attempt attempt, std::vector<Step> steps,
+                                 const std::string& client_id, const Hello& hello, WallTime now) const {
   // moved_at stays: a device that only says hello does not get anywhere.
   attempt.hello_id = hello.hello_id.value_or("");
   Outcome outcome;
@@ -174,13 +179,15 @@ Result<std::variant<RefuseHello, Executor::Opening>> Executor::prepare(Transacti
   if (!account) return Prepared(not_now(fmt::format("account {}: no such account; apply it", profile->account)));
   auto configurations = render_configuration(request, *profile, *account);
   if (!configurations) {
-    return Prepared(not_now(fmt::format("profile {}: {}; correct it and apply it", profile->name, configurations.error().message)));
+    return Prepared(
+        not_now(fmt::format("profile {}: {}; correct it and apply it", profile->name, configurations.error().message)));
   }
   return Prepared(Opening{std::move(*profile), std::move(*account), std::move(*configurations), csr->public_key(),
                           std::move(certificate)});
 }
 
-Result<std::optional<RefuseHello>> Executor::certify(const ProvisionRequest& request, Opening& opening, WallTime now) const {
+Result<std::optional<RefuseHello>> Executor::certify(const ProvisionRequest& request, Opening& opening,
+                                                     WallTime now) const {
   if (opening.certificate && is_reusable(*opening.certificate, now)) return std::optional<RefuseHello>{};
   auto issued = settings_.issue(request.client_id, opening.key, opening.profile.certificate_validity, now);
   if (!issued) return std::optional(not_now("the device CA does not issue: " + issued.error().message));
@@ -229,8 +236,8 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
   TRY_ASSIGN(std::vector<std::string> chain, split_chain(settings_.device_ca_chain_pem));
   chain.insert(chain.begin(), opening.certificate->pem);
   std::vector<Step> new_steps;
-  for (const StepContent& content : make_plan(settings_.signing_chain_pem, std::move(chain), opening.account,
-                                              std::move(opening.configurations))) {
+  for (const StepContent& content :
+       make_plan(settings_.signing_chain_pem, std::move(chain), opening.account, std::move(opening.configurations))) {
     Step step;
     step.ordinal = static_cast<int>(new_steps.size());
     step.kind = kind_of(content);
@@ -262,15 +269,17 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
   TRY(tx.update_request(request));
   TRY(tx.insert_attempt(attempt));
   const std::string reason = presentable(hello.reason, 64);
-  TRY(add_line(tx, request.id, attempt.id, kHelloLine,
-               fmt::format("hello accepted{}: attempt {} begins", reason.empty() ? "" : " (" + reason + ")", attempt.number),
-               now));
+  TRY(add_line(
+      tx, request.id, attempt.id, kHelloLine,
+      fmt::format("hello accepted{}: attempt {} begins", reason.empty() ? "" : " (" + reason + ")", attempt.number),
+      now));
   const IssuedCertificate& certificate = *opening.certificate;
   if (opening.newly_issued) TRY(tx.insert_certificate(certificate));
-  TRY(add_line(tx, request.id, attempt.id, kCertificateLine,
-               fmt::format("device certificate {} {}, valid until {}", certificate.serial,
-                           opening.newly_issued ? "issued" : "used again for the same key", format_time(certificate.not_after)),
-               now));
+  TRY(add_line(
+      tx, request.id, attempt.id, kCertificateLine,
+      fmt::format("device certificate {} {}, valid until {}", certificate.serial,
+                  opening.newly_issued ? "issued" : "used again for the same key", format_time(certificate.not_after)),
+      now));
 
   Outcome outcome;
   TRY(answer(outcome, request.client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kAccepted}, now));

@@ -62,14 +62,16 @@ Result<Outcome> Executor::set_enabled(Transaction& tx, const std::string& name, 
     }
     outcome.kick.push_back(request.client_id);
   }
-  TRY(add_line(tx, request.id, attempt_id, kOperatorLine, fmt::format("{} by {}", enabled ? "enabled" : "disabled", by), now));
+  TRY(add_line(tx, request.id, attempt_id, kOperatorLine, fmt::format("{} by {}", enabled ? "enabled" : "disabled", by),
+               now));
   request.enabled = enabled;
   request.updated_at = now;
   TRY(tx.update_request(request));
   return outcome;
 }
 
-Result<Outcome> Executor::remove(Transaction& tx, const std::string& name, const std::string& /*by*/, WallTime /*now*/) const {
+Result<Outcome> Executor::remove(Transaction& tx, const std::string& name, const std::string& /*by*/,
+                                 WallTime /*now*/) const {
   TRY_ASSIGN(const ProvisionRequest request, required(tx, name));
   TRY(tx.delete_request(request.id));
   return Outcome{.kick = {request.client_id}};

@@ -6,15 +6,16 @@
 
 namespace fleet::provisioner {
 
-Result<void> add_line(Transaction& tx, std::int64_t request_id, std::optional<std::int64_t> attempt_id, std::string_view kind,
-                      std::string text, WallTime now) {
+Result<void> add_line(Transaction& tx, std::int64_t request_id, std::optional<std::int64_t> attempt_id,
+                      std::string_view kind, std::string text, WallTime now) {
   return tx.add_timeline({request_id, attempt_id, now, std::string(kind), std::move(text)});
 }
 
 Result<void> add_line_once(Transaction& tx, std::int64_t request_id, std::optional<std::int64_t> attempt_id,
                            std::string_view kind, std::string text, WallTime now) {
   TRY_ASSIGN(const std::vector<TimelineEntry> last, tx.timeline_of(request_id, 1));
-  if (!last.empty() && last.back().attempt_id == attempt_id && last.back().kind == kind && last.back().text == text) return {};
+  if (!last.empty() && last.back().attempt_id == attempt_id && last.back().kind == kind && last.back().text == text)
+    return {};
   return add_line(tx, request_id, attempt_id, kind, std::move(text), now);
 }
 
@@ -32,7 +33,8 @@ Result<int> max_attempts_of(Transaction& tx, const ProvisionRequest& request) {
   return profile.value_or(Profile{}).retry_max_attempts;
 }
 
-Result<void> fail_attempt(Transaction& tx, ProvisionRequest& request, Attempt& attempt, const std::string& cause, WallTime now) {
+Result<void> fail_attempt(Transaction& tx, ProvisionRequest& request, Attempt& attempt, const std::string& cause,
+                          WallTime now) {
   TRY_ASSIGN(const int max_attempts, max_attempts_of(tx, request));
   AfterFailure after = after_failure(request, max_attempts, cause);
   TRY(end_attempt(tx, attempt, AttemptState::kFailed, cause, now));

@@ -1,5 +1,5 @@
-// What the device's and the operator's side of the executor both write: lines of the timeline, and the ends of attempts.
-// Internal to provisioner/provisioning.
+// What the device's and the operator's side of the executor both write: lines of the timeline, and the ends of
+// attempts. Internal to provisioner/provisioning.
 #pragma once
 
 #include <string>
@@ -23,10 +23,11 @@ inline constexpr std::string_view kFailedLine = "failed";
 inline constexpr std::string_view kSupersededLine = "superseded";
 inline constexpr std::string_view kOperatorLine = "operator";
 
-Result<void> add_line(Transaction& tx, std::int64_t request_id, std::optional<std::int64_t> attempt_id, std::string_view kind,
-                      std::string text, WallTime now);
+Result<void> add_line(Transaction& tx, std::int64_t request_id, std::optional<std::int64_t> attempt_id,
+                      std::string_view kind, std::string text, WallTime now);
 
-// As add_line, but a line that says what the last one says is left out: what a device can repeat at will does not fill the disk.
+// As add_line, but a line that says what the last one says is left out: what a device can repeat at will does not fill
+// the disk.
 Result<void> add_line_once(Transaction& tx, std::int64_t request_id, std::optional<std::int64_t> attempt_id,
                            std::string_view kind, std::string text, WallTime now);
 
@@ -37,6 +38,7 @@ Result<void> end_attempt(Transaction& tx, Attempt& attempt, AttemptState state, 
 Result<int> max_attempts_of(Transaction& tx, const ProvisionRequest& request);
 
 // The attempt FAILED for `cause`, and what that makes of its request; both written, with a line.
-Result<void> fail_attempt(Transaction& tx, ProvisionRequest& request, Attempt& attempt, const std::string& cause, WallTime now);
+Result<void> fail_attempt(Transaction& tx, ProvisionRequest& request, Attempt& attempt, const std::string& cause,
+                          WallTime now);
 
 }  // namespace fleet::provisioner

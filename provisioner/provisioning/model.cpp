@@ -9,8 +9,8 @@ namespace {
 
 // In the order of JobStatus; the names of edc §6.
 constexpr std::array<std::string_view, 13> kJobStatusNames{
-    "CREATED",       "STARTED",      "RUNNING",   "APPS_INSTALLING", "APPS_INSTALLED", "CONF_UPDATING", "CONF_UPDATED",
-    "COMPLETED",     "FAILED",       "ABANDONED", "SKIPPED",         "STOPPING",       "STOPPED",
+    "CREATED",   "STARTED", "RUNNING",   "APPS_INSTALLING", "APPS_INSTALLED", "CONF_UPDATING", "CONF_UPDATED",
+    "COMPLETED", "FAILED",  "ABANDONED", "SKIPPED",         "STOPPING",       "STOPPED",
 };
 constexpr std::array<std::string_view, 5> kAttemptStateNames{"OPEN", "COMPLETED", "FAILED", "SUPERSEDED", "STOPPED"};
 constexpr std::array<std::string_view, 4> kStepKindNames{"signing-certificates", "device-certificate",
@@ -22,7 +22,9 @@ static_assert(static_cast<std::size_t>(StepKind::kConfiguration) + 1 == kStepKin
 
 }  // namespace
 
-std::string_view to_string(JobStatus status) { return kJobStatusNames.at(static_cast<std::size_t>(status)); }
+std::string_view to_string(JobStatus status) {
+  return kJobStatusNames.at(static_cast<std::size_t>(status));
+}
 
 Result<JobStatus> parse_job_status(std::string_view name) {
   const auto* const found = std::find(kJobStatusNames.begin(), kJobStatusNames.end(), name);
@@ -30,9 +32,13 @@ Result<JobStatus> parse_job_status(std::string_view name) {
   return static_cast<JobStatus>(found - kJobStatusNames.begin());
 }
 
-std::string_view to_string(AttemptState state) { return kAttemptStateNames.at(static_cast<std::size_t>(state)); }
+std::string_view to_string(AttemptState state) {
+  return kAttemptStateNames.at(static_cast<std::size_t>(state));
+}
 
-std::string_view to_string(StepKind kind) { return kStepKindNames.at(static_cast<std::size_t>(kind)); }
+std::string_view to_string(StepKind kind) {
+  return kStepKindNames.at(static_cast<std::size_t>(kind));
+}
 
 AdmissionRow admission_of(const ProvisionRequest& request) {
   AdmissionRow row{.client_id = request.client_id, .username = request.username, .verifier = request.connect_verifier};

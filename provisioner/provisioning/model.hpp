@@ -28,9 +28,9 @@ inline constexpr std::string_view kActivationKeyPurpose = "activation-key";  // 
 
 // Who owns devices: the account whose broker they end up on.
 struct Account {
-  std::string name;                  // also topic.context.account-name
-  std::string broker_url;            // mqtts://host[:port]
-  std::vector<std::string> ca_pem;   // one certificate each: what devices shall trust for that broker
+  std::string name;                 // also topic.context.account-name
+  std::string broker_url;           // mqtts://host[:port]
+  std::vector<std::string> ca_pem;  // one certificate each: what devices shall trust for that broker
 };
 
 // What devices of one kind get.
@@ -40,14 +40,25 @@ struct Profile {
   // Values may hold ${clientId}, ${labels.NAME}, ${params.NAME}; "$${" is a literal "${".
   protocol::Configurations configuration;
   Millis certificate_validity{365LL * 86'400'000};
-  int retry_max_attempts = 5;        // -1: no limit
+  int retry_max_attempts = 5;  // -1: no limit
   Millis attempt_timeout{300'000};
 };
 
 // edc §6, job status.
 enum class JobStatus : std::uint8_t {
-  kCreated, kStarted, kRunning, kAppsInstalling, kAppsInstalled, kConfUpdating, kConfUpdated,
-  kCompleted, kFailed, kAbandoned, kSkipped, kStopping, kStopped,
+  kCreated,
+  kStarted,
+  kRunning,
+  kAppsInstalling,
+  kAppsInstalled,
+  kConfUpdating,
+  kConfUpdated,
+  kCompleted,
+  kFailed,
+  kAbandoned,
+  kSkipped,
+  kStopping,
+  kStopped,
 };
 std::string_view to_string(JobStatus status);  // "CREATED", …
 Result<JobStatus> parse_job_status(std::string_view name);
@@ -68,8 +79,8 @@ struct ProvisionRequest {
   std::optional<WallTime> activates_on, expires_on;
   std::optional<int> retry_max_attempts;  // overrides the profile's
   JobStatus status = JobStatus::kCreated;
-  int failures = 0;         // that count towards retry_max_attempts
-  std::string last_error;   // for a person: why the last attempt ended, what to do next
+  int failures = 0;                          // that count towards retry_max_attempts
+  std::string last_error;                    // for a person: why the last attempt ended, what to do next
   std::map<std::string, std::string> facts;  // what the device said of itself in its last accepted hello
   std::int64_t optlock = 1;
   WallTime created_at, updated_at;
@@ -83,15 +94,15 @@ std::string_view to_string(AttemptState state);  // "OPEN", …
 struct Attempt {
   std::int64_t id = 0;
   std::int64_t request_id = 0;
-  int number = 1;           // within the request
-  Bytes nonce;              // empty if the device sent none
-  std::string hello_id;     // request.id of the latest hello with this nonce; empty: the device wants no answers
+  int number = 1;        // within the request
+  Bytes nonce;           // empty if the device sent none
+  std::string hello_id;  // request.id of the latest hello with this nonce; empty: the device wants no answers
   AttemptState state = AttemptState::kOpen;
-  Millis timeout{300'000};  // the profile's attemptTimeout when it opened
-  WallTime started_at, moved_at;      // moved: the last message either way that brought it forward
+  Millis timeout{300'000};        // the profile's attemptTimeout when it opened
+  WallTime started_at, moved_at;  // moved: the last message either way that brought it forward
   std::optional<WallTime> ended_at;
-  std::optional<WallTime> due_at;     // when the sweeper must look at it: next resend or deadline; none once ended
-  std::string error;                  // why it did not complete
+  std::optional<WallTime> due_at;  // when the sweeper must look at it: next resend or deadline; none once ended
+  std::string error;               // why it did not complete
 };
 
 enum class StepKind : std::uint8_t { kSigningCertificates, kDeviceCertificate, kTrustedCertificate, kConfiguration };
@@ -100,12 +111,12 @@ std::string_view to_string(StepKind kind);  // "signing-certificates", …
 // One request of the provisioner within an attempt, and what became of it.
 struct Step {
   std::int64_t attempt_id = 0;
-  int ordinal = 0;        // order of sending, from 0
+  int ordinal = 0;  // order of sending, from 0
   StepKind kind = StepKind::kSigningCertificates;
-  std::string rid;        // 128 random bits in hex, unique for ever
-  std::string summary;    // for the timeline: what it brings, without secrets
-  std::string topic;      // the message as first sent, so that a repetition is the same to the byte;
-  Bytes payload;          // both are emptied when the attempt ends
+  std::string rid;      // 128 random bits in hex, unique for ever
+  std::string summary;  // for the timeline: what it brings, without secrets
+  std::string topic;    // the message as first sent, so that a repetition is the same to the byte;
+  Bytes payload;        // both are emptied when the attempt ends
   WallTime sent_at;
   int send_count = 1;
   std::optional<std::int32_t> reply_code;
@@ -115,8 +126,8 @@ struct Step {
 
 // A certificate that the device CA issued. Kept for ever, also when its request is deleted.
 struct IssuedCertificate {
-  std::string serial;   // lower-case hex, unique
-  Bytes spki_sha256;    // of the key it is for; a key belongs to one client id
+  std::string serial;  // lower-case hex, unique
+  Bytes spki_sha256;   // of the key it is for; a key belongs to one client id
   std::string client_id;
   std::int64_t request_id = 0;
   std::string pem;

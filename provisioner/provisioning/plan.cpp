@@ -24,7 +24,8 @@ constexpr std::string_view kEscape = "$${";
 constexpr std::string_view kLabels = "labels.";
 constexpr std::string_view kParams = "params.";
 
-Result<std::string> member(const std::map<std::string, std::string>& values, std::string_view what, std::string_view name) {
+Result<std::string> member(const std::map<std::string, std::string>& values, std::string_view what,
+                           std::string_view name) {
   const auto found = values.find(std::string(name));
   if (found == values.end()) return fail(ErrorCode::kInvalidArgument, "the request has no {} \"{}\"", what, name);
   return found->second;
@@ -35,7 +36,8 @@ Result<std::string> resolve(std::string_view placeholder, const ProvisionRequest
   if (placeholder.starts_with(kLabels)) return member(request.labels, "label", placeholder.substr(kLabels.size()));
   if (placeholder.starts_with(kParams)) return member(request.params, "parameter", placeholder.substr(kParams.size()));
   return fail(ErrorCode::kInvalidArgument,
-              "unknown placeholder ${{{}}}: there are ${{clientId}}, ${{labels.NAME}} and ${{params.NAME}}", placeholder);
+              "unknown placeholder ${{{}}}: there are ${{clientId}}, ${{labels.NAME}} and ${{params.NAME}}",
+              placeholder);
 }
 
 Property single(std::string name, PropertyType type, std::string value) {
@@ -105,7 +107,8 @@ Result<std::string> render(std::string_view text, const ProvisionRequest& reques
       continue;
     }
     const std::size_t end = text.find('}');
-    if (end == std::string_view::npos) return fail(ErrorCode::kInvalidArgument, "\"${{\" without \"}}\"; write \"$${{\" for the text itself");
+    if (end == std::string_view::npos)
+      return fail(ErrorCode::kInvalidArgument, "\"${{\" without \"}}\"; write \"$${{\" for the text itself");
     TRY_ASSIGN(const std::string value, resolve(text.substr(kOpening.size(), end - kOpening.size()), request));
     result += value;
     text.remove_prefix(end + 1);
@@ -155,20 +158,21 @@ StepKind kind_of(const StepContent& content) {
 }
 
 std::string summary_of(const StepContent& content) {
-  return std::visit(Overloaded{
-                        [](const SigningCertificatesContent&) -> std::string { return "the platform's signing certificates"; },
-                        [](const DeviceCertificateContent& device) {
-                          return fmt::format("the device certificate, a chain of {}", device.chain_pem.size());
-                        },
-                        [](const TrustedCertificateContent& trusted) {
-                          return fmt::format("certificate {} of the owner's broker CAs", trusted.number);
-                        },
-                        [](const ConfigurationContent& configuration) {
-                          const std::size_t count = configuration.configurations.size();
-                          return fmt::format("the configuration of {} component{}", count, count == 1 ? "" : "s");
-                        },
-                    },
-                    content);
+  return std::visit(
+      Overloaded{
+          [](const SigningCertificatesContent&) -> std::string { return "the platform's signing certificates"; },
+          [](const DeviceCertificateContent& device) {
+            return fmt::format("the device certificate, a chain of {}", device.chain_pem.size());
+          },
+          [](const TrustedCertificateContent& trusted) {
+            return fmt::format("certificate {} of the owner's broker CAs", trusted.number);
+          },
+          [](const ConfigurationContent& configuration) {
+            const std::size_t count = configuration.configurations.size();
+            return fmt::format("the configuration of {} component{}", count, count == 1 ? "" : "s");
+          },
+      },
+      content);
 }
 
 }  // namespace fleet::provisioner

@@ -12,13 +12,13 @@
 namespace fleet::provisioner {
 
 // The values of ${clientId}, ${labels.NAME} and ${params.NAME} put in; "$${" becomes "${", any other "$" stays.
-// kInvalidArgument for an unknown or unclosed placeholder or a label or parameter that the request does not have; the message
-// names it, and holds no value.
+// kInvalidArgument for an unknown or unclosed placeholder or a label or parameter that the request does not have; the
+// message names it, and holds no value.
 Result<std::string> render(std::string_view text, const ProvisionRequest& request);
 
-// The profile's components for this device, rendered; each value still has its type, else kInvalidArgument naming component and
-// property. The owner connection (edc §4.6) comes first if the profile does not have it; the platform builds it from the
-// account for a client certificate, and what the profile sets goes before.
+// The profile's components for this device, rendered; each value still has its type, else kInvalidArgument naming
+// component and property. The owner connection (edc §4.6) comes first if the profile does not have it; the platform
+// builds it from the account for a client certificate, and what the profile sets goes before.
 Result<protocol::Configurations> render_configuration(const ProvisionRequest& request, const Profile& profile,
                                                       const Account& account);
 

@@ -20,7 +20,9 @@ RefuseHello refuse(Answer answer, std::string message) {
   return {answer, std::move(message), std::move(note)};
 }
 
-bool unanswered(const Step& step) { return !step.replied_at; }
+bool unanswered(const Step& step) {
+  return !step.replied_at;
+}
 
 std::optional<RefuseHello> check_permission(const ProvisionRequest& request, WallTime now) {
   if (request.activates_on && now < *request.activates_on) {
@@ -82,8 +84,8 @@ ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, bool own, con
 
 DueVerdict judge_due(const Attempt& open, const std::vector<Step>& steps, WallTime now) {
   if (now >= open.moved_at + open.timeout) {
-    return ExpireAttempt{fmt::format("nothing moved for {}: the device owes its reply to {}", format_duration(open.timeout),
-                                     owed(steps))};
+    return ExpireAttempt{fmt::format("nothing moved for {}: the device owes its reply to {}",
+                                     format_duration(open.timeout), owed(steps))};
   }
   ResendSteps resend;
   for (std::size_t i = 0; i < steps.size(); ++i) {
@@ -107,13 +109,14 @@ AfterFailure after_failure(const ProvisionRequest& request, int max_attempts, st
   if (max >= 0 && after.failures >= max) {
     after.status = JobStatus::kAbandoned;
     after.last_error = fmt::format(
-        "{}. The request is abandoned after {} failed attempt{}: remove the cause, then \"provisioner retry request {}\"",
+        "{}. The request is abandoned after {} failed attempt{}: remove the cause, then \"provisioner retry request "
+        "{}\"",
         cause, after.failures, after.failures == 1 ? "" : "s", request.name);
   } else if (max < 0) {
     after.last_error = fmt::format("{}. The device tries again by itself after its retry interval", cause);
   } else {
-    after.last_error = fmt::format("{}. The device tries again by itself after its retry interval (failure {} of {})", cause,
-                                   after.failures, max);
+    after.last_error = fmt::format("{}. The device tries again by itself after its retry interval (failure {} of {})",
+                                   cause, after.failures, max);
   }
   return after;
 }

@@ -1,5 +1,5 @@
-// The rules of provisioning (edc §4) as pure decisions: what is, and what happened, go in; what to do comes out. No store, no
-// clock, no wire. The executor looks up the first and carries out the second.
+// The rules of provisioning (edc §4) as pure decisions: what is, and what happened, go in; what to do comes out. No
+// store, no clock, no wire. The executor looks up the first and carries out the second.
 #pragma once
 
 #include <optional>
@@ -14,7 +14,8 @@
 
 namespace fleet::provisioner {
 
-// --- a hello ------------------------------------------------------------------------------------------------------------
+// --- a hello
+// ------------------------------------------------------------------------------------------------------------
 
 // Which of the device's secrets are right.
 struct CredentialMatch {
@@ -38,12 +39,14 @@ struct OpenAttempt {
 };
 using HelloVerdict = std::variant<RefuseHello, RepeatHello, RecordedHello, OpenAttempt>;
 
-// `request`: of the client id that sent the hello, or nullptr. `latest`: its newest attempt, or nullptr, with its `steps`.
-// `nonce`: of the hello, empty if it has none. Credentials are judged before anything is told about the request.
+// `request`: of the client id that sent the hello, or nullptr. `latest`: its newest attempt, or nullptr, with its
+// `steps`. `nonce`: of the hello, empty if it has none. Credentials are judged before anything is told about the
+// request.
 HelloVerdict judge_hello(const ProvisionRequest* request, const Attempt* latest, const std::vector<Step>& steps,
                          const CredentialMatch& match, std::string_view nonce, WallTime now);
 
-// --- a reply ------------------------------------------------------------------------------------------------------------
+// --- a reply
+// ------------------------------------------------------------------------------------------------------------
 
 // It changes nothing. `miss`: it fits no step of this device, as a guess would; `note`: for the timeline, if not empty.
 struct IgnoreReply {
@@ -60,11 +63,12 @@ struct FailAttempt {
 };
 using ReplyVerdict = std::variant<IgnoreReply, RecordedReply, AnswerStep, CompleteAttempt, FailAttempt>;
 
-// `step`: the one with the reply's rid, or nullptr; `attempt`: the step's, or nullptr. `own`: the attempt is one of the device
-// that sent the reply.
+// `step`: the one with the reply's rid, or nullptr; `attempt`: the step's, or nullptr. `own`: the attempt is one of the
+// device that sent the reply.
 ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, bool own, const StepReply& reply);
 
-// --- time ---------------------------------------------------------------------------------------------------------------
+// --- time
+// ---------------------------------------------------------------------------------------------------------------
 
 struct ExpireAttempt {
   std::string cause;
@@ -79,23 +83,26 @@ DueVerdict judge_due(const Attempt& open, const std::vector<Step>& steps, WallTi
 // When judge_due has something to do next: a resend or the deadline.
 WallTime next_due(const Attempt& open, const std::vector<Step>& steps);
 
-// --- what follows -------------------------------------------------------------------------------------------------------
+// --- what follows
+// -------------------------------------------------------------------------------------------------------
 
 struct AfterFailure {
-  int failures = 0;                          // with this one
-  JobStatus status = JobStatus::kFailed;     // or kAbandoned, at the maximum
-  std::string last_error;                    // the cause, and what a person can do
+  int failures = 0;                       // with this one
+  JobStatus status = JobStatus::kFailed;  // or kAbandoned, at the maximum
+  std::string last_error;                 // the cause, and what a person can do
 };
 // `max_attempts` of the profile; the request's own goes before it. -1: no limit.
 AfterFailure after_failure(const ProvisionRequest& request, int max_attempts, std::string_view cause);
 
-// Of an open attempt, by its steps: STARTED, RUNNING from the first 200, CONF_UPDATING when only the configuration is owed.
+// Of an open attempt, by its steps: STARTED, RUNNING from the first 200, CONF_UPDATING when only the configuration is
+// owed.
 JobStatus status_of(const std::vector<Step>& steps);
 
 // "configuration, device-certificate": the kinds that the device has not answered, each once; empty if none.
 std::string owed(const std::vector<Step>& steps);
 
-// A text from outside for a person's eyes: control characters become spaces, at most `limit` bytes, cut between characters.
+// A text from outside for a person's eyes: control characters become spaces, at most `limit` bytes, cut between
+// characters.
 std::string presentable(std::string_view text, std::size_t limit = 300);
 
 }  // namespace fleet::provisioner

@@ -52,8 +52,10 @@ ErrorCode code_of(int result, int error_number) {
   }
 }
 
-Error error_of(sqlite3* handle, int result) {
-  const ErrorCode code = code_of(result, sqlite3_system_errno(handle));
+// `error_number`: errno right after the call, which was 0 before it; SQLite keeps its own copy only on some paths.
+Error error_of(sqlite3* handle, int result, int error_number) {
+  const int kept = sqlite3_system_errno(handle);
+  const ErrorCode code = code_of(result, kept != 0 ? kept : error_number);
   const std::string_view what = sqlite3_errmsg(handle);
   if (code == ErrorCode::kAlreadyExists && what.starts_with(kUniqueFailed)) {
     return Error{code, fmt::format("{}: {}: already taken", path_of(handle), what.substr(kUniqueFailed.size()))};
@@ -123,13 +125,15 @@ Result<void> Statement::run() {
 }
 
 Result<bool> Statement::next() {
+  errno = 0;
   const int result = bind_result_ != SQLITE_OK ? bind_result_ : sqlite3_step(statement_);
+  const int error_number = errno;
   if (result == SQLITE_ROW) return true;
   if (result == SQLITE_DONE) {
     reset();
     return false;
   }
-  Error error = error_of(sqlite3_db_handle(statement_), result);
+  Error error = error_of(sqlite3_db_handle(statement_), result, error_number);
   reset();
   return fail(std::move(error));
 }
@@ -198,16 +202,18 @@ Database::~Database() {
 Database::Database(Database&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
 
 Result<void> Database::execute(std::string_view sql) {
+  errno = 0;
   const int result = sqlite3_exec(handle_, std::string(sql).c_str(), nullptr, nullptr, nullptr);
-  if (result != SQLITE_OK) return fail(error_of(handle_, result));
+  if (result != SQLITE_OK) return fail(error_of(handle_, result, errno));
   return {};
 }
 
 Result<Statement> Database::prepare(std::string_view sql) {
   sqlite3_stmt* statement = nullptr;
+  errno = 0;
   const int result = sqlite3_prepare_v3(handle_, sql.data(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT,
                                         &statement, nullptr);
-  if (result != SQLITE_OK) return fail(error_of(handle_, result));
+  if (result != SQLITE_OK) return fail(error_of(handle_, result, errno));
   return Statement(statement);
 }
 

@@ -178,11 +178,9 @@ void SqlStore::commit(std::vector<Piece>& batch) {
       log::error("store", "cannot roll back", {{"error", undone.error().message}});
     }
   }
-  // If not even a transaction could begin, the first in the queue must hear of it.
-  while (batch.size() < kPiecesPerCommit) {
-    std::optional<Piece> piece = take();
-    if (!piece) break;
-    batch.push_back(std::move(*piece));
+  if (batch.empty()) {
+    // Not even a transaction could begin; whoever is first must hear of it instead of waiting for ever.
+    if (std::optional<Piece> piece = take()) batch.push_back(std::move(*piece));
   }
   for (Piece& piece : batch) {
     if (piece.outcome) piece.outcome = fail(committed.error());

@@ -17,10 +17,10 @@
 namespace fleet::provisioner {
 
 struct RequestFilter {
-  std::optional<JobStatus> status;
-  std::map<std::string, std::string> labels;  // all must match
-  std::string text;                           // substring of name, client id or username
-  std::string after;                          // only names behind this one: paging by name
+  std::optional<JobStatus> status = {};
+  std::map<std::string, std::string> labels = {};  // all must match
+  std::string text = {};                           // substring of name, client id or username
+  std::string after = {};                          // only names behind this one: paging by name
   std::size_t limit = 1000;
 };
 
@@ -86,8 +86,8 @@ struct StoreSettings {
   std::filesystem::path database;   // provisioner.db
   std::filesystem::path admission;  // admission.db
   int admission_mode = 0600;        // 0640 if the broker runs under another user of the group
-  std::function<Result<void>(const std::filesystem::path&)>
-      share_admission;  // called for admission.db, -wal, -shm; may be empty
+  std::function<Result<void>(const std::filesystem::path&)> share_admission =
+      {};  // called for admission.db, -wal, -shm; may be empty
 };
 
 // One piece of work: reads and changes through the transaction. An error, or an exception (kInternal), rolls this piece

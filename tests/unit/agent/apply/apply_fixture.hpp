@@ -9,7 +9,9 @@
 
 namespace fleet::agent {
 
-inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+inline bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
 
 inline protocol::Configurations owner_configuration(std::string broker_url = "mqtts://owner.example.com:8883") {
   const auto text = [](std::string name, std::string value) {
@@ -26,7 +28,8 @@ inline protocol::Configurations owner_configuration(std::string broker_url = "mq
 struct Pki {
   crypto::PrivateKey ca_key = *crypto::PrivateKey::generate();
   crypto::Certificate ca = *crypto::issue_root(
-      {crypto::CertificateProfile::kRootCa, "Test root", {}, wall_now() - Seconds(60), wall_now() + Seconds(3600)}, ca_key);
+      {crypto::CertificateProfile::kRootCa, "Test root", {}, wall_now() - Seconds(60), wall_now() + Seconds(3600)},
+      ca_key);
 
   Staged staged(const crypto::PrivateKey& device_key, std::string broker_url = "mqtts://owner.example.com:8883") const {
     const auto leaf = crypto::issue(

@@ -1,9 +1,8 @@
+#include <csignal>
+#include <fstream>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-
-#include <csignal>
-#include <fstream>
 
 #include "core/base/file.hpp"
 #include "tests/unit/agent/apply/apply_fixture.hpp"
@@ -156,10 +155,18 @@ TEST_CASE("damaged files of a generation are kCorrupt and name the generation") 
   Device device;
   REQUIRE(device.install(1, device.pki.staged(device.key)));
   const char* name = nullptr;
-  SUBCASE("configuration") { name = "configurations.xml"; }
-  SUBCASE("key") { name = "device.key"; }
-  SUBCASE("chain") { name = "device-chain.pem"; }
-  SUBCASE("CAs") { name = "owner-ca.pem"; }
+  SUBCASE("configuration") {
+    name = "configurations.xml";
+  }
+  SUBCASE("key") {
+    name = "device.key";
+  }
+  SUBCASE("chain") {
+    name = "device-chain.pem";
+  }
+  SUBCASE("CAs") {
+    name = "owner-ca.pem";
+  }
   REQUIRE(write_file(device.path() / "current" / name, "garbage"));
   const auto connection = load_owner_connection(device.path());
   REQUIRE_FALSE(connection);
@@ -216,7 +223,8 @@ class FullDisk {
   void (*before_handler_)(int) = SIG_DFL;
 };
 
-TEST_CASE("a full disk leaves the generation in force and nothing half-written, and is no longer in the way afterwards") {
+TEST_CASE(
+    "a full disk leaves the generation in force and nothing half-written, and is no longer in the way afterwards") {
   Device device;
   FullDisk disk(device.path());
   REQUIRE(device.install(1, device.pki.staged(device.key)));

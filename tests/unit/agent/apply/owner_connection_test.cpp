@@ -38,9 +38,10 @@ TEST_CASE("a configuration that cannot connect is refused by the property's name
     const char* name;
     const char* value;
   };
-  for (const Case& bad : {Case{"broker-url", ""}, Case{"broker-url", "http://x"}, Case{"topic.context.account-name", ""},
-                          Case{"topic.context.account-name", "a/b"}, Case{"client-id", "a#b"}, Case{"keep-alive", "soon"},
-                          Case{"keep-alive", "-5"}, Case{"keep-alive", "99999999999"}}) {
+  for (const Case& bad :
+       {Case{"broker-url", ""}, Case{"broker-url", "http://x"}, Case{"topic.context.account-name", ""},
+        Case{"topic.context.account-name", "a/b"}, Case{"client-id", "a#b"}, Case{"keep-alive", "soon"},
+        Case{"keep-alive", "-5"}, Case{"keep-alive", "99999999999"}}) {
     CAPTURE(bad.name);
     CAPTURE(bad.value);
     auto configurations = owner_configuration();

@@ -43,7 +43,9 @@ struct Machine {
   }
 };
 
-bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
 
 Machine& gateway(Machine& machine) {
   machine.interface("lo", 1, "00:00:00:00:00:00", false);
@@ -146,10 +148,27 @@ TEST_CASE("a junk product serial falls through to the board's") {
 }
 
 TEST_CASE("fillers of manufacturers are no serial numbers") {
-  for (const char* junk :
-       {"", " ", "0", "00000000", "None", "none", "Default string", "To Be Filled By O.E.M.", "To be filled by O.E.M.",
-        "System Serial Number", "Not Specified", "Not Applicable", "N/A", "xxxxxxxx", "XXXXXXXX", "123456789", "0123456789",
-        "................", "----", "\t \n", "O.E.M."}) {
+  for (const char* junk : {"",
+                           " ",
+                           "0",
+                           "00000000",
+                           "None",
+                           "none",
+                           "Default string",
+                           "To Be Filled By O.E.M.",
+                           "To be filled by O.E.M.",
+                           "System Serial Number",
+                           "Not Specified",
+                           "Not Applicable",
+                           "N/A",
+                           "xxxxxxxx",
+                           "XXXXXXXX",
+                           "123456789",
+                           "0123456789",
+                           "................",
+                           "----",
+                           "\t \n",
+                           "O.E.M."}) {
     CAPTURE(junk);
     CHECK(is_junk_serial(junk));
   }

@@ -19,7 +19,9 @@ void check_dropped(World& world, const Message& message, std::string_view report
   CHECK_MESSAGE(world.reported(report), "no report with: " << report);
 }
 
-Draft good_key_draft() { return key_draft(pki().device_certificate(kClientId, pki().device_key.public_key())); }
+Draft good_key_draft() {
+  return key_draft(pki().device_certificate(kClientId, pki().device_key.public_key()));
+}
 
 TEST_CASE("requests that do not verify are dropped, reported and change nothing") {
   World world;
@@ -75,8 +77,12 @@ TEST_CASE("requests that do not verify are dropped, reported and change nothing"
   SUBCASE("signed by another leaf of the same platform") {
     check_dropped(world, request(draft, "r1", nonce, pki().make_signer(pki().platform_ca)), "dropped");
   }
-  SUBCASE("malformed") { check_dropped(world, {topic, "\x08\x80"}, "dropped"); }
-  SUBCASE("empty topic levels") { check_dropped(world, {"$EDC//x", ""}, "dropped"); }
+  SUBCASE("malformed") {
+    check_dropped(world, {topic, "\x08\x80"}, "dropped");
+  }
+  SUBCASE("empty topic levels") {
+    check_dropped(world, {"$EDC//x", ""}, "dropped");
+  }
   SUBCASE("without request.id") {
     auto payload = draft.payload;
     check_dropped(world, {topic, protocol::encode(sign(payload, topic, pki().signer.key))}, "dropped");
@@ -94,13 +100,14 @@ TEST_CASE("requests that do not verify are dropped, reported and change nothing"
   SUBCASE("a spoofed 200 to our PROV") {
     protocol::KuraPayload payload = protocol::to_payload(protocol::Reply{200, {}, {}, {}}, 1);
     payload.add("prov.nonce", protocol::Blob{nonce});
-    check_dropped(world,
-                  {"$EDC/provision/02FC00000001/PROV-V1/REPLY/" + world.attempt().request_id, protocol::encode(payload)},
-                  "dropped");
+    check_dropped(
+        world, {"$EDC/provision/02FC00000001/PROV-V1/REPLY/" + world.attempt().request_id, protocol::encode(payload)},
+        "dropped");
   }
   SUBCASE("a refusal of our PROV, replayed from another attempt") {
-    check_dropped(world, prov_answer({.code = 410, .error = {}, .retry_after_s = {}, .body = {}},
-                                     world.attempt().request_id, random_bytes(16)),
+    check_dropped(world,
+                  prov_answer({.code = 410, .error = {}, .retry_after_s = {}, .body = {}}, world.attempt().request_id,
+                              random_bytes(16)),
                   "prov.nonce is not the one");
   }
   SUBCASE("an answer to another PROV") {
@@ -134,7 +141,8 @@ TEST_CASE("nothing but CERT-V1 is handled before an accepted CERT-V1") {
 TEST_CASE("a CERT-V1 that is not signed by the leaf that it carries is dropped") {
   World world;
   world.say_hello();
-  check_dropped(world, request(cert_draft(pki().signer), "r1", world.attempt().nonce, pki().make_signer(pki().platform_ca)),
+  check_dropped(world,
+                request(cert_draft(pki().signer), "r1", world.attempt().nonce, pki().make_signer(pki().platform_ca)),
                 "dropped");
 }
 
@@ -157,8 +165,8 @@ void check_refused_platform(const Signer& signer, std::string_view report) {
 TEST_CASE("platforms that must not be believed get 400 and the attempt ends") {
   SUBCASE("a chain that ends in another root") {
     const auto root = make_root("Somebody's Root");
-    check_refused_platform(
-        pki().make_signer(make_ca("Somebody's CA", crypto::CertificateProfile::kPlatformCa, root)), "not trusted");
+    check_refused_platform(pki().make_signer(make_ca("Somebody's CA", crypto::CertificateProfile::kPlatformCa, root)),
+                           "not trusted");
   }
   SUBCASE("a device certificate as signing leaf") {
     check_refused_platform(pki().make_signer(pki().device_ca, crypto::CertificateProfile::kDevice), "not trusted");

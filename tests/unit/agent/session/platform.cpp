@@ -15,10 +15,12 @@ T must(Result<T> result) {
   return *std::move(result);
 }
 
-crypto::PrivateKey make_key() { return must(crypto::PrivateKey::generate()); }
+crypto::PrivateKey make_key() {
+  return must(crypto::PrivateKey::generate());
+}
 
-crypto::CertificateRequest wish(crypto::CertificateProfile profile, std::string_view cn, WallTime not_before = kLastYear,
-                                WallTime not_after = kNextYear) {
+crypto::CertificateRequest wish(crypto::CertificateProfile profile, std::string_view cn,
+                                WallTime not_before = kLastYear, WallTime not_after = kNextYear) {
   return {profile, std::string(cn), {}, not_before, not_after};
 }
 
@@ -26,16 +28,18 @@ crypto::CertificateRequest wish(crypto::CertificateProfile profile, std::string_
 
 crypto::Issuer make_root(std::string_view cn) {
   auto key = make_key();
-  auto certificate = must(crypto::issue_root(
-      wish(crypto::CertificateProfile::kRootCa, cn, kLastYear - std::chrono::days(3650), kNextYear + std::chrono::days(3650)),
-      key));
+  auto certificate =
+      must(crypto::issue_root(wish(crypto::CertificateProfile::kRootCa, cn, kLastYear - std::chrono::days(3650),
+                                   kNextYear + std::chrono::days(3650)),
+                              key));
   return {std::move(certificate), std::move(key)};
 }
 
 crypto::Issuer make_ca(std::string_view cn, crypto::CertificateProfile profile, const crypto::Issuer& issuer) {
   auto key = make_key();
-  auto certificate = must(crypto::issue(
-      wish(profile, cn, kLastYear - std::chrono::days(3650), kNextYear + std::chrono::days(3650)), key.public_key(), issuer));
+  auto certificate =
+      must(crypto::issue(wish(profile, cn, kLastYear - std::chrono::days(3650), kNextYear + std::chrono::days(3650)),
+                         key.public_key(), issuer));
   return {std::move(certificate), std::move(key)};
 }
 
@@ -54,9 +58,9 @@ Signer Pki::make_signer(const crypto::Issuer& ca, crypto::CertificateProfile pro
   return {std::move(key), {std::move(leaf), ca.certificate}};
 }
 
-crypto::Certificate Pki::device_certificate(std::string_view cn, const crypto::PublicKey& key, WallTime not_after) const {
-  return must(
-      crypto::issue(wish(crypto::CertificateProfile::kDevice, cn, kLastYear, not_after), key, device_ca));
+crypto::Certificate Pki::device_certificate(std::string_view cn, const crypto::PublicKey& key,
+                                            WallTime not_after) const {
+  return must(crypto::issue(wish(crypto::CertificateProfile::kDevice, cn, kLastYear, not_after), key, device_ca));
 }
 
 const Pki& pki() {
@@ -66,7 +70,8 @@ const Pki& pki() {
 
 std::string owner_xml(bool with_password) {
   protocol::ComponentConfiguration component{std::string(protocol::kMqttTransportPid), {}};
-  const auto add = [&](std::string name, std::string value, protocol::PropertyType type = protocol::PropertyType::kString) {
+  const auto add = [&](std::string name, std::string value,
+                       protocol::PropertyType type = protocol::PropertyType::kString) {
     component.properties.push_back({std::move(name), type, false, false, {std::move(value)}});
   };
   add("broker-url", "mqtts://owner.example:8883");
@@ -83,15 +88,17 @@ Draft cert_draft(const Signer& signer) {
 }
 
 Draft key_draft(const crypto::Certificate& certificate, std::string alias) {
-  return {"KEYS-V2", "POST", "keystores/entries/privatekey",
-          protocol::to_payload(protocol::DeviceCertificate{std::string(protocol::kKeystorePid), std::move(alias),
-                                                           {certificate.to_pem(), pki().device_ca.certificate.to_pem()}})};
+  return {
+      "KEYS-V2", "POST", "keystores/entries/privatekey",
+      protocol::to_payload(protocol::DeviceCertificate{std::string(protocol::kKeystorePid),
+                                                       std::move(alias),
+                                                       {certificate.to_pem(), pki().device_ca.certificate.to_pem()}})};
 }
 
 Draft owner_ca_draft(const crypto::Certificate& certificate, std::string alias) {
   return {"KEYS-V1", "POST", "keystores/entries/certificate",
-          protocol::to_payload(
-              protocol::TrustedCertificate{std::string(protocol::kKeystorePid), std::move(alias), certificate.to_pem()})};
+          protocol::to_payload(protocol::TrustedCertificate{std::string(protocol::kKeystorePid), std::move(alias),
+                                                            certificate.to_pem()})};
 }
 
 Draft conf_draft(std::string xml) {
@@ -108,7 +115,8 @@ protocol::KuraPayload sign(protocol::KuraPayload payload, std::string_view topic
 }
 
 std::string request_topic(const Draft& draft) {
-  return protocol::RequestTopic{std::string(kAccount), std::string(kClientId), draft.app, draft.method, draft.resource}.str();
+  return protocol::RequestTopic{std::string(kAccount), std::string(kClientId), draft.app, draft.method, draft.resource}
+      .str();
 }
 
 Message request(Draft draft, const std::string& rid, const Bytes& nonce, const Signer& signer) {
@@ -118,7 +126,8 @@ Message request(Draft draft, const std::string& rid, const Bytes& nonce, const S
   return {topic, protocol::encode(sign(std::move(draft.payload), topic, signer.key))};
 }
 
-Message prov_answer(const protocol::Reply& reply, const std::string& request_id, const Bytes& nonce, const Signer& signer) {
+Message prov_answer(const protocol::Reply& reply, const std::string& request_id, const Bytes& nonce,
+                    const Signer& signer) {
   const std::string topic =
       protocol::ReplyTopic{std::string(kAccount), std::string(kClientId), "PROV-V1", request_id}.str();
   protocol::KuraPayload payload = protocol::to_payload(reply, 1'790'000'000'000);
@@ -126,7 +135,7 @@ Message prov_answer(const protocol::Reply& reply, const std::string& request_id,
   return {topic, protocol::encode(sign(std::move(payload), topic, signer.key))};
 }
 
-// --- the provisioner ---------------------------------------------------------------------------------------------------
+// --- the provisioner
 
 void Platform::open_attempt(const protocol::Prov& prov) {
   nonces.push_back(*prov.nonce);
@@ -146,7 +155,8 @@ void Platform::open_attempt(const protocol::Prov& prov) {
 }
 
 void Platform::answer(std::int32_t code) {
-  if (!silent) outbox.push_back(prov_answer({.code = code, .error = {}, .retry_after_s = {}, .body = {}}, request_id_, nonce_));
+  if (!silent)
+    outbox.push_back(prov_answer({.code = code, .error = {}, .retry_after_s = {}, .body = {}}, request_id_, nonce_));
 }
 
 void Platform::receive(const Message& message) {

@@ -35,7 +35,8 @@ struct Pki {
   Bytes csr_der;
 
   Pki();
-  Signer make_signer(const crypto::Issuer& ca, crypto::CertificateProfile profile = crypto::CertificateProfile::kCommandSigning,
+  Signer make_signer(const crypto::Issuer& ca,
+                     crypto::CertificateProfile profile = crypto::CertificateProfile::kCommandSigning,
                      WallTime not_before = kLastYear, WallTime not_after = kNextYear) const;
   crypto::Certificate device_certificate(std::string_view cn, const crypto::PublicKey& key,
                                          WallTime not_after = kNextYear) const;
@@ -65,22 +66,22 @@ Message prov_answer(const protocol::Reply& reply, const std::string& request_id,
                     const Signer& signer = pki().signer);
 std::string request_topic(const Draft& draft);
 
-// The provisioner: pipelines all requests of its plan, repeats what is unanswered for a PROV with the same nonce, ends with
-// the 200. Messages that it sends are collected in `outbox`.
+// The provisioner: pipelines all requests of its plan, repeats what is unanswered for a PROV with the same nonce, ends
+// with the 200. Messages that it sends are collected in `outbox`.
 class Platform {
  public:
   void receive(const Message& message);
 
   std::vector<Message> outbox;
-  std::vector<Bytes> nonces;                      // of the attempts, in order
-  std::vector<protocol::Prov> provs;              // all of them
-  std::map<std::string, Bytes> replies;           // the first reply by rid
+  std::vector<Bytes> nonces;             // of the attempts, in order
+  std::vector<protocol::Prov> provs;     // all of them
+  std::map<std::string, Bytes> replies;  // the first reply by rid
   std::map<std::string, std::int32_t> codes;
   std::vector<std::string> inconsistent_replies;  // rids answered in two ways
   int completions = 0;
-  bool silent = false;       // hears everything, says nothing
+  bool silent = false;           // hears everything, says nothing
   bool keeps_final_200 = false;  // never sends the last word
-  std::vector<Draft> plan;  // empty: the default plan for the device's CSR
+  std::vector<Draft> plan;       // empty: the default plan for the device's CSR
 
  private:
   struct Step {

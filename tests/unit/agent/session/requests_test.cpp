@@ -12,7 +12,9 @@ std::string error_of(const World& world, const std::string& rid) {
   return protocol::parse_reply(*payload)->error;
 }
 
-Draft good_key_draft() { return key_draft(pki().device_certificate(kClientId, pki().device_key.public_key())); }
+Draft good_key_draft() {
+  return key_draft(pki().device_certificate(kClientId, pki().device_key.public_key()));
+}
 
 TEST_CASE("KEYS-V2 takes only an unexpired certificate for this device's key and name, under its alias") {
   World world;
@@ -24,12 +26,15 @@ TEST_CASE("KEYS-V2 takes only an unexpired certificate for this device's key and
     if (code != 200) CHECK_MESSAGE(error_of(world, "r").find(why) != std::string::npos, error_of(world, "r"));
     CHECK(world.attempt().staged.device_chain_pem.empty() == (code != 200));
   };
-  SUBCASE("good") { check(good_key_draft(), 200, ""); }
+  SUBCASE("good") {
+    check(good_key_draft(), 200, "");
+  }
   SUBCASE("another alias") {
     check(key_draft(pki().device_certificate(kClientId, pki().device_key.public_key()), "root"), 400, "alias");
   }
   SUBCASE("another key") {
-    check(key_draft(pki().device_certificate(kClientId, pki().signer.key.public_key())), 400, "not for this device's key");
+    check(key_draft(pki().device_certificate(kClientId, pki().signer.key.public_key())), 400,
+          "not for this device's key");
   }
   SUBCASE("another name") {
     check(key_draft(pki().device_certificate("other", pki().device_key.public_key())), 400, "this device is");
@@ -40,14 +45,16 @@ TEST_CASE("KEYS-V2 takes only an unexpired certificate for this device's key and
   }
   SUBCASE("a chain with a broken certificate") {
     Draft draft = good_key_draft();
-    draft.payload = protocol::to_payload(
-        protocol::DeviceCertificate{std::string(protocol::kKeystorePid), "ssl-owner", {"-----BEGIN CERTIFICATE-----\nAAAA\n"}});
+    draft.payload = protocol::to_payload(protocol::DeviceCertificate{
+        std::string(protocol::kKeystorePid), "ssl-owner", {"-----BEGIN CERTIFICATE-----\nAAAA\n"}});
     check(draft, 400, "certificateChain[0]");
   }
   SUBCASE("another keystore") {
     Draft draft = good_key_draft();
-    draft.payload = protocol::to_payload(protocol::DeviceCertificate{
-        "some.other.Keystore", "ssl-owner", {pki().device_certificate(kClientId, pki().device_key.public_key()).to_pem()}});
+    draft.payload = protocol::to_payload(
+        protocol::DeviceCertificate{"some.other.Keystore",
+                                    "ssl-owner",
+                                    {pki().device_certificate(kClientId, pki().device_key.public_key()).to_pem()}});
     check(draft, 400, "keystore");
   }
 }
@@ -73,7 +80,8 @@ TEST_CASE("KEYS-V1 takes CAs of the owner's broker under their aliases only") {
     CHECK(world.attempt().staged.trusted_pem.empty());
   }
   SUBCASE("aliases that look alike") {
-    for (const std::string alias : {"ssl-owner", "ssl-owner-ca-0", "ssl-owner-ca-01", "ssl-owner-ca-1 ", "ssl-owner-ca-"}) {
+    for (const std::string alias :
+         {"ssl-owner", "ssl-owner-ca-0", "ssl-owner-ca-01", "ssl-owner-ca-1 ", "ssl-owner-ca-"}) {
       World one;
       one.accept_certificate();
       one.deliver(request(owner_ca_draft(pki().root.certificate, alias), "r", one.attempt().nonce));
@@ -160,14 +168,24 @@ TEST_CASE("CONF-V1 needs a usable owner connection") {
     REQUIRE(xml.find(what) != std::string::npos);
     return xml.replace(xml.find(what), what.size(), with);
   };
-  SUBCASE("no device certificate and no password") { check(owner_xml(false), "device certificate"); }
-  SUBCASE("no broker-url") { check(without(owner_xml(true), "broker-url", "broker-uri"), "broker-url"); }
+  SUBCASE("no device certificate and no password") {
+    check(owner_xml(false), "device certificate");
+  }
+  SUBCASE("no broker-url") {
+    check(without(owner_xml(true), "broker-url", "broker-uri"), "broker-url");
+  }
   SUBCASE("no account") {
     check(without(owner_xml(true), "topic.context.account-name", "topic.context"), "topic.context.account-name");
   }
-  SUBCASE("an account that would break topics") { check(without(owner_xml(true), ">acme<", ">ac/me<"), "account-name"); }
-  SUBCASE("no owner connection") { check(without(owner_xml(true), "MqttDataTransport", "Other"), "no component"); }
-  SUBCASE("not XML") { check("{}", ""); }
+  SUBCASE("an account that would break topics") {
+    check(without(owner_xml(true), ">acme<", ">ac/me<"), "account-name");
+  }
+  SUBCASE("no owner connection") {
+    check(without(owner_xml(true), "MqttDataTransport", "Other"), "no component");
+  }
+  SUBCASE("not XML") {
+    check("{}", "");
+  }
 }
 
 TEST_CASE("user name and password need no device certificate") {
@@ -187,7 +205,8 @@ TEST_CASE("a configuration that cannot be installed is answered 500 and fails th
   CHECK(world.state().generation == 0);
   CHECK(world.state().last_failure->what.find("no space left") != std::string::npos);
   CHECK(world.platform.completions == 0);
-  CHECK(std::any_of(world.platform.codes.begin(), world.platform.codes.end(), [](const auto& c) { return c.second == 500; }));
+  CHECK(std::any_of(world.platform.codes.begin(), world.platform.codes.end(),
+                    [](const auto& c) { return c.second == 500; }));
   world.install = [] { return std::optional<Error>(); };
   REQUIRE(world.run_until(Phase::kProvisioned));
   CHECK(world.platform.provs.back().reason == "retry");

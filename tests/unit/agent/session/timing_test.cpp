@@ -47,7 +47,8 @@ TEST_CASE("after 202 PROV is not repeated, until the next connection") {
 }
 
 TEST_CASE("the pause after a failure is the retry interval with 20 % of jitter") {
-  for (const std::uint64_t random : {std::uint64_t{0}, std::uint64_t{1} << 20, std::uint64_t{2} << 20, ~std::uint64_t{0}}) {
+  for (const std::uint64_t random :
+       {std::uint64_t{0}, std::uint64_t{1} << 20, std::uint64_t{2} << 20, ~std::uint64_t{0}}) {
     World world;
     world.now.random = random;
     world.connect = [] { return Event(ProvisionRefused{kRefusedError}); };
@@ -151,9 +152,10 @@ TEST_CASE("retry.after is obeyed, upward only, up to an hour, and does not count
     std::optional<std::int32_t> retry_after;
     Millis least, most;
   };
-  for (const Case& c : {Case{429, 30, Millis(30'000), Millis(36'000)}, Case{503, 2'000'000'000, Millis(3'600'000), Millis(4'320'000)},
-                        Case{429, -5, Millis(1'000), Millis(1'200)}, Case{503, 0, Millis(1'000), Millis(1'200)},
-                        Case{503, std::nullopt, Millis(60'000), Millis(72'000)}}) {
+  for (const Case& c :
+       {Case{429, 30, Millis(30'000), Millis(36'000)}, Case{503, 2'000'000'000, Millis(3'600'000), Millis(4'320'000)},
+        Case{429, -5, Millis(1'000), Millis(1'200)}, Case{503, 0, Millis(1'000), Millis(1'200)},
+        Case{503, std::nullopt, Millis(60'000), Millis(72'000)}}) {
     for (const std::uint64_t random : {std::uint64_t{0}, std::uint64_t{77'777}, ~std::uint64_t{0}}) {
       World world;
       world.say_hello();
@@ -219,9 +221,15 @@ TEST_CASE("after owner-timeout the platform is asked too, and a refusal leads ba
   REQUIRE(world.run_until(Phase::kAwaitingOwner));
   const std::size_t connects = world.count<ConnectProvision>();
 
-  SUBCASE("refused") { world.connect = [] { return Event(ProvisionRefused{kRefusedError}); }; }
-  SUBCASE("unreachable") { world.connect = [] { return Event(ProvisionUnreachable{kAway}); }; }
-  SUBCASE("silent") { world.platform.silent = true; }
+  SUBCASE("refused") {
+    world.connect = [] { return Event(ProvisionRefused{kRefusedError}); };
+  }
+  SUBCASE("unreachable") {
+    world.connect = [] { return Event(ProvisionUnreachable{kAway}); };
+  }
+  SUBCASE("silent") {
+    world.platform.silent = true;
+  }
   SUBCASE("restarted on the way") {
     world.reboot();
     world.connect = [] { return Event(ProvisionRefused{kRefusedError}); };

@@ -23,7 +23,9 @@ World::World(SessionConfig session_config, SessionState state) : config(std::mov
   now = {kToday, SteadyTime(std::chrono::hours(1000)), 1 << 20};  // this `random` makes with_jitter() exact
 }
 
-void World::start() { feed(Started{pki().csr_der}); }
+void World::start() {
+  feed(Started{pki().csr_der});
+}
 
 void World::reboot() {
   queue_.clear();
@@ -64,7 +66,8 @@ bool World::carry_out(const Effect& effect) {
   } else if (const auto* publish = std::get_if<PublishProvision>(&effect)) {
     published.push_back({publish->topic, publish->payload});
     platform.receive(published.back());
-    for (Message& message : platform.outbox) queue_.push_back(ProvisionMessage{message.topic, std::move(message.payload)});
+    for (Message& message : platform.outbox)
+      queue_.push_back(ProvisionMessage{message.topic, std::move(message.payload)});
     platform.outbox.clear();
   } else if (const auto* generation = std::get_if<InstallGeneration>(&effect)) {
     const auto error = install();

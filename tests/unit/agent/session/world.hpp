@@ -21,7 +21,8 @@ class World {
   World& operator=(const World&) = delete;
 
   void start();
-  // Throws the session away and makes another one from the last saved text; connections and messages in flight are lost.
+  // Throws the session away and makes another one from the last saved text; connections and messages in flight are
+  // lost.
   void reboot();
   // One event into the session; its effects are carried out, what follows from them is queued.
   void feed(const Event& event);
@@ -56,7 +57,7 @@ class World {
   SessionConfig config;
   Platform platform;
   std::optional<Session> session;
-  std::string saved;                // as on disk
+  std::string saved;  // as on disk
   Now now;
   std::optional<SteadyTime> alarm;
   std::vector<Effect> effects;      // all that were carried out

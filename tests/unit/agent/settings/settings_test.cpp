@@ -1,9 +1,8 @@
 #include "agent/settings/settings.hpp"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <fstream>
+#include <sys/stat.h>
 
 #include <doctest/doctest.h>
 
@@ -15,7 +14,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool contains(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
+bool contains(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
 
 // A folder with a settings file, a password file and a CA file that load_settings accepts.
 struct Fixture {
@@ -203,8 +204,8 @@ TEST_CASE("a password file that others can read is refused with the cure") {
 
 TEST_CASE("unusable password files are refused without quoting them") {
   Fixture fixture;
-  const std::string cases[] = {"", "\n", "two\nlines\n", std::string("nul\0here", 8), "bad utf8 \xff\n",
-                               std::string(5000, 'x')};
+  const std::string cases[] = {
+      "", "\n", "two\nlines\n", std::string("nul\0here", 8), "bad utf8 \xff\n", std::string(5000, 'x')};
   for (const std::string& content : cases) {
     fixture.write("password", content);
     const std::string message = fixture.error(kMinimal);

@@ -54,7 +54,9 @@ struct Speaker {
 
 std::string some_certificate() {
   const auto key = crypto::PrivateKey::generate().value();
-  return crypto::issue_root({crypto::CertificateProfile::kRootCa, "root", {}, kNow, kNow + Seconds(3600)}, key).value().to_pem();
+  return crypto::issue_root({crypto::CertificateProfile::kRootCa, "root", {}, kNow, kNow + Seconds(3600)}, key)
+      .value()
+      .to_pem();
 }
 
 }  // namespace
@@ -78,8 +80,8 @@ TEST_CASE("A device certificate is posted under KEYS-V2 and read back") {
 
 TEST_CASE("A CA of the owner's broker is posted under KEYS-V1 by its number and read back") {
   const std::string pem = some_certificate();
-  const auto payload =
-      Speaker{}.step(TrustedCertificateContent{2, pem}, "$EDC/provision/GW1/KEYS-V1/POST/keystores/entries/certificate");
+  const auto payload = Speaker{}.step(TrustedCertificateContent{2, pem},
+                                      "$EDC/provision/GW1/KEYS-V1/POST/keystores/entries/certificate");
   const auto read = protocol::parse_trusted_certificate(payload);
   REQUIRE(read.has_value());
   CHECK(read->alias == "ssl-owner-ca-2");
@@ -89,13 +91,15 @@ TEST_CASE("A CA of the owner's broker is posted under KEYS-V1 by its number and 
 TEST_CASE("A configuration is put under CONF-V1 as XML and read back") {
   const protocol::Configurations configurations{
       {"org.plant.Modbus", {{"host", protocol::PropertyType::kString, false, false, {"a<b>&\"c\""}}}}};
-  const auto payload = Speaker{}.step(ConfigurationContent{configurations}, "$EDC/provision/GW1/CONF-V1/PUT/configurations");
+  const auto payload =
+      Speaker{}.step(ConfigurationContent{configurations}, "$EDC/provision/GW1/CONF-V1/PUT/configurations");
   REQUIRE(payload.body.has_value());
   CHECK(protocol::parse_xml(*payload.body).value() == configurations);
 }
 
 TEST_CASE("A configuration that XML cannot carry is refused") {
-  const protocol::Configurations bad{{"p", {{"x", protocol::PropertyType::kString, false, false, {std::string("\x01")}}}}};
+  const protocol::Configurations bad{
+      {"p", {{"x", protocol::PropertyType::kString, false, false, {std::string("\x01")}}}}};
   const auto message = Speaker{}.dialect.step_message("GW1", kNonce, kRid, ConfigurationContent{bad}, kNow);
   REQUIRE(!message.has_value());
   CHECK(message.error().code == ErrorCode::kInvalidArgument);
@@ -103,11 +107,14 @@ TEST_CASE("A configuration that XML cannot carry is refused") {
 
 TEST_CASE("An altered message does not verify") {
   const Speaker speaker;
-  const auto message = speaker.dialect.step_message("GW1", kNonce, kRid, SigningCertificatesContent{"PEM"}, kNow).value();
+  const auto message =
+      speaker.dialect.step_message("GW1", kNonce, kRid, SigningCertificatesContent{"PEM"}, kNow).value();
   auto payload = protocol::decode(message.payload).value();
   const auto parts = protocol::signature_of(payload).value();
   const auto verifies = [&](std::string_view topic) {
-    return speaker.key.public_key().verify(parts.algorithm, protocol::signing_input(topic, payload), parts.signature).has_value();
+    return speaker.key.public_key()
+        .verify(parts.algorithm, protocol::signing_input(topic, payload), parts.signature)
+        .has_value();
   };
   CHECK(verifies(message.topic));
   CHECK(!verifies("$EDC/provision/GW2/CERT-V1/PUT/certificates"));
@@ -126,9 +133,11 @@ TEST_CASE("A device that sent no nonce gets none") {
 TEST_CASE("Answers have the codes of the protocol and lie in the device's own tree") {
   const Speaker speaker;
   const std::vector<std::pair<Answer, int>> codes{
-      {Answer::kRecorded, 200},         {Answer::kAccepted, 202},  {Answer::kMalformed, 400},
-      {Answer::kWrongCredentials, 401}, {Answer::kForbidden, 403}, {Answer::kAlreadyProvisioned, 409},
-      {Answer::kGone, 410},             {Answer::kTooMany, 429},   {Answer::kNotNow, 503},
+      {Answer::kRecorded, 200},  {Answer::kAccepted, 202},
+      {Answer::kMalformed, 400}, {Answer::kWrongCredentials, 401},
+      {Answer::kForbidden, 403}, {Answer::kAlreadyProvisioned, 409},
+      {Answer::kGone, 410},      {Answer::kTooMany, 429},
+      {Answer::kNotNow, 503},
   };
   for (const auto& [answer, code] : codes) {
     CAPTURE(to_string(answer));
@@ -149,7 +158,8 @@ TEST_CASE("Answers have the codes of the protocol and lie in the device's own tr
 }
 
 TEST_CASE("Every kind of signing key makes messages that verify") {
-  for (const auto type : {crypto::KeyType::kP256, crypto::KeyType::kP384, crypto::KeyType::kEd25519, crypto::KeyType::kRsa2048}) {
+  for (const auto type :
+       {crypto::KeyType::kP256, crypto::KeyType::kP384, crypto::KeyType::kEd25519, crypto::KeyType::kRsa2048}) {
     const auto key = crypto::PrivateKey::generate(type).value();
     const Speaker speaker{key, EdcDialect("provision", "provisioner", key)};
     const auto message = speaker.dialect.answer_message("GW1", kNonce, "h1", {.answer = Answer::kRecorded}, kNow);

@@ -164,7 +164,8 @@ TEST_CASE("Everything else is ignored, with the reason") {
   CHECK(why(read("$EDC/provision/GW1/MQTT/BIRTH", prov)) != "");
   CHECK(why(read("$EDC/provision/provisioner/DEPLOY-V2/NOTIFY/GW1/download", prov)) != "");
   CHECK(why(read("$EDC/provision/GW1/CONF-V1/PUT/configurations", prov)) != "");
-  for (const auto* const topic : {"", "/", "$EDC", "$EDC/provision/GW1/MQTT", "data/GW1", "$EDC/+/GW1/MQTT/PROV", "$EDC//GW1/MQTT/PROV"}) {
+  for (const auto* const topic :
+       {"", "/", "$EDC", "$EDC/provision/GW1/MQTT", "data/GW1", "$EDC/+/GW1/MQTT/PROV", "$EDC//GW1/MQTT/PROV"}) {
     CAPTURE(topic);
     CHECK(why(read(topic, prov)) == "a topic outside of the protocol");
   }

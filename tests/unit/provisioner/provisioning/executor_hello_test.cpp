@@ -369,7 +369,8 @@ TEST_CASE("A malformed hello is answered 400 if it tells where, and leaves one l
   const auto malformed = [&](const std::string& client_id, const std::optional<std::string>& hello_id) {
     Outcome outcome;
     world.run([&](Transaction& tx) -> Result<void> {
-      TRY_ASSIGN(outcome, world.executor->on_malformed_hello(tx, client_id, hello_id, "password is missing", world.now));
+      TRY_ASSIGN(outcome,
+                 world.executor->on_malformed_hello(tx, client_id, hello_id, "password is missing", world.now));
       return {};
     });
     return outcome.send.size();

@@ -57,7 +57,8 @@ TEST_CASE("Retry in the middle of an attempt ends it without counting and makes 
   CHECK(line_of(world.accept_all(device, world.hello(device, kNonce1))) == "200");
 }
 
-TEST_CASE("Disabling in the middle of an attempt stops it and ends the connection; enabling lets the device come again") {
+TEST_CASE(
+    "Disabling in the middle of an attempt stops it and ends the connection; enabling lets the device come again") {
   World world;
   const Device device = world.add_device("GW1");
   const auto messages = world.hello(device, kNonce1);
@@ -127,7 +128,8 @@ TEST_CASE("What the broker tells of a device is a line of its timeline, once in 
   World world;
   world.add_device("GW1");
   world.run([&](Transaction& tx) -> Result<void> {
-    for (int i = 0; i < 3; ++i) TRY(world.executor->note(tx, "GW1", "refused", "connection refused: wrong\ncredentials", world.now));
+    for (int i = 0; i < 3; ++i)
+      TRY(world.executor->note(tx, "GW1", "refused", "connection refused: wrong\ncredentials", world.now));
     TRY(world.executor->note(tx, "GW1", "refused", "connection refused: expired", world.now));
     return world.executor->note(tx, "NOBODY", "refused", "connection refused: unknown", world.now);
   });

@@ -82,7 +82,8 @@ TEST_CASE("A refused step fails the attempt with the device's words and what hap
   CHECK(request.status == JobStatus::kFailed);
   CHECK(request.failures == 1);
   CHECK(request.last_error ==
-        "the device refused the signing-certificates (400): the root is not trusted. The device tries again by itself after its "
+        "the device refused the signing-certificates (400): the root is not trusted. The device tries again by itself "
+        "after its "
         "retry interval (failure 1 of 5)");
   const Attempt attempt = world.attempts("gw1").at(0);
   CHECK(attempt.state == AttemptState::kFailed);
@@ -156,7 +157,8 @@ TEST_CASE("Guessed ids, another device's ids and another step's name are counted
   for (const auto* const name : {"gw1", "gw2"}) {
     const auto lines = world.timeline(name);
     CHECK(lines.back().starts_with("refused: "));
-    CHECK(std::none_of(lines.begin(), lines.end(), [&](const std::string& line) { return line.find(rid) != std::string::npos; }));
+    CHECK(std::none_of(lines.begin(), lines.end(),
+                       [&](const std::string& line) { return line.find(rid) != std::string::npos; }));
   }
   CHECK(line_of(world.accept_all(one, messages)) == "200");
 
@@ -181,7 +183,8 @@ TEST_CASE("What is unanswered is sent again every ten seconds, the same to the b
   }
   CHECK(world.steps(world.attempts("gw1")[0].id)[3].send_count == 6);
   const auto lines = world.timeline("gw1");
-  CHECK(std::count_if(lines.begin(), lines.end(), [](const std::string& line) { return line.starts_with("sent: no reply yet"); }) == 1);
+  CHECK(std::count_if(lines.begin(), lines.end(),
+                      [](const std::string& line) { return line.starts_with("sent: no reply yet"); }) == 1);
 }
 
 TEST_CASE("Resends do not move an attempt, replies do, and its timeout counts as a failure") {

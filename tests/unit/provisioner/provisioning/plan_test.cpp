@@ -19,7 +19,9 @@ ProvisionRequest gateway() {
   return request;
 }
 
-Account plant() { return {"plant", "mqtts://broker.plant:8883", {"CA one", "CA two"}}; }
+Account plant() {
+  return {"plant", "mqtts://broker.plant:8883", {"CA one", "CA two"}};
+}
 
 Profile profile_with(protocol::Configurations configuration) {
   Profile profile;
@@ -51,8 +53,8 @@ TEST_CASE("A value that looks like a placeholder is not rendered again") {
 
 TEST_CASE("What cannot be rendered is named") {
   const ProvisionRequest request = gateway();
-  for (const auto* const text : {"${", "${clientId", "${}", "${clientid}", "${labels.}", "${labels.floor}", "${params.floor}",
-                                 "${labels}", "${ clientId }"}) {
+  for (const auto* const text : {"${", "${clientId", "${}", "${clientid}", "${labels.}", "${labels.floor}",
+                                 "${params.floor}", "${labels}", "${ clientId }"}) {
     CAPTURE(text);
     const auto rendered = render(text, request);
     REQUIRE(!rendered.has_value());
@@ -106,7 +108,8 @@ TEST_CASE("Every value of an array is rendered") {
 }
 
 TEST_CASE("A rendered value still has its property's type, and the error names the place but no value") {
-  const Profile profile = profile_with({{"org.plant.Wifi", {{"channel", PropertyType::kInteger, false, false, {"${params.wifi}"}}}}});
+  const Profile profile =
+      profile_with({{"org.plant.Wifi", {{"channel", PropertyType::kInteger, false, false, {"${params.wifi}"}}}}});
   const auto configurations = render_configuration(gateway(), profile, plant());
   REQUIRE(!configurations.has_value());
   CHECK(configurations.error().code == ErrorCode::kInvalidArgument);

@@ -67,14 +67,17 @@ std::string word(const ReplyVerdict& verdict) {
   return "fail";
 }
 
-StepReply reply_of(StepKind kind, int code, std::string error = "") { return {"r", kind, code, std::move(error)}; }
+StepReply reply_of(StepKind kind, int code, std::string error = "") {
+  return {"r", kind, code, std::move(error)};
+}
 
 }  // namespace
 
 TEST_CASE("A hello is judged by its credentials before anything is told about the request") {
   const std::vector<Step> none;
   CHECK(word(judge_hello(nullptr, nullptr, none, kRight, "n", kNow)) == "wrong-credentials");
-  for (const JobStatus status : {JobStatus::kCreated, JobStatus::kCompleted, JobStatus::kAbandoned, JobStatus::kRunning}) {
+  for (const JobStatus status :
+       {JobStatus::kCreated, JobStatus::kCompleted, JobStatus::kAbandoned, JobStatus::kRunning}) {
     for (const bool enabled : {true, false}) {
       ProvisionRequest request = request_with(status);
       request.enabled = enabled;
@@ -168,7 +171,8 @@ TEST_CASE("The nonce tells whether a hello repeats, follows or begins an attempt
     CAPTURE(row.sent);
     const ProvisionRequest request = request_with(row.status);
     const Attempt latest = attempt_with(row.state, row.had);
-    CHECK(word(judge_hello(&request, &latest, steps_with(true, false, false, false), kRight, row.sent, kNow)) == row.verdict);
+    CHECK(word(judge_hello(&request, &latest, steps_with(true, false, false, false), kRight, row.sent, kNow)) ==
+          row.verdict);
   }
 }
 
@@ -176,7 +180,8 @@ TEST_CASE("A superseded attempt counts only if the device owed a reply") {
   const ProvisionRequest request = request_with(JobStatus::kConfUpdating);
   const Attempt open = attempt_with(AttemptState::kOpen, "a");
   CHECK(word(judge_hello(&request, &open, steps_with(true, true, true, true), kRight, "b", kNow)) == "supersede");
-  CHECK(word(judge_hello(&request, &open, steps_with(true, true, true, false), kRight, "b", kNow)) == "supersede and count");
+  CHECK(word(judge_hello(&request, &open, steps_with(true, true, true, false), kRight, "b", kNow)) ==
+        "supersede and count");
 }
 
 TEST_CASE("A permission that ended ends the repeats of an open attempt too") {
@@ -250,8 +255,8 @@ TEST_CASE("A reply counts for the step that it fits, while its attempt is open")
 TEST_CASE("A failure holds the device's words, made fit for a terminal") {
   const Attempt attempt = attempt_with(AttemptState::kOpen, "a");
   const Step step = step_with(StepKind::kSigningCertificates, false);
-  const auto failed =
-      std::get<FailAttempt>(judge_reply(&attempt, &step, true, reply_of(step.kind, 400, "no\x1b[2Jtrust\n" + std::string(900, 'x'))));
+  const auto failed = std::get<FailAttempt>(
+      judge_reply(&attempt, &step, true, reply_of(step.kind, 400, "no\x1b[2Jtrust\n" + std::string(900, 'x'))));
   CHECK(failed.cause.starts_with("the device refused the signing-certificates (400): no [2Jtrust x"));
   CHECK(failed.cause.size() < 400);
 }
@@ -268,7 +273,8 @@ TEST_CASE("No note of a refused reply holds a request id") {
   }
 }
 
-TEST_CASE("What is unanswered is sent again after ten seconds, and an attempt ends when nothing moved for its timeout") {
+TEST_CASE(
+    "What is unanswered is sent again after ten seconds, and an attempt ends when nothing moved for its timeout") {
   Attempt open = attempt_with(AttemptState::kOpen, "a");
   open.timeout = Seconds(300);
   std::vector<Step> steps = steps_with(true, false, false, false);
@@ -294,11 +300,16 @@ TEST_CASE("Failures end in ABANDONED at the maximum, the request's own before th
     JobStatus status;
   };
   const std::vector<Row> rows{
-      {0, std::nullopt, 5, JobStatus::kFailed}, {3, std::nullopt, 5, JobStatus::kFailed},
-      {4, std::nullopt, 5, JobStatus::kAbandoned}, {0, 1, 5, JobStatus::kAbandoned},
-      {4, 10, 5, JobStatus::kFailed},           {9, 10, 5, JobStatus::kAbandoned},
-      {1000, std::nullopt, -1, JobStatus::kFailed}, {1000, -1, 5, JobStatus::kFailed},
-      {4, 5, -1, JobStatus::kAbandoned},        {7, std::nullopt, 5, JobStatus::kAbandoned},
+      {0, std::nullopt, 5, JobStatus::kFailed},
+      {3, std::nullopt, 5, JobStatus::kFailed},
+      {4, std::nullopt, 5, JobStatus::kAbandoned},
+      {0, 1, 5, JobStatus::kAbandoned},
+      {4, 10, 5, JobStatus::kFailed},
+      {9, 10, 5, JobStatus::kAbandoned},
+      {1000, std::nullopt, -1, JobStatus::kFailed},
+      {1000, -1, 5, JobStatus::kFailed},
+      {4, 5, -1, JobStatus::kAbandoned},
+      {7, std::nullopt, 5, JobStatus::kAbandoned},
   };
   for (const Row& row : rows) {
     CAPTURE(row.failures);

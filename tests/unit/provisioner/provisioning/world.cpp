@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include "core/base/log.hpp"
 #include "core/crypto/digest.hpp"
 #include "core/protocol/message.hpp"
 #include "core/protocol/signature.hpp"
@@ -15,7 +16,8 @@ namespace fleet::provisioner::test {
 namespace {
 
 std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
 }
 
@@ -23,14 +25,13 @@ crypto::CertificateRequest certificate_request(crypto::CertificateProfile profil
   return {profile, std::move(name), {}, now - Seconds(60), now + Seconds(10L * 365 * 86'400)};
 }
 
-Store* open_store(const fleet::test::TempFolder& folder, std::unique_ptr<Store>& store) {
+std::unique_ptr<Store> open_store(const fleet::test::TempFolder& folder) {
   StoreSettings settings;
   settings.database = folder / "provisioner.db";
   settings.admission = folder / "admission.db";
   auto opened = Store::open(std::move(settings), [](std::function<void()> done) { done(); });
   REQUIRE_MESSAGE(opened.has_value(), (opened ? "" : opened.error().message));
-  store = std::move(*opened);
-  return store.get();
+  return std::move(*opened);
 }
 
 }  // namespace
@@ -48,13 +49,15 @@ Hello Device::hello(const std::string& nonce, const std::string& hello_id) const
 }
 
 World::World() : signing_key_(crypto::PrivateKey::generate().value()) {
+  log::set_level(log::Level::kWarn);
   using crypto::CertificateProfile;
   const auto root_key = crypto::PrivateKey::generate().value();
   const auto root = crypto::issue_root(certificate_request(CertificateProfile::kRootCa, "root", now), root_key).value();
   const crypto::Issuer root_issuer{root, root_key};
   const auto make_ca = [&](CertificateProfile profile, const std::string& name) {
     const auto key = crypto::PrivateKey::generate().value();
-    return crypto::Issuer{crypto::issue(certificate_request(profile, name, now), key.public_key(), root_issuer).value(), key};
+    return crypto::Issuer{crypto::issue(certificate_request(profile, name, now), key.public_key(), root_issuer).value(),
+                          key};
   };
   device_ca_ = make_ca(CertificateProfile::kDeviceCa, "device CA");
   const crypto::Issuer platform_ca = make_ca(CertificateProfile::kPlatformCa, "platform CA");
@@ -74,19 +77,21 @@ World::World() : signing_key_(crypto::PrivateKey::generate().value()) {
   };
   executor = std::make_unique<Executor>(std::move(settings), *dialect_);
 
-  open_store(folder_, store_);
+  store_ = open_store(folder_);
   run([&](Transaction& tx) -> Result<void> {
     TRY(tx.put_account({"plant", "mqtts://broker.plant:8883", {root.to_pem()}}));
     Profile profile;
     profile.name = "standard";
     profile.account = "plant";
-    profile.configuration = {{"org.plant.Site", {{"name", protocol::PropertyType::kString, false, false, {"${clientId}"}}}}};
+    profile.configuration = {
+        {"org.plant.Site", {{"name", protocol::PropertyType::kString, false, false, {"${clientId}"}}}}};
     return tx.put_profile(profile);
   });
 }
 
 Device World::add_device(const std::string& client_id) {
-  Device device{client_id, client_id + "-user", std::string(random_password().reveal()), crypto::PrivateKey::generate().value()};
+  Device device{client_id, client_id + "-user", std::string(random_password().reveal()),
+                crypto::PrivateKey::generate().value()};
   ProvisionRequest request;
   request.name = lower(client_id);
   request.profile = "standard";
@@ -112,7 +117,7 @@ void World::run(const Work& work) {
 
 void World::reopen() {
   store_.reset();
-  open_store(folder_, store_);
+  store_ = open_store(folder_);
 }
 
 std::vector<Heard> World::take(const Outcome& outcome) {

@@ -1,5 +1,5 @@
-// A provisioner without a broker: the real store, a real CA and the real dialect around the executor, and devices that read
-// its messages as devices do. Time is a number that the test moves.
+// A provisioner without a broker: the real store, a real CA and the real dialect around the executor, and devices that
+// read its messages as devices do. Time is a number that the test moves.
 #pragma once
 
 #include <map>
@@ -19,10 +19,10 @@ namespace fleet::provisioner::test {
 // One message of the provisioner, its signature verified.
 struct Heard {
   std::string client_id;
-  std::string app;      // PROV-V1, CERT-V1, …
-  std::string id;       // rid, or the hello id that it answers
-  int code = 0;         // of an answer
-  std::string error;    // of an answer
+  std::string app;    // PROV-V1, CERT-V1, …
+  std::string id;     // rid, or the hello id that it answers
+  int code = 0;       // of an answer
+  std::string error;  // of an answer
   std::optional<int> retry_after;
   std::optional<Bytes> nonce;
   Bytes raw;
@@ -72,7 +72,7 @@ class World {
   WallTime now = from_unix_millis(1'800'000'000'000);
   int issued = 0;
   bool ca_works = true;
-  int misses = 0;                  // of all replies so far
+  int misses = 0;  // of all replies so far
   std::vector<std::string> kicked;
   Bytes verifier_key = Bytes(32, 'k');
   std::unique_ptr<Executor> executor;

@@ -95,7 +95,7 @@ TEST_CASE("two requests may swap their client ids within one piece of work") {
 
 TEST_CASE("a projection that is missing, stale, damaged, foreign or of another schema is made anew at open") {
   StoreFixture fixture;
-  for (int i = 0; i < 300; ++i) fixture.insert(sample_request("r" + std::to_string(i)));
+  fixture.insert_many(300);
   fixture.close();
   const std::filesystem::path path = fixture.folder / "admission.db";
   const auto tamper = [&](std::string_view sql) {
@@ -186,7 +186,7 @@ TEST_CASE("a projection that cannot be written fails what would close a device, 
 
 TEST_CASE("a projection that breaks while in use is replaced, and the store goes on") {
   StoreFixture fixture;
-  for (int i = 0; i < 100; ++i) fixture.insert(sample_request("r" + std::to_string(i)));
+  fixture.insert_many(100);
   {
     // What the store's own connection will see as a damaged schema.
     auto vandal = sqlite::Database::open(fixture.folder / "admission.db", {.persist_wal = true});

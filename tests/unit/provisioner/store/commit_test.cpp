@@ -112,6 +112,18 @@ TEST_CASE("an answer comes after its commit is visible to other connections") {
   CHECK(seen == 1);
 }
 
+TEST_CASE("a database that somebody else keeps locked fails the work instead of blocking it for ever") {
+  StoreFixture fixture;
+  auto blocker = sqlite::Database::open(fixture.folder / "provisioner.db", {});
+  REQUIRE(blocker);
+  REQUIRE(blocker->execute("BEGIN IMMEDIATE"));
+  const auto put = [](Transaction& tx) { return tx.put_account({"acme", "mqtts://a", {}}); };
+  CHECK(code(fixture.run(put)) == ErrorCode::kUnavailable);
+  CHECK(fixture.store->backlog() == 0);
+  REQUIRE(blocker->execute("COMMIT"));
+  CHECK(fixture.run(put));
+}
+
 TEST_CASE("running work from within work is an error instead of waiting for ever") {
   StoreFixture fixture;
   Result<void> inner;

@@ -79,8 +79,7 @@ TEST_CASE("a database written by a newer version is refused, naming the version,
 
 TEST_CASE("a database of another program, and a file that is none, are corrupt by name") {
   const test::TempFolder folder;
-  const StoreSettings settings{
-      .database = folder / "provisioner.db", .admission = folder / "admission.db", .share_admission = {}};
+  const StoreSettings settings{.database = folder / "provisioner.db", .admission = folder / "admission.db"};
   SUBCASE("another program's") {
     sqlite::Database database = open_at(folder / "provisioner.db");
     REQUIRE(database.execute("CREATE TABLE theirs (x INTEGER) STRICT"));

@@ -6,6 +6,8 @@
 namespace fleet::provisioner {
 namespace {
 
+constexpr int kCount = 10'000;
+
 TEST_CASE("a request comes back whole, also after the store was closed") {
   StoreFixture fixture;
   ProvisionRequest request = sample_request("one");
@@ -126,7 +128,6 @@ TEST_CASE("what could not be read back is not stored") {
 
 TEST_CASE("ten thousand requests are listed by pages and filtered by status, labels and text") {
   StoreFixture fixture;
-  constexpr int kCount = 10'000;
   fixture.must([](Transaction& tx) -> Result<void> {
     for (int i = 0; i < kCount; ++i) {
       ProvisionRequest request = sample_request(fmt::format("gw-{:05}", (i * 7919) % kCount));

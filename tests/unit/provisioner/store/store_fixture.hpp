@@ -75,7 +75,7 @@ class StoreFixture {
   StoreFixture() { open(); }
 
   StoreSettings settings() const {
-    return {.database = folder / "provisioner.db", .admission = folder / "admission.db", .share_admission = {}};
+    return {.database = folder / "provisioner.db", .admission = folder / "admission.db"};
   }
   void open() { open(settings()); }
   void open(const StoreSettings& with) {
@@ -95,6 +95,16 @@ class StoreFixture {
   ProvisionRequest insert(ProvisionRequest request) {
     must([&](Transaction& tx) { return tx.insert_request(request); });
     return request;
+  }
+  // Requests "r0", "r1", … in one commit.
+  void insert_many(int count) {
+    must([&](Transaction& tx) -> Result<void> {
+      for (int i = 0; i < count; ++i) {
+        ProvisionRequest request = sample_request("r" + std::to_string(i));
+        TRY(tx.insert_request(request));
+      }
+      return {};
+    });
   }
   Result<void> update(ProvisionRequest& request) {
     return run([&](Transaction& tx) { return tx.update_request(request); });

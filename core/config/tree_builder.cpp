@@ -1,0 +1,68 @@
+#include "core/config/tree_builder.hpp"
+
+#include <utility>
+
+#include "core/base/bytes.hpp"
+#include "core/config/scalar.hpp"
+
+namespace fleet::config {
+
+void TreeBuilder::begin(Node::Kind kind, Mark mark) {
+  if (refusal_) return;
+  if (open_.size() == kDeepest) return refuse(mark, fmt::format("nested deeper than {} levels", kDeepest));
+  if (!open_.empty() && open_.back().node.kind == Node::Kind::kMapping && open_.back().at_key) {
+    return refuse(mark, "a key must be a text, not a list or a mapping");
+  }
+  Open& opened = open_.emplace_back();
+  opened.node.kind = kind;
+  opened.node.mark = mark;
+}
+
+void TreeBuilder::end() {
+  if (refusal_) return;
+  Node node = std::move(open_.back().node);
+  open_.pop_back();
+  add(std::move(node));
+}
+
+void TreeBuilder::leaf(Node node) {
+  if (refusal_) return;
+  if (node.text.find('\0') != std::string::npos) return refuse(node.mark, "NUL characters are not allowed");
+  if (!is_utf8(node.text)) return refuse(node.mark, "the text is not valid UTF-8");
+  if (!open_.empty() && open_.back().node.kind == Node::Kind::kMapping && open_.back().at_key) {
+    return take_key(open_.back(), node);
+  }
+  add(std::move(node));
+}
+
+void TreeBuilder::refuse(Mark mark, std::string why) {
+  if (!refusal_) refusal_ = Refusal{mark, std::move(why)};
+}
+
+void TreeBuilder::take_key(Open& mapping, const Node& node) {
+  if (node.kind == Node::Kind::kNull) return refuse(node.mark, "a key must not be null");
+  if (!mapping.keys.insert(node.text).second) {
+    return refuse(node.mark, fmt::format("the key {} appears twice", shown(node.text)));
+  }
+  mapping.key = node.text;
+  mapping.key_mark = node.mark;
+  mapping.at_key = false;
+}
+
+void TreeBuilder::add(Node node) {
+  if (open_.empty()) {
+    root_ = std::move(node);
+    return;
+  }
+  Open& parent = open_.back();
+  if (parent.node.kind == Node::Kind::kSequence) {
+    parent.node.items.push_back(std::move(node));
+    return;
+  }
+  // an empty value is reported by parsers where the next thing stands
+  if (node.kind == Node::Kind::kNull && node.mark.line != parent.key_mark.line) node.mark = parent.key_mark;
+  parent.node.entries.push_back({std::move(parent.key), parent.key_mark, std::move(node)});
+  parent.at_key = true;
+}
+
+}  // namespace fleet::config

@@ -1,0 +1,306 @@
+#include "provisioner/admin/api.hpp"
+
+#include <charconv>
+#include <utility>
+
+#include <boost/json.hpp>
+
+#include "core/base/log.hpp"
+#include "core/config/decoder.hpp"
+#include "core/config/node.hpp"
+#include "provisioner/admin/json_view.hpp"
+#include "provisioner/manifest/apply.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+namespace json = boost::json;
+
+constexpr std::string_view kLog = "admin";
+constexpr std::size_t kMaxPage = 1000;
+constexpr std::size_t kTimelineLines = 1000;
+
+std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  while (true) {
+    const std::size_t end = text.find(separator);
+    parts.push_back(text.substr(0, end));
+    if (end == std::string_view::npos) return parts;
+    text.remove_prefix(end + 1);
+  }
+}
+
+Result<void> read_parameter(std::string_view key, const std::string& value, RequestFilter& filter) {
+  if (key == "status") {
+    TRY_ASSIGN(filter.status, parse_job_status(value));
+  } else if (key == "label") {
+    const std::size_t equals = value.find('=');
+    if (equals == std::string::npos) return fail(ErrorCode::kMalformed, "label '{}': write it as name=value", value);
+    filter.labels[value.substr(0, equals)] = value.substr(equals + 1);
+  } else if (key == "text") {
+    filter.text = value;
+  } else if (key == "after") {
+    filter.after = value;
+  } else if (key == "limit") {
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), filter.limit);
+    if (error != std::errc() || end != value.data() + value.size() || filter.limit < 1 || filter.limit > kMaxPage) {
+      return fail(ErrorCode::kMalformed, "limit '{}': must be 1 to {}", value, kMaxPage);
+    }
+  } else {
+    return fail(ErrorCode::kMalformed, "'{}' is no parameter of this list: use status, label, text, after, limit", key);
+  }
+  return {};
+}
+
+Result<RequestFilter> parse_filter(std::string_view query) {
+  RequestFilter filter;
+  if (query.empty()) return filter;
+  for (const std::string_view parameter : split(query, '&')) {
+    const std::size_t equals = parameter.find('=');
+    const std::string_view key = parameter.substr(0, equals);
+    const std::string_view escaped = equals == std::string_view::npos ? std::string_view() : parameter.substr(equals + 1);
+    TRY_ASSIGN(const std::string value, percent_decode(escaped));
+    TRY(read_parameter(key, value, filter));
+  }
+  return filter;
+}
+
+// An apply on its way: decoded and carried out on the store's thread, since a whole fleet takes a while.
+struct Application {
+  std::string body;
+  ApplyOptions options;
+  bool dry_run = false;
+  bool rolled_back = false;  // all went well, and the dry run undid it
+  std::size_t documents = 0;
+  ApplyReport report;
+  std::vector<DocumentProblem> problems;
+
+  Result<void> run(Transaction& tx, const Executor& executor);
+  Result<std::vector<NumberedManifest>> decode();
+};
+
+Result<std::vector<NumberedManifest>> Application::decode() {
+  TRY_ASSIGN(const config::Node node, config::parse_json(body));
+  wipe(body);
+  config::Problems envelope_problems;
+  config::Object envelope(node, "", envelope_problems);
+  envelope.optional("dryRun", dry_run);
+  envelope.optional("allowWeak", options.allow_weak);
+  const config::Node* list = envelope.require("documents");
+  if (list != nullptr && list->kind != config::Node::Kind::kSequence) envelope.problem("documents", "must be a list");
+  envelope.finish();
+  TRY(envelope_problems.result());
+
+  documents = list->items.size();
+  std::vector<NumberedManifest> manifests;
+  for (std::size_t i = 0; i < list->items.size(); ++i) {
+    config::Problems found;
+    if (auto manifest = decode_manifest(list->items[i], found)) manifests.push_back({i, std::move(*manifest)});
+    for (const config::Problem& problem : found.list()) problems.push_back({i, problem.path, problem.why});
+  }
+  return manifests;
+}
+
+Result<void> Application::run(Transaction& tx, const Executor& executor) {
+  TRY_ASSIGN(const std::vector<NumberedManifest> manifests, decode());
+  if (problems.empty()) {
+    auto applied = provisioner::apply(tx, executor, manifests, options, wall_now(), report);
+    for (const ApplyProblem& problem : report.problems) problems.push_back({problem.document, problem.path, problem.why});
+    if (!applied && problems.empty()) return fail(std::move(applied).error());
+  }
+  if (!problems.empty()) {
+    return fail(ErrorCode::kInvalidArgument, "{} problem{}; nothing was applied", problems.size(),
+                problems.size() == 1 ? "" : "s");
+  }
+  if (!dry_run) return {};
+  rolled_back = true;
+  return fail(ErrorCode::kConflict, "a dry run is rolled back");
+}
+
+}  // namespace
+
+struct AdminApi::Answer {
+  json::value body;
+  Outcome outcome = {};
+};
+
+AdminApi::AdminApi(AdminSettings settings, Store& store, const Executor& executor)
+    : settings_(std::move(settings)), store_(store), executor_(executor) {}
+
+void AdminApi::handle(AdminCall call, Respond respond) {
+  const std::size_t question = call.target.find('?');
+  const std::string path = call.target.substr(0, question);
+  const std::string query = question == std::string::npos ? "" : call.target.substr(question + 1);
+  const std::vector<std::string_view> parts = split(path, '/');  // "", "v1", noun, name, act
+
+  const auto wrong_method = [&] {
+    respond(reply_with(Error{ErrorCode::kUnsupported, fmt::format("{} is not possible on {}", call.method, path)}));
+  };
+  const auto nowhere = [&] { respond(reply_with(Error{ErrorCode::kNotFound, fmt::format("{}: no such address", path)})); };
+  if (parts.size() < 3 || parts.size() > 5 || !parts[0].empty() || parts[1] != "v1") return nowhere();
+  const std::string_view noun = parts[2];
+
+  if (parts.size() == 3) {
+    if (noun == "apply") return call.method == "POST" ? apply(std::move(call), std::move(respond)) : wrong_method();
+    if (noun != "requests" && noun != "accounts" && noun != "profiles" && noun != "status") return nowhere();
+    if (call.method != "GET") return wrong_method();
+    if (noun == "requests") return list_requests(query, std::move(respond));
+    if (noun == "accounts") return list_accounts(std::move(respond));
+    if (noun == "profiles") return list_profiles(std::move(respond));
+    return status(std::move(respond));
+  }
+  if (noun != "requests") return nowhere();
+  auto name = percent_decode(parts[3]);
+  if (!name) return respond(reply_with(name.error()));
+  if (parts.size() == 4) {
+    if (call.method == "GET") return describe_request(std::move(*name), std::move(respond));
+    if (call.method != "DELETE") return wrong_method();
+    return change_request("delete", std::move(*name), std::move(call.by), std::move(respond));
+  }
+  const std::string act(parts[4]);
+  if (act != "retry" && act != "enable" && act != "disable") return nowhere();
+  if (call.method != "POST") return wrong_method();
+  change_request(act, std::move(*name), std::move(call.by), std::move(respond));
+}
+
+void AdminApi::submit(Work work, Respond respond) {
+  auto answer = std::make_shared<Answer>();
+  store_.submit(
+      [work = std::move(work), answer](Transaction& tx) -> Result<void> {
+        TRY_ASSIGN(*answer, work(tx));
+        return {};
+      },
+      [self = shared_from_this(), answer, respond = std::move(respond)](Result<void> done) {
+        if (!done) return respond(reply_with(done.error()));
+        if (!self->stopped_) self->settings_.deliver(std::move(answer->outcome));
+        respond(reply_with(answer->body));
+      });
+}
+
+void AdminApi::apply(AdminCall call, Respond respond) {
+  auto application = std::make_shared<Application>();
+  application->body = std::move(call.body);
+  application->options.by = call.by;
+  application->options.provisioner_id = settings_.provisioner_id;
+  application->options.verifier_key = settings_.verifier_key;
+  store_.submit(
+      [self = shared_from_this(), application](Transaction& tx) { return application->run(tx, self->executor_); },
+      [self = shared_from_this(), application, by = std::move(call.by), respond = std::move(respond)](Result<void> done) {
+        const bool good = done || application->rolled_back;
+        log::info(kLog, good ? "apply" : "apply refused",
+                  {{"by", by},
+                   {"documents", application->documents},
+                   {"dry_run", application->dry_run},
+                   {"why", good ? std::string() : done.error().message}});
+        if (!good) return respond(reply_with(done.error(), application->problems));
+        if (application->rolled_back) {
+          application->report.secrets.clear();
+        } else if (!self->stopped_) {
+          self->settings_.deliver(std::move(application->report.outcome));
+        }
+        respond(reply_with(to_json(application->report)));
+      });
+}
+
+void AdminApi::list_requests(std::string_view query, Respond respond) {
+  auto filter = parse_filter(query);
+  if (!filter) return respond(reply_with(filter.error()));
+  submit(
+      [filter = std::move(*filter)](Transaction& tx) -> Result<Answer> {
+        TRY_ASSIGN(const std::vector<ProvisionRequest> requests, tx.list_requests(filter));
+        json::array list;
+        for (const ProvisionRequest& request : requests) list.push_back(to_json(request));
+        json::value next = requests.size() == filter.limit ? json::value(requests.back().name) : json::value(nullptr);
+        return Answer{json::object{{"requests", std::move(list)}, {"next", std::move(next)}}};
+      },
+      std::move(respond));
+}
+
+void AdminApi::describe_request(std::string name, Respond respond) {
+  submit(
+      [name = std::move(name)](Transaction& tx) -> Result<Answer> {
+        TRY_ASSIGN(std::optional<ProvisionRequest> request, tx.find_request_by_name(name));
+        if (!request) return fail(ErrorCode::kNotFound, "request {}: no such request", name);
+        RequestDescription description;
+        description.request = std::move(*request);
+        TRY_ASSIGN(description.profile, tx.find_profile(description.request.profile));
+        if (description.profile) {
+          TRY_ASSIGN(description.account, tx.find_account(description.profile->account));
+        }
+        TRY_ASSIGN(std::vector<Attempt> attempts, tx.attempts_of(description.request.id));
+        for (Attempt& attempt : attempts) {
+          TRY_ASSIGN(std::vector<Step> steps, tx.steps_of(attempt.id));
+          description.attempts.push_back({std::move(attempt), std::move(steps)});
+        }
+        TRY_ASSIGN(description.certificates, tx.certificates_of(description.request.client_id));
+        TRY_ASSIGN(description.timeline, tx.timeline_of(description.request.id, kTimelineLines));
+        return Answer{to_json(description)};
+      },
+      std::move(respond));
+}
+
+void AdminApi::change_request(std::string act, std::string name, std::string by, Respond respond) {
+  submit(
+      [self = shared_from_this(), act, name, by](Transaction& tx) -> Result<Answer> {
+        const Executor& executor = self->executor_;
+        const WallTime now = wall_now();
+        Answer answer{json::object{{"name", name}}};
+        if (act == "retry") {
+          TRY_ASSIGN(answer.outcome, executor.retry(tx, name, by, now));
+        } else if (act == "delete") {
+          TRY_ASSIGN(answer.outcome, executor.remove(tx, name, by, now));
+        } else {
+          TRY_ASSIGN(answer.outcome, executor.set_enabled(tx, name, act == "enable", by, now));
+        }
+        return answer;
+      },
+      [act, name, by, respond = std::move(respond)](AdminReply reply) {
+        log::info(kLog, act + " request", {{"by", by}, {"request", name}, {"http_status", reply.status}});
+        respond(std::move(reply));
+      });
+}
+
+void AdminApi::list_accounts(Respond respond) {
+  submit(
+      [](Transaction& tx) -> Result<Answer> {
+        TRY_ASSIGN(const std::vector<Account> accounts, tx.list_accounts());
+        json::array list;
+        for (const Account& account : accounts) list.push_back(to_json(account));
+        return Answer{json::object{{"accounts", std::move(list)}}};
+      },
+      std::move(respond));
+}
+
+void AdminApi::list_profiles(Respond respond) {
+  submit(
+      [](Transaction& tx) -> Result<Answer> {
+        TRY_ASSIGN(const std::vector<Profile> profiles, tx.list_profiles());
+        json::array list;
+        for (const Profile& profile : profiles) list.push_back(to_json(profile));
+        return Answer{json::object{{"profiles", std::move(list)}}};
+      },
+      std::move(respond));
+}
+
+void AdminApi::status(Respond respond) {
+  const std::string broker = settings_.broker_state ? settings_.broker_state() : "unknown";
+  const std::size_t backlog = store_.backlog();
+  submit(
+      [broker, backlog](Transaction& tx) -> Result<Answer> {
+        TRY_ASSIGN(const auto counts, tx.count_requests());
+        json::object by_status;
+        std::int64_t total = 0;
+        for (const auto& [status, count] : counts) {
+          by_status[to_string(status)] = count;
+          total += count;
+        }
+        return Answer{json::object{{"version", FLEET_VERSION},
+                                   {"broker", broker},
+                                   {"backlog", backlog},
+                                   {"total", total},
+                                   {"requests", std::move(by_status)}}};
+      },
+      std::move(respond));
+}
+
+}  // namespace fleet::provisioner

@@ -1,0 +1,62 @@
+// The operator's requests and what they do: routes, their work on the store, their answers. Knows no sockets.
+//
+//   POST   /v1/apply                        {"documents": [...], "dryRun": false, "allowWeak": false}
+//   GET    /v1/requests?status=&label=k=v&text=&after=&limit=      paged by name: "next" is the `after` of the next page
+//   GET    /v1/requests/{name}              the request, its attempts, certificates and timeline
+//   POST   /v1/requests/{name}/retry | enable | disable
+//   DELETE /v1/requests/{name}
+//   GET    /v1/profiles, /v1/accounts, /v1/status
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/result.hpp"
+#include "provisioner/admin/server.hpp"
+#include "provisioner/admin/wire.hpp"
+
+namespace fleet::provisioner {
+
+struct AdminCall {
+  std::string method;
+  std::string target;  // path and query as they came
+  std::string body;
+  std::string by;      // who calls, for the log and the timeline: "uid 0 (root)"
+};
+
+// Single-threaded, on the thread that the store posts its completions to. Lives until its last call is answered.
+class AdminApi : public std::enable_shared_from_this<AdminApi> {
+ public:
+  using Respond = std::function<void(AdminReply)>;
+
+  AdminApi(AdminSettings settings, Store& store, const Executor& executor);
+
+  // Answers once, at once or after the commit of what the call did.
+  void handle(AdminCall call, Respond respond);
+  // From now on outcomes are not delivered any more: those who would deliver them are going.
+  void stop() { stopped_ = true; }
+
+ private:
+  struct Answer;
+  struct Path;
+  using Work = std::function<Result<Answer>(Transaction&)>;
+
+  void submit(Work work, Respond respond);
+  void apply(AdminCall call, Respond respond);
+  void list_requests(std::string_view query, Respond respond);
+  void describe_request(std::string name, Respond respond);
+  void change_request(std::string act, std::string name, std::string by, Respond respond);
+  void list_accounts(Respond respond);
+  void list_profiles(Respond respond);
+  void status(Respond respond);
+
+  AdminSettings settings_;
+  Store& store_;
+  const Executor& executor_;
+  bool stopped_ = false;
+};
+
+}  // namespace fleet::provisioner

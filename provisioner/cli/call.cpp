@@ -1,0 +1,31 @@
+#include "provisioner/cli/call.hpp"
+
+#include <boost/json.hpp>
+
+#include "provisioner/admin/client.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+tl::expected<boost::json::object, AdminFailure> call(const DataLayout& layout, std::string_view method, std::string_view target,
+                                                     std::string body) {
+  auto reply = call_admin(layout.admin_socket(), method, target, std::move(body));
+  if (!reply) return tl::unexpected(AdminFailure{with_context(std::move(reply).error(), "the service"), {}});
+  auto answer = read_reply(*reply);
+  if (!answer) return tl::unexpected(std::move(answer).error());
+  return std::move(answer->as_object());
+}
+
+}  // namespace
+
+Result<boost::json::object> call_service(const DataLayout& layout, std::string_view method, std::string_view target) {
+  auto answer = call(layout, method, target, {});
+  if (!answer) return fail(std::move(answer).error().error);
+  return std::move(*answer);
+}
+
+tl::expected<boost::json::object, AdminFailure> post_to_service(const DataLayout& layout, std::string_view target, std::string body) {
+  return call(layout, "POST", target, std::move(body));
+}
+
+}  // namespace fleet::provisioner

@@ -1,0 +1,253 @@
+#include "provisioner/cli/cli.hpp"
+
+#include <sysexits.h>
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <functional>
+
+#include <CLI/CLI.hpp>
+
+#include "provisioner/cli/commands.hpp"
+#include "provisioner/cli/output.hpp"
+#include "provisioner/provisioning/model.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+// Where an error comes from decides what it means to the person at the prompt.
+enum class Side { kService, kClient };
+
+int service_exit_code(ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kPermissionDenied: return EX_NOPERM;
+    case ErrorCode::kIo:
+    case ErrorCode::kNoSpace: return EX_IOERR;
+    case ErrorCode::kConflict:
+    case ErrorCode::kTimedOut: return EX_TEMPFAIL;
+    case ErrorCode::kUnavailable: return EX_UNAVAILABLE;
+    case ErrorCode::kInternal: return EX_SOFTWARE;
+    default: return EX_CONFIG;
+  }
+}
+
+std::string hint(Side side, ErrorCode code, const DataLayout& layout) {
+  const std::string data = layout.folder.string();
+  if (side == Side::kClient) {
+    switch (code) {
+      case ErrorCode::kUnavailable: return fmt::format("start it with `provisioner serve --data {}`", data);
+      case ErrorCode::kPermissionDenied: return "run it as root or as the user that the service runs as";
+      case ErrorCode::kNotFound: return fmt::format("`provisioner get requests --data {}` lists all names", data);
+      case ErrorCode::kTimedOut:
+      case ErrorCode::kIo: return "look with `provisioner status` and `provisioner get requests` how far it came";
+      case ErrorCode::kNoSpace: return fmt::format("make room on the disk of {}; nothing was changed", data);
+      default: return {};
+    }
+  }
+  switch (code) {
+    case ErrorCode::kPermissionDenied: return fmt::format("run it as the owner of {}, or name another folder with --data", data);
+    case ErrorCode::kNotFound: return fmt::format("make a data folder first: provisioner init --data {} --host NAME", data);
+    case ErrorCode::kAlreadyExists: return "a data folder is made once; remove it, or name another one with --data";
+    case ErrorCode::kConflict: return "another provisioner works on this data folder: stop it first";
+    case ErrorCode::kNoSpace: return fmt::format("make room on the disk of {}", data);
+    default: return {};
+  }
+}
+
+int report(Side side, const Error& error, const DataLayout& layout) {
+  // several problems: each on a line of its own, each an error
+  std::string_view rest = error.message;
+  while (!rest.empty()) {
+    const std::size_t end = rest.find('\n');
+    print_error("error: " + printable(rest.substr(0, end)));
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+  }
+  if (const std::string advice = hint(side, error.code, layout); !advice.empty()) print_error("hint: " + advice);
+  return side == Side::kService ? service_exit_code(error.code) : client_exit_code(error.code);
+}
+
+std::string check_status(const std::string& text) {
+  const auto status = parse_job_status(text);
+  return status ? std::string() : status.error().message + ": CREATED, STARTED, RUNNING, COMPLETED, FAILED, ABANDONED, …";
+}
+
+std::string check_listen(const std::string& text) {
+  const auto listen = parse_listen_address(text);
+  return listen ? std::string() : listen.error().message;
+}
+
+std::string check_label(const std::string& text) {
+  return text.find('=') == std::string::npos || text.front() == '=' ? "'" + text + "': write it as name=value" : std::string();
+}
+
+// The tree of commands, and which one was chosen.
+class CommandLine {
+ public:
+  CommandLine() {
+    app_.set_version_flag("--version", "provisioner " FLEET_VERSION);
+    app_.require_subcommand(1);
+    app_.footer("Example:\n  provisioner get requests --status FAILED");
+    add_init();
+    add_serve();
+    add_apply();
+    add_get();
+    add_describe();
+    add_change("retry", "Let requests begin anew, also completed and abandoned ones");
+    add_change("enable", "Admit the devices of requests again");
+    add_change("disable", "Admit the devices of requests no longer, and cut them off");
+    add_change("delete", "Delete requests with their history; certificates stay on record");
+    add_status();
+  }
+
+  int run(int argc, const char* const* argv) {
+    try {
+      app_.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      return app_.exit(error) == 0 ? EX_OK : EX_USAGE;
+    }
+    layout_.folder = data_;
+    const Result<int> done = chosen_();
+    return done ? *done : report(side_, done.error(), layout_);
+  }
+
+ private:
+  using Command = std::function<Result<int>()>;
+
+  CLI::App* add(CLI::App& parent, const std::string& name, const std::string& help, const std::string& example) {
+    CLI::App* command = parent.add_subcommand(name, help);
+    command->footer("Example:\n  " + example);
+    return command;
+  }
+
+  // A command that does something, as opposed to one that has others below it.
+  CLI::App* add_leaf(CLI::App& parent, const std::string& name, const std::string& help, const std::string& example, Side side,
+                     Command command) {
+    CLI::App* leaf = add(parent, name, help, example);
+    leaf->add_option("--data", data_, "the service's data folder")
+        ->envname("PROVISIONER_DATA")
+        ->type_name("DIR")
+        ->capture_default_str();
+    leaf->callback([this, side, command = std::move(command)] {
+      side_ = side;
+      chosen_ = command;
+    });
+    return leaf;
+  }
+
+  CLI::App* add_group(const std::string& name, const std::string& help, const std::string& example) {
+    CLI::App* group = add(app_, name, help, example);
+    group->require_subcommand(1);
+    return group;
+  }
+
+  void add_output(CLI::App& command) {
+    command.add_option("-o,--output", output_, "table or json")->check(CLI::IsMember({"table", "json"}))->capture_default_str();
+  }
+
+  OutputFormat format() const { return output_ == "json" ? OutputFormat::kJson : OutputFormat::kTable; }
+
+  void add_init() {
+    CLI::App* init = add_leaf(app_, "init", "Make a data folder: settings, PKI, keys",
+                              "provisioner init --host provision.example.org --listen 0.0.0.0:8883", Side::kService, [this] {
+                                init_.layout = layout_;
+                                init_.listen = parse_listen_address(listen_).value_or(init_.listen);
+                                return run_init(init_);
+                              });
+    init->add_option("--host", init_.hosts, "name or address by which devices reach the provision broker; may be repeated")
+        ->required()
+        ->type_name("NAME")
+        ->expected(1);
+    init->add_option("--listen", listen_, "where the provision broker listens")
+        ->type_name("ADDRESS:PORT")
+        ->check(check_listen, "")
+        ->capture_default_str();
+    init->add_option("--account", init_.account, "the provision account, a part of all topics")->type_name("NAME")->capture_default_str();
+  }
+
+  void add_serve() {
+    CLI::App* serve = add_leaf(app_, "serve", "Run the service and its broker until it is told to stop",
+                               "provisioner serve --data /var/lib/provisioner", Side::kService,
+                               [this] { return run_service(layout_, check_config_); });
+    serve->add_flag("--check-config", check_config_, "only say what would keep it from starting");
+  }
+
+  void add_apply() {
+    CLI::App* apply = add_leaf(app_, "apply", "Create or change accounts, profiles and provision requests: all or nothing",
+                               "provisioner apply -f gateways/ --secrets-out secrets.csv", Side::kClient,
+                               [this] { return apply_documents(layout_, apply_); });
+    apply->add_option("-f,--file", apply_.sources, "YAML file, folder of *.yaml, or - for stdin; may be repeated")
+        ->required()
+        ->type_name("FILE|DIR|-");
+    apply->add_flag("--dry-run", apply_.dry_run, "say what would change, and change nothing");
+    apply->add_flag("--allow-weak", apply_.allow_weak, "accept passwords of fewer than 16 characters");
+    apply->add_option("--secrets-out", apply_.secrets_out, "write generated secrets to this new file instead of the terminal")
+        ->type_name("FILE");
+  }
+
+  void add_get() {
+    CLI::App* get = add_group("get", "List what there is", "provisioner get requests -l site=north");
+    CLI::App* requests = add_leaf(*get, "requests", "List provision requests", "provisioner get requests --status FAILED -l site=north",
+                                  Side::kClient, [this] { return get_requests(layout_, list_, format()); });
+    requests->add_option("--status", list_.status, "only those in this state")->type_name("STATUS")->check(check_status, "");
+    requests->add_option("-l,--label", list_.labels, "only those with this label; may be repeated")
+        ->type_name("NAME=VALUE")
+        ->expected(1)
+        ->check(check_label, "");
+    requests->add_option("--text", list_.text, "only those with this in their name, client id or username")->type_name("TEXT");
+    add_output(*requests);
+    add_output(*add_leaf(*get, "profiles", "List profiles", "provisioner get profiles -o json", Side::kClient,
+                         [this] { return get_profiles(layout_, format()); }));
+    add_output(*add_leaf(*get, "accounts", "List owner accounts", "provisioner get accounts", Side::kClient,
+                         [this] { return get_accounts(layout_, format()); }));
+  }
+
+  void add_describe() {
+    CLI::App* describe = add_group("describe", "Show everything about one thing", "provisioner describe request north-gw-01");
+    CLI::App* request = add_leaf(*describe, "request", "Show a request: state, what to do next, attempts, history",
+                                 "provisioner describe request north-gw-01", Side::kClient,
+                                 [this] { return describe_request(layout_, name_, format()); });
+    request->add_option("name", name_, "the request")->required()->type_name("NAME");
+    add_output(*request);
+  }
+
+  void add_change(const std::string& act, const std::string& help) {
+    CLI::App* group = add_group(act, help, "provisioner " + act + " request north-gw-01");
+    CLI::App* request = add_leaf(*group, "request", help, "provisioner " + act + " request north-gw-01 north-gw-02", Side::kClient,
+                                 [this, act] { return change_requests(layout_, act, names_); });
+    request->add_option("names", names_, "the requests")->required()->type_name("NAME");
+  }
+
+  void add_status() {
+    add_output(*add_leaf(app_, "status", "Show how the service is (exit code 69: it does not run)", "provisioner status", Side::kClient,
+                         [this] { return show_status(layout_, format()); }));
+  }
+
+  CLI::App app_{"Brings devices to their owners' brokers over MQTT.", "provisioner"};
+  std::string data_{kDefaultDataFolder};
+  DataLayout layout_;
+  Side side_ = Side::kClient;
+  Command chosen_;
+  std::string output_ = "table";
+  InitOptions init_;
+  std::string listen_ = "0.0.0.0:8883";
+  bool check_config_ = false;
+  ApplyArguments apply_;
+  ListArguments list_;
+  std::string name_;
+  std::vector<std::string> names_;
+};
+
+}  // namespace
+
+int run_cli(int argc, const char* const* argv) {
+  // a reader that went away (`… | head`) and a peer that closed are errors of write(2), not the end of the program
+  std::signal(SIGPIPE, SIG_IGN);
+  try {
+    return CommandLine().run(argc, argv);
+  } catch (const std::exception& exception) {
+    return report(Side::kClient, Error{ErrorCode::kInternal, fmt::format("internal error: {}", exception.what())}, {});
+  }
+}
+
+}  // namespace fleet::provisioner

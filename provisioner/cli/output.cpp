@@ -1,0 +1,140 @@
+#include "provisioner/cli/output.hpp"
+
+#include <algorithm>
+#include <cstdio>
+
+#include <boost/json.hpp>
+
+#include "core/base/bytes.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+namespace json = boost::json;
+
+// Characters, not bytes, so that columns stand under one another.
+std::size_t width_of(std::string_view text) {
+  return static_cast<std::size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+}
+
+std::string padded(std::string text, std::size_t width) {
+  const std::size_t has = width_of(text);
+  if (has < width) text.append(width - has, ' ');
+  return text;
+}
+
+std::string line_of(const std::vector<std::string>& cells, const std::vector<std::size_t>& widths) {
+  std::string line;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    line += i + 1 == cells.size() ? cells[i] : padded(cells[i], widths[i] + 2);
+  }
+  return line + "\n";
+}
+
+}  // namespace
+
+void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+void print_error(std::string_view line) {
+  const std::string whole = std::string(line) + "\n";
+  std::fwrite(whole.data(), 1, whole.size(), stderr);
+}
+
+std::string printable(std::string_view text) {
+  const bool utf8 = is_utf8(text);
+  std::string result;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    // C1 controls, U+0080..U+009F, steer terminals as ESC does
+    const bool c1 = byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    if (byte < 0x20 || byte == 0x7F || c1 || (!utf8 && byte >= 0x80)) {
+      result += '?';
+      i += c1 && utf8 ? 1 : 0;
+    } else {
+      result += text[i];
+    }
+  }
+  return result;
+}
+
+void print_table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  for (const std::string& heading : headings) widths.push_back(width_of(heading));
+  std::vector<std::vector<std::string>> shown;
+  for (const std::vector<std::string>& row : rows) {
+    std::vector<std::string>& cells = shown.emplace_back();
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      cells.push_back(row[i].empty() ? "-" : printable(row[i]));
+      widths[i] = std::max(widths[i], width_of(cells.back()));
+    }
+  }
+  print(line_of(headings, widths));
+  for (const std::vector<std::string>& cells : shown) print(line_of(cells, widths));
+}
+
+void print_fields(const std::vector<std::pair<std::string, std::string>>& fields) {
+  std::size_t width = 0;
+  for (const auto& [name, value] : fields) width = std::max(width, width_of(name));
+  for (const auto& [name, value] : fields) {
+    if (!value.empty()) print(padded(name, width + 2) + printable(value) + "\n");
+  }
+}
+
+void print_json_lines(const json::array& list) {
+  if (list.empty()) return print("[]\n");
+  print("[\n");
+  for (std::size_t i = 0; i < list.size(); ++i) print(json::serialize(list[i]) + (i + 1 == list.size() ? "\n" : ",\n"));
+  print("]\n");
+}
+
+std::string text_at(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  if (value == nullptr || value->is_null() || value->is_structured()) return "";
+  return value->is_string() ? std::string(value->get_string()) : json::serialize(*value);
+}
+
+std::int64_t number_at(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_int64() ? value->get_int64() : 0;
+}
+
+bool flag_at(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_bool() && value->get_bool();
+}
+
+const json::object& object_at(const json::object& object, std::string_view key) {
+  static const json::object kNone;
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_object() ? value->get_object() : kNone;
+}
+
+const json::array& array_at(const json::object& object, std::string_view key) {
+  static const json::array kNone;
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_array() ? value->get_array() : kNone;
+}
+
+std::string age_of(const std::string& time, WallTime now) {
+  const auto then = parse_time(time);
+  return then ? format_age(std::max(now - *then, Millis(0))) : "";
+}
+
+std::string with_age(const std::string& time, WallTime now) {
+  const auto then = parse_time(time);
+  if (!then) return time;
+  if (*then > now) return fmt::format("{} (in {})", time, format_age(*then - now));
+  return fmt::format("{} ({} ago)", time, format_age(now - *then));
+}
+
+std::string join_map(const json::object& map) {
+  std::string text;
+  for (const auto& [key, value] : map) {
+    if (!text.empty()) text += ',';
+    text += std::string(key) + "=" + text_at(map, key);
+  }
+  return text;
+}
+
+}  // namespace fleet::provisioner

@@ -1,0 +1,42 @@
+// What commands print. Private to provisioner/cli.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+
+#include "core/base/time.hpp"
+
+namespace fleet::provisioner {
+
+void print(std::string_view text);         // to stdout
+void print_error(std::string_view line);   // to stderr, with a line end
+
+// `text` without what could steer a terminal: much of what is shown was said by devices.
+std::string printable(std::string_view text);
+
+// Columns under their headings, two spaces between them; empty cells become "-". Cells are made printable.
+void print_table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows);
+// Lines of "name  value", the values under one another; entries with an empty value are left out.
+void print_fields(const std::vector<std::pair<std::string, std::string>>& fields);
+// A JSON array, one element a line.
+void print_json_lines(const boost::json::array& list);
+
+// Reading answers of the service, which may be of another version: what is not there is empty.
+std::string text_at(const boost::json::object& object, std::string_view key);  // also numbers and booleans, as text
+std::int64_t number_at(const boost::json::object& object, std::string_view key);
+bool flag_at(const boost::json::object& object, std::string_view key);
+const boost::json::object& object_at(const boost::json::object& object, std::string_view key);
+const boost::json::array& array_at(const boost::json::object& object, std::string_view key);
+
+// "2026-11-20T10:21:35Z (3 min ago)", "… (in 2 d)"; empty for an empty text.
+std::string with_age(const std::string& time, WallTime now);
+// "3 min"; empty for an empty text.
+std::string age_of(const std::string& time, WallTime now);
+// "site=north,rack=2"
+std::string join_map(const boost::json::object& map);
+
+}  // namespace fleet::provisioner

@@ -1,0 +1,30 @@
+// init, serve: commands that work on the data folder themselves.
+#include <sysexits.h>
+
+#include "provisioner/cli/commands.hpp"
+#include "provisioner/cli/output.hpp"
+
+namespace fleet::provisioner {
+
+Result<int> run_init(const InitOptions& options) {
+  TRY(init(options));
+  const std::string folder = options.layout.folder.string();
+  print(fmt::format("made {}\n"
+                    "  settings        {}\n"
+                    "  platform root   {} (install it on devices: broker-ca-file, platform-root-file)\n"
+                    "next: provisioner serve --data {}\n",
+                    folder, options.layout.settings().string(), (options.layout.pki() / "root.crt").string(), folder));
+  return EX_OK;
+}
+
+Result<int> run_service(const DataLayout& layout, bool only_check) {
+  if (!only_check) {
+    TRY(serve(layout));
+    return EX_OK;
+  }
+  TRY(check(layout));
+  print(fmt::format("{}: good\n", layout.settings().string()));
+  return EX_OK;
+}
+
+}  // namespace fleet::provisioner
