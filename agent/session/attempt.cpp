@@ -81,7 +81,7 @@ void Session::Step::hello() {
   }
   const auto kept = state_.attempt->replies.find(state_.attempt->conf_request_id);
   if (kept != state_.attempt->replies.end()) act(PublishProvision{kept->second.topic, kept->second.payload});
-  // A platform that recorded the reply and was killed before its 200 takes a second reply for old news; PROV is answered.
+  // A platform that was killed between recording the reply and its 200 may ignore a second one; it answers PROV.
   send_prov();
   set(Timer::kRepeat, kConfRepeat);
 }

@@ -14,7 +14,7 @@
 
 namespace fleet::config {
 
-// 1-based; {0, 0} where the source has no lines (JSON from the API).
+// 1-based, columns in characters; {0, 0} where the source has no lines (JSON from the API).
 struct Mark {
   int line = 0;
   int column = 0;
@@ -43,7 +43,8 @@ struct Node::Entry {
 };
 
 // Walks the documents of a YAML 1.2 text one at a time, in constant memory. Duplicate keys, anchors, aliases, tags
-// other than the standard ones and nesting deeper than 32 are errors.
+// other than the standard ones and nesting deeper than 32 are errors; so is what yaml-cpp would let pass: an unclosed
+// quote, a key without ':', tabs as indentation, control characters, text behind the end of a document.
 class YamlReader {
  public:
   // `text` must outlive the reader.

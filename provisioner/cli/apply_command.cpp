@@ -106,7 +106,8 @@ Result<int> apply_documents(const DataLayout& layout, const ApplyArguments& argu
 
   std::optional<SecretsFile> file;
   if (!arguments.secrets_out.empty() && !arguments.dry_run) {
-    TRY_ASSIGN(file, SecretsFile::create(arguments.secrets_out));
+    TRY_ASSIGN(SecretsFile created, SecretsFile::create(arguments.secrets_out));
+    file.emplace(std::move(created));
   }
   auto answer = post_to_service(layout, "/v1/apply", body_of(loaded.documents, arguments));
   if (!answer) {
