@@ -14,7 +14,9 @@ esac
 
 ./scripts/install-packages.sh
 echo "building …"
-./scripts/build.sh build >/dev/null
+log=$(mktemp)
+./scripts/build.sh --programs >"$log" 2>&1 || { tail -n 40 "$log" >&2; exit 1; }
+rm -f "$log"
 bin=$PWD/build/bin
 
 dir=$(mktemp -d /tmp/fleet-demo.XXXXXX)
@@ -95,7 +97,7 @@ wait_for 15 "$bin/provisioner" status || give_up "the provisioner did not start"
 
 echo "applying configs/demo: 20 gateways at two sites"
 cp -r configs/demo "$dir/manifests"
-cp "$dir/owner/ca.crt" "$dir/manifests/owner-ca.pem"
+cp "$dir/owner/owner-root.crt" "$dir/manifests/owner-ca.pem"
 sed -i "s|mqtts://localhost:[0-9]*|mqtts://localhost:$owner_port|" "$dir/manifests/account.yaml"
 "$bin/provisioner" apply -f "$dir/manifests" --secrets-out "$dir/secrets.csv" >"$dir/apply.log" 2>&1 || give_up "provisioner apply"
 

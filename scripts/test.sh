@@ -18,7 +18,7 @@ esac
 ctest --test-dir build --output-on-failure --timeout 600
 
 echo "the agent builds without the provisioner:"
-./scripts/build.sh build-agent -DBUILD_PROVISIONER=OFF -DBUILD_TESTS=OFF
+./scripts/build.sh --programs build-agent -DBUILD_PROVISIONER=OFF -DBUILD_TESTS=OFF
 ./build-agent/bin/provision-agent --version
 
 if [[ $quick == 0 ]]; then

@@ -51,6 +51,7 @@ void Session::Step::begin_attempt(std::string_view reason) {
 void Session::Step::forget_attempt() {
   live_.link = Link::kDown;
   live_.installing.reset();
+  live_.last_drop.clear();
   live_.reconnect.reset();
   for (const Timer timer : {Timer::kTimeout, Timer::kReconnect, Timer::kRepeat}) clear(timer);
 }
@@ -109,10 +110,15 @@ void Session::Step::timed_out() {
   }
   if (state_.attempt->refused) return fail_attempt(state_.attempt->refusal, Fault::kCounted);
   const std::string limit = format_duration(config_.timeout);
-  fail_attempt(state_.phase == Phase::kInstalling
-                   ? fmt::format("the platform did not finish within {} (timeout)", limit)
-                   : fmt::format("the platform did not answer within {} (timeout); is the provisioner running?", limit),
-               Fault::kCounted);
+  std::string why = state_.phase == Phase::kInstalling
+                        ? fmt::format("the platform did not finish within {} (timeout)", limit)
+                        : fmt::format("the platform did not answer within {} (timeout)", limit);
+  if (!live_.last_drop.empty()) {
+    why += fmt::format("; a message was dropped: {}", live_.last_drop);
+  } else if (state_.phase != Phase::kInstalling) {
+    why += "; is the provisioner running?";
+  }
+  fail_attempt(std::move(why), Fault::kCounted);
 }
 
 void Session::Step::on_prov_answer(const protocol::ReplyTopic& topic, std::string_view topic_text,

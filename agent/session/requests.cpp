@@ -90,7 +90,8 @@ const std::array<Session::Step::Route, 5> Session::Step::kRoutes{{
 // --- who asks
 
 void Session::Step::drop(std::string_view topic, std::string_view why) {
-  problem(fmt::format("dropped a message on {}: {}", printable(topic), printable(why)));
+  live_.last_drop = printable(why);
+  problem(fmt::format("dropped a message on {}: {}", printable(topic), live_.last_drop));
 }
 
 Result<void> Session::Step::check_nonce(const std::optional<Bytes>& nonce) const {

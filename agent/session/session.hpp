@@ -245,6 +245,7 @@ class Session {
     SteadyTime owner_deadline;       // when owner_timeout is over
     std::optional<Owed> installing;  // CONF-V1, until Installed
     std::optional<Owed> answering;   // the request whose reply hangs on the last SaveState
+    std::string last_drop;           // why a message of this attempt was dropped: what its timeout may have come from
     bool unsaved = false;            // state_ is ahead of the disk
     bool connect_owner_hangs_on_save = false;
   };

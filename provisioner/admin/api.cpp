@@ -187,11 +187,8 @@ void AdminApi::apply(AdminCall call, Respond respond) {
       [self = shared_from_this(), application](Transaction& tx) { return application->run(tx, self->executor_); },
       [self = shared_from_this(), application, by = std::move(call.by), respond = std::move(respond)](Result<void> done) {
         const bool good = done || application->rolled_back;
-        log::info(kLog, good ? "apply" : "apply refused",
-                  {{"by", by},
-                   {"documents", application->documents},
-                   {"dry_run", application->dry_run},
-                   {"why", good ? std::string() : done.error().message}});
+        log::info(kLog, application->rolled_back ? "apply, dry run" : good ? "apply" : "apply refused",
+                  {{"by", by}, {"documents", application->documents}, {"outcome", good ? "ok" : done.error().message}});
         if (!good) return respond(reply_with(done.error(), application->problems));
         if (application->rolled_back) {
           application->report.secrets.clear();

@@ -47,7 +47,6 @@ std::string hint(Side side, ErrorCode code, const DataLayout& layout) {
   }
   switch (code) {
     case ErrorCode::kPermissionDenied: return fmt::format("run it as the owner of {}, or name another folder with --data", data);
-    case ErrorCode::kNotFound: return fmt::format("make a data folder first: provisioner init --data {} --host NAME", data);
     case ErrorCode::kAlreadyExists: return "a data folder is made once; remove it, or name another one with --data";
     case ErrorCode::kConflict: return "another provisioner works on this data folder: stop it first";
     case ErrorCode::kNoSpace: return fmt::format("make room on the disk of {}", data);
@@ -87,6 +86,9 @@ class CommandLine {
   CommandLine() {
     app_.set_version_flag("--version", "provisioner " FLEET_VERSION);
     app_.require_subcommand(1);
+    app_.failure_message([](const CLI::App*, const CLI::Error& error) {
+      return fmt::format("error: {}\nhint: add --help to see what is possible here, with an example\n", error.what());
+    });
     app_.footer("Example:\n  provisioner get requests --status FAILED");
     add_init();
     add_serve();
@@ -157,7 +159,7 @@ class CommandLine {
     init->add_option("--host", init_.hosts, "name or address by which devices reach the provision broker; may be repeated")
         ->required()
         ->type_name("NAME")
-        ->expected(1);
+        ->allow_extra_args(false);
     init->add_option("--listen", listen_, "where the provision broker listens")
         ->type_name("ADDRESS:PORT")
         ->check(check_listen, "")

@@ -50,6 +50,12 @@ config::Problem problem_of(const std::string& file, std::string_view message) {
   return problem;
 }
 
+bool is_at_one_of(const std::vector<config::Problem>& problems, config::Mark mark) {
+  return std::any_of(problems.begin(), problems.end(), [&](const config::Problem& problem) {
+    return problem.mark.line == mark.line && problem.mark.column == mark.column;
+  });
+}
+
 void load_file(const std::string& file, const std::string& text, LoadedDocuments& loaded) {
   const std::string shown = file == "-" ? "stdin" : file;
   const fs::path folder = file == "-" ? fs::path(".") : fs::path(file).parent_path();
@@ -61,11 +67,14 @@ void load_file(const std::string& file, const std::string& text, LoadedDocuments
       return;
     }
     if (!*next) return;
-    config::Problems problems(shown);
     config::Node& node = **next;
-    inline_files(node, folder, problems);
-    if (problems.empty()) static_cast<void>(decode_manifest(node, problems));
-    loaded.problems.insert(loaded.problems.end(), problems.list().begin(), problems.list().end());
+    config::Problems unread(shown), problems(shown);
+    inline_files(node, folder, unread);
+    static_cast<void>(decode_manifest(node, problems));
+    loaded.problems.insert(loaded.problems.end(), unread.list().begin(), unread.list().end());
+    // that a value is missing whose file could not be read has been said
+    std::copy_if(problems.list().begin(), problems.list().end(), std::back_inserter(loaded.problems),
+                 [&](const config::Problem& problem) { return !is_at_one_of(unread.list(), problem.mark); });
     loaded.documents.push_back({shown, std::move(node)});
   }
 }

@@ -29,6 +29,7 @@ std::string line_of(const std::vector<std::string>& cells, const std::vector<std
   for (std::size_t i = 0; i < cells.size(); ++i) {
     line += i + 1 == cells.size() ? cells[i] : padded(cells[i], widths[i] + 2);
   }
+  line.erase(line.find_last_not_of(' ') + 1);
   return line + "\n";
 }
 

@@ -1,7 +1,9 @@
 #include "provisioner/manifest/apply.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <map>
-#include <type_traits>
+#include <utility>
 
 #include "core/crypto/digest.hpp"
 
@@ -25,8 +27,8 @@ class Application {
       : tx_(tx), executor_(executor), options_(options), now_(now), report_(report) {}
 
   Result<void> apply(std::size_t document, const Account& account) {
-    TRY_ASSIGN(const std::optional<Account> old, tx_.find_account(account.name));
     if (!once(document, "Account", account.name)) return {};
+    TRY_ASSIGN(const std::optional<Account> old, tx_.find_account(account.name));
     if (!old || !same(*old, account)) TRY(tx_.put_account(account));
     done(document, "Account", account.name, !old ? "created" : same(*old, account) ? "unchanged" : "configured");
     return {};
@@ -65,6 +67,29 @@ class Application {
     return old ? change(document, manifest, *old) : create(document, manifest);
   }
 
+  // edc §1: one username, one password. Judged when all documents are in, since they may change a shared password together.
+  Result<void> check_usernames() {
+    std::map<std::string, ProvisionRequest> first;
+    RequestFilter page;
+    while (!doubtful_usernames_.empty()) {
+      TRY_ASSIGN(const std::vector<ProvisionRequest> requests, tx_.list_requests(page));
+      for (const ProvisionRequest& request : requests) {
+        const auto doubtful = doubtful_usernames_.find(request.username);
+        if (doubtful == doubtful_usernames_.end()) continue;
+        const auto [same_name, is_first] = first.emplace(request.username, request);
+        if (is_first || same_name->second.username_verifier == request.username_verifier) continue;
+        problem(doubtful->second, "spec.provisionUserUsername",
+                fmt::format("requests '{}' and '{}' would use this username with different passwords: give both the same "
+                            "provisionUserPassword, or another username",
+                            same_name->second.name, request.name));
+        doubtful_usernames_.erase(doubtful);
+      }
+      if (requests.size() < page.limit) break;
+      page.after = requests.back().name;
+    }
+    return {};
+  }
+
  private:
   void problem(std::size_t document, std::string path, std::string why) {
     report_.problems.push_back({document, std::move(path), std::move(why)});
@@ -81,21 +106,34 @@ class Application {
     return false;
   }
 
+  // A profile and its account, as a request needs them; looked up once for a whole fleet.
+  struct Target {
+    Profile profile;
+    Account account;
+  };
+
+  Result<const Target*> find_target(const std::string& profile_name) {
+    if (const auto known = targets_.find(profile_name); known != targets_.end()) return &known->second;
+    TRY_ASSIGN(std::optional<Profile> profile, tx_.find_profile(profile_name));
+    if (!profile) return nullptr;
+    TRY_ASSIGN(std::optional<Account> account, tx_.find_account(profile->account));
+    if (!account) return fail(ErrorCode::kCorrupt, "profile {}: its account {} is gone", profile->name, profile->account);
+    return &targets_.emplace(profile_name, Target{std::move(*profile), std::move(*account)}).first->second;
+  }
+
   Result<void> check_profile(std::size_t document, const RequestManifest& manifest) {
-    TRY_ASSIGN(const std::optional<Profile> profile, tx_.find_profile(manifest.profile));
-    if (!profile) {
+    TRY_ASSIGN(const Target* const target, find_target(manifest.profile));
+    if (target == nullptr) {
       problem(document, "spec.profile", fmt::format("no profile '{}': apply it first, or in the same files", manifest.profile));
       return {};
     }
-    TRY_ASSIGN(const std::optional<Account> account, tx_.find_account(profile->account));
-    if (!account) return fail(ErrorCode::kCorrupt, "profile {}: its account {} is gone", profile->name, profile->account);
     ProvisionRequest probe;
     probe.name = manifest.name;
     probe.client_id = manifest.client_id;
     probe.labels = manifest.labels;
     probe.params = manifest.params;
-    if (auto rendered = executor_.check_renders(probe, *profile, *account); !rendered) {
-      problem(document, "spec.profile", rendered.error().message);
+    if (auto rendered = executor_.check_renders(probe, target->profile, target->account); !rendered) {
+      problem(document, "spec.profile", fmt::format("profile '{}' does not fit: {}", manifest.profile, rendered.error().message));
     }
     return {};
   }
@@ -104,23 +142,25 @@ class Application {
     return crypto::secret_verifier(options_.verifier_key, purpose, owner, secret.reveal());
   }
 
-  // edc §1: a username may be reused only with the same password.
-  Result<bool> username_is_free(std::size_t document, const std::string& name, const std::string& username, const Bytes& wanted) {
-    TRY_ASSIGN(const std::optional<ProvisionRequest> other, tx_.find_request_by_username(username));
-    if (!other || other->name == name || constant_time_equal(other->username_verifier, wanted)) return true;
-    problem(document, "spec.provisionUserUsername",
-            fmt::format("request '{}' uses this username with another password", other->name));
-    return false;
-  }
-
   static void copy_wishes(const RequestManifest& manifest, ProvisionRequest& request) {
     request.profile = manifest.profile;
     request.labels = manifest.labels;
     request.params = manifest.params;
-    request.enabled = manifest.enabled;
     request.activates_on = manifest.activates_on;
     request.expires_on = manifest.expires_on;
     request.retry_max_attempts = manifest.retry_max_attempts;
+  }
+
+  void set_password(ProvisionRequest& request, const Secret& password) const {
+    request.connect_verifier = verifier(kConnectPurpose, request.client_id, password);
+    request.username_verifier = verifier(kUsernamePurpose, request.username, password);
+  }
+
+  Secret give_activation_key(ProvisionRequest& request) const {
+    Secret key = random_password();
+    request.activation_key_verifier = verifier(kActivationKeyPurpose, request.client_id, key);
+    request.activation_key_used = false;
+    return key;
   }
 
   Result<void> create(std::size_t document, const RequestManifest& manifest) {
@@ -128,74 +168,86 @@ class Application {
     request.name = manifest.name;
     request.client_id = manifest.client_id;
     request.username = manifest.username;
+    request.enabled = manifest.enabled.value_or(true);
     request.created_at = request.updated_at = now_;
     copy_wishes(manifest, request);
 
     GeneratedSecret secret{manifest.name, manifest.client_id, manifest.username, {}, {}};
     if (!manifest.password) secret.password = random_password();
-    const Secret& password = manifest.password ? *manifest.password : *secret.password;
-    request.connect_verifier = verifier(kConnectPurpose, request.client_id, password);
-    request.username_verifier = verifier("username", request.username, password);
-    TRY_ASSIGN(const bool free, username_is_free(document, request.name, request.username, request.username_verifier));
-    if (!free) return {};
-    if (manifest.generate_activation_key) {
-      secret.activation_key = random_password();
-      request.activation_key_verifier = verifier("activation-key", request.client_id, *secret.activation_key);
-    }
+    set_password(request, manifest.password ? *manifest.password : *secret.password);
+    if (manifest.generate_activation_key) secret.activation_key = give_activation_key(request);
+    TRY_ASSIGN(const std::optional<ProvisionRequest> namesake, tx_.find_request_by_username(request.username));
+    if (namesake && namesake->username_verifier != request.username_verifier) doubtful_usernames_.emplace(request.username, document);
+
     TRY(tx_.insert_request(request));
-    TRY(tx_.add_timeline({request.id, std::nullopt, now_, "operator", "created by " + options_.by}));
+    TRY(add_line(request, "created"));
     if (secret.password || secret.activation_key) report_.secrets.push_back(std::move(secret));
     done(document, "ProvisionRequest", request.name, "created");
     return {};
   }
 
-  Result<void> change(std::size_t document, const RequestManifest& manifest, const ProvisionRequest& old) {
-    const std::size_t problems_before = report_.problems.size();
+  void check_unchangeable(std::size_t document, const RequestManifest& manifest, const ProvisionRequest& old) {
     if (!manifest.overwrite_if_duplicate) {
-      problem(document, "metadata.name", "exists already, and overwriteIfDuplicate is false");
+      problem(document, "metadata.name", fmt::format("request '{}' exists already, and overwriteIfDuplicate is false", old.name));
     }
     if (manifest.client_id != old.client_id) {
       problem(document, "spec.clientId", fmt::format("cannot change from {}: delete the request and apply it again", old.client_id));
     }
     if (manifest.username != old.username) {
-      problem(document, "spec.provisionUserUsername", fmt::format("cannot change from {}: delete the request and apply it again", old.username));
+      problem(document, "spec.provisionUserUsername",
+              fmt::format("cannot change from {}: delete the request and apply it again", old.username));
+    }
+  }
+
+  Result<void> change(std::size_t document, const RequestManifest& manifest, const ProvisionRequest& old) {
+    const std::size_t problems_before = report_.problems.size();
+    check_unchangeable(document, manifest, old);
+    if (old.profile != manifest.profile || old.labels != manifest.labels || old.params != manifest.params) {
+      TRY_ASSIGN(const std::optional<Attempt> attempt, tx_.latest_attempt(old.id));
+      if (attempt && attempt->state == AttemptState::kOpen) {
+        problem(document, "spec", "an attempt is in progress: profile, labels and params can change when it has ended");
+      }
     }
     if (report_.problems.size() != problems_before) return {};
 
     ProvisionRequest request = old;
     copy_wishes(manifest, request);
-    if (manifest.password) {
-      request.connect_verifier = verifier(kConnectPurpose, request.client_id, *manifest.password);
-      request.username_verifier = verifier("username", request.username, *manifest.password);
-      TRY_ASSIGN(const bool free, username_is_free(document, request.name, request.username, request.username_verifier));
-      if (!free) return {};
-    }
+    if (manifest.password) set_password(request, *manifest.password);
+    if (request.username_verifier != old.username_verifier) doubtful_usernames_.emplace(request.username, document);
     GeneratedSecret secret{manifest.name, manifest.client_id, manifest.username, {}, {}};
-    if (manifest.generate_activation_key && !old.activation_key_verifier) {
-      secret.activation_key = random_password();
-      request.activation_key_verifier = verifier("activation-key", request.client_id, *secret.activation_key);
-      request.activation_key_used = false;
-    } else if (!manifest.generate_activation_key) {
+    if (!manifest.generate_activation_key) {
       request.activation_key_verifier.reset();
       request.activation_key_used = false;
+    } else if (!old.activation_key_verifier) {
+      secret.activation_key = give_activation_key(request);
     }
     const std::string what = changes(old, request);
-    if (what.empty()) {
-      done(document, "ProvisionRequest", request.name, "unchanged");
-      return {};
+    if (!what.empty()) {
+      request.updated_at = now_;
+      TRY(tx_.update_request(request));
+      TRY(add_line(request, what + " changed"));
+      if (secret.activation_key) report_.secrets.push_back(std::move(secret));
+      // a live connection that would not be let in any more
+      const bool closed = (request.expires_on && *request.expires_on <= now_) || (request.activates_on && *request.activates_on > now_);
+      if (closed || request.connect_verifier != old.connect_verifier) report_.outcome.kick.push_back(request.client_id);
     }
-    TRY_ASSIGN(const std::optional<Attempt> attempt, tx_.latest_attempt(old.id));
-    const bool in_progress = attempt && attempt->state == AttemptState::kOpen;
-    if (in_progress && (old.profile != request.profile || old.labels != request.labels || old.params != request.params)) {
-      problem(document, "spec", "an attempt is in progress: profile, labels and params can change when it has ended");
-      return {};
-    }
-    request.updated_at = now_;
-    TRY(tx_.update_request(request));
-    TRY(tx_.add_timeline({request.id, std::nullopt, now_, "operator", fmt::format("{} changed by {}", what, options_.by)}));
-    if (secret.activation_key) report_.secrets.push_back(std::move(secret));
-    done(document, "ProvisionRequest", request.name, "configured");
+    TRY_ASSIGN(const bool switched, switch_status(manifest, old));
+    done(document, "ProvisionRequest", request.name, what.empty() && !switched ? "unchanged" : "configured");
     return {};
+  }
+
+  // Disabling does more than to set a flag: it ends what is in progress. A status that is not given stays as it is, so that an
+  // apply does not let in again what an operator has shut out by hand.
+  Result<bool> switch_status(const RequestManifest& manifest, const ProvisionRequest& old) {
+    if (!manifest.enabled || *manifest.enabled == old.enabled) return false;
+    TRY_ASSIGN(Outcome outcome, executor_.set_enabled(tx_, old.name, *manifest.enabled, options_.by, now_));
+    std::move(outcome.send.begin(), outcome.send.end(), std::back_inserter(report_.outcome.send));
+    std::move(outcome.kick.begin(), outcome.kick.end(), std::back_inserter(report_.outcome.kick));
+    return true;
+  }
+
+  Result<void> add_line(const ProvisionRequest& request, const std::string& what) {
+    return tx_.add_timeline({request.id, std::nullopt, now_, "operator", fmt::format("{} by {}", what, options_.by)});
   }
 
   // The names of what differs, for the timeline; empty if nothing does.
@@ -204,7 +256,6 @@ class Application {
     if (old.profile != request.profile) names.push_back("profile");
     if (old.labels != request.labels) names.push_back("labels");
     if (old.params != request.params) names.push_back("params");
-    if (old.enabled != request.enabled) names.push_back("status");
     if (old.activates_on != request.activates_on) names.push_back("activatesOn");
     if (old.expires_on != request.expires_on) names.push_back("expiresOn");
     if (old.retry_max_attempts != request.retry_max_attempts) names.push_back("retryMaxAttempts");
@@ -219,6 +270,8 @@ class Application {
   WallTime now_;
   ApplyReport& report_;
   std::map<std::string, std::size_t> seen_;
+  std::map<std::string, Target> targets_;
+  std::map<std::string, std::size_t> doubtful_usernames_;  // and the document that makes them so
 };
 
 template <typename Kind>
@@ -240,9 +293,11 @@ Result<void> apply(Transaction& tx, const Executor& executor, const std::vector<
   TRY(apply_kind<Account>(application, manifests));
   TRY(apply_kind<Profile>(application, manifests));
   TRY(apply_kind<RequestManifest>(application, manifests));
+  TRY(application.check_usernames());
   if (!report.problems.empty()) {
     report.applied.clear();
     report.secrets.clear();
+    report.outcome = {};
     return fail(ErrorCode::kInvalidArgument, "{} problems; nothing was applied", report.problems.size());
   }
   return {};

@@ -194,6 +194,8 @@ std::optional<Manifest> decode_manifest(const config::Node& document, config::Pr
 
 namespace {
 
+constexpr std::size_t kMaxFile = 1024 * 1024;
+
 config::Node* find_mutable(config::Node* node, std::string_view key) {
   if (node == nullptr) return nullptr;
   for (config::Node::Entry& entry : node->entries) {
@@ -202,7 +204,7 @@ config::Node* find_mutable(config::Node* node, std::string_view key) {
   return nullptr;
 }
 
-// In `parent`, turns `file_key: path` into `key: contents`.
+// In `parent`, turns `file_key: path` into `key: contents`, or into `key: null` if there are none.
 void inline_file(config::Node* parent, const std::string& path, std::string_view file_key, std::string_view key,
                  bool strip_newline, const std::filesystem::path& folder, config::Problems& problems) {
   config::Node* value = find_mutable(parent, file_key);
@@ -210,21 +212,21 @@ void inline_file(config::Node* parent, const std::string& path, std::string_view
   const std::string where = fmt::format("{}.{}", path, file_key);
   if (find_mutable(parent, key) != nullptr) {
     problems.add(value->mark, where, fmt::format("give either {} or {}, not both", key, file_key));
+    std::erase_if(parent->entries, [&](const config::Node::Entry& entry) { return entry.key == file_key; });
     return;
   }
-  auto contents = read_file(folder / value->text, 1024 * 1024);
-  if (!contents) {
-    problems.add(value->mark, where, contents.error().message);
-    return;
-  }
-  while (strip_newline && !contents->empty() && (contents->back() == '\n' || contents->back() == '\r')) contents->pop_back();
-  if (!is_utf8(*contents)) {
-    problems.add(value->mark, where, fmt::format("{}: not a text file", (folder / value->text).string()));
-    return;
-  }
+  const std::filesystem::path file = folder / value->text;
   for (config::Node::Entry& entry : parent->entries) {
     if (entry.key == file_key) entry.key = std::string(key);
   }
+  auto contents = read_file(file, kMaxFile);
+  if (contents && !is_utf8(*contents)) contents = fail(ErrorCode::kMalformed, "{}: not a text file", file.string());
+  if (!contents) {
+    problems.add(value->mark, where, contents.error().message);
+    value->kind = config::Node::Kind::kNull;
+    return;
+  }
+  while (strip_newline && !contents->empty() && (contents->back() == '\n' || contents->back() == '\r')) contents->pop_back();
   value->text = std::move(*contents);
   value->quoted = true;
 }

@@ -10,15 +10,27 @@ using protocol::PropertyType;
 
 bool is_template(const std::string& text) { return text.find("${") != std::string::npos; }
 
+// A number that YAML and JSON write alike, and no longer than they can carry: 0123 and .5 are none.
+bool is_plain_number(const config::Node& scalar) {
+  return config::to_json(scalar) == scalar.text && scalar.text.find_first_of("0123456789") != std::string::npos;
+}
+
+// 0123, +5, .5: a number to some, a text to others.
+bool is_doubtful(const config::Node& scalar) {
+  static constexpr std::string_view kNumberLike = "+-0123456789.eE";
+  if (scalar.quoted || is_plain_number(scalar) || scalar.text.find_first_not_of(kNumberLike) != std::string::npos) return false;
+  std::string_view text = scalar.text;
+  if (text.starts_with('+')) text.remove_prefix(1);
+  return protocol::is_value_of(PropertyType::kLong, text) || protocol::is_value_of(PropertyType::kDouble, text);
+}
+
 PropertyType type_of(const config::Node& scalar) {
   if (scalar.quoted) return PropertyType::kString;
-  for (const PropertyType type : {PropertyType::kBoolean, PropertyType::kInteger, PropertyType::kLong}) {
+  if (protocol::is_value_of(PropertyType::kBoolean, scalar.text)) return PropertyType::kBoolean;
+  if (!is_plain_number(scalar)) return PropertyType::kString;
+  for (const PropertyType type : {PropertyType::kInteger, PropertyType::kLong, PropertyType::kDouble}) {
     if (protocol::is_value_of(type, scalar.text)) return type;
   }
-  const bool number_like = scalar.text.find_first_not_of("+-0123456789.eE") == std::string::npos &&
-                           scalar.text.find_first_of("0123456789") != std::string::npos &&
-                           scalar.text.find_first_of(".eE") != std::string::npos;
-  if (number_like && protocol::is_value_of(PropertyType::kDouble, scalar.text)) return PropertyType::kDouble;
   return PropertyType::kString;
 }
 
@@ -37,8 +49,11 @@ bool read_values(const config::Node& node, const std::string& path, std::optiona
       problems.add(scalar->mark, path, "must be a value, a list of values, or {type, value}");
       return false;
     }
-    const PropertyType found = type_of(*scalar);
-    if (!type) type = found;
+    if (!type && is_doubtful(*scalar)) {
+      problems.add(scalar->mark, path, fmt::format("'{}': write the number plainly, or the text in quotes", scalar->text));
+      return false;
+    }
+    if (!type) type = type_of(*scalar);
     if (!is_template(scalar->text) && !protocol::is_value_of(*type, scalar->text)) {
       problems.add(scalar->mark, path, fmt::format("'{}' is not of type {}", *type == PropertyType::kPassword ? "…" : scalar->text,
                                                    protocol::to_string(*type)));

@@ -145,7 +145,7 @@ Outcome Rig::cli(std::vector<std::string> arguments) const {
 
 std::string Rig::account_and_profile(const std::string& profile_spec) const {
   return "apiVersion: provisioner/v1\nkind: Account\nmetadata: {name: acme}\nspec:\n  broker: {url: mqtts://localhost:" +
-         std::to_string(owner_port_) + ", caFile: " + (folder_ / "owner" / "ca.crt").string() +
+         std::to_string(owner_port_) + ", caFile: " + (folder_ / "owner" / "owner-root.crt").string() +
          "}\n  credentials: x509\n---\napiVersion: provisioner/v1\nkind: Profile\nmetadata: {name: gateway}\nspec:\n  account: acme\n" +
          "  configuration:\n    org.example.Site: {name: \"${clientId}\", interval: 30}\n" + profile_spec;
 }
