@@ -57,6 +57,7 @@ void OwnerLink::connect(const OwnerConnection& owner, const std::string& client_
   options.username = owner.username;
   options.password = owner.password;
   options.tls = std::move(tls);
+  options.explain_tls_failure = crypto::take_openssl_errors;
   options.keep_alive = owner.keep_alive;
   options.will = mqtt::Will{lifecycle_topic("LWT"), bare_payload()};
   const auto begun = client_.connect(std::move(options));

@@ -42,6 +42,7 @@ void ProvisionLink::connect(crypto::TlsContext tls) {
   options.username = target_.username;
   options.password = target_.password;
   options.tls = std::move(tls);
+  options.explain_tls_failure = crypto::take_openssl_errors;
   options.will = mqtt::Will{protocol::LifecycleTopic{target_.account, target_.client_id, "LWT"}.str(), bare_payload()};
   const auto begun = client_.connect(std::move(options));
   open_ = begun.has_value();

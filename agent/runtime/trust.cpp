@@ -40,6 +40,7 @@ Result<crypto::TlsContext> provision_tls(const mqtt::BrokerUrl& url, const Trust
   tls.roots = trust.broker_roots;
   tls.host = url.host;
   tls.verification_time = when;
+  tls.clock_may_be_behind = true;
   return crypto::make_client_context(tls);
 }
 
@@ -51,6 +52,7 @@ Result<crypto::TlsContext> owner_tls(const OwnerConnection& owner, const Trust& 
   tls.client_chain = owner.chain;
   tls.client_key = owner.key;
   tls.verification_time = when;
+  tls.clock_may_be_behind = true;
   return crypto::make_client_context(tls);
 }
 

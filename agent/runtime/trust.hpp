@@ -25,7 +25,8 @@ struct Trust {
 // kInvalidArgument names the setting whose file holds no certificates.
 Result<Trust> load_trust(const Settings& settings);
 
-// A context for the URL of a broker; an empty one if it is not TLS.
+// A context for the URL of a broker; an empty one if it is not TLS. `when`: the true time or an earlier one, since a
+// device may have no clock; certificates of the time after it are accepted, expired ones are not.
 Result<crypto::TlsContext> provision_tls(const mqtt::BrokerUrl& url, const Trust& trust, WallTime when);
 // With the client certificate of the generation. Its CAs are those that were delivered, else those of the provision
 // broker.

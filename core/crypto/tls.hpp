@@ -21,6 +21,9 @@ struct TlsClientSettings {
   std::vector<Certificate> client_chain;      // leaf first; empty: no client certificate
   std::optional<PrivateKey> client_key;       // required with client_chain, and must fit its leaf
   std::optional<WallTime> verification_time;  // default: now
+  // The verification time is only known to be no later than the true one: a certificate whose time has not come yet then
+  // shows that the clock is behind, and is accepted. Expired ones never are.
+  bool clock_may_be_behind = false;
 };
 
 // An SSL_CTX shared by any number of connections and threads: verification on, host name checked, TLS 1.2+. The roots

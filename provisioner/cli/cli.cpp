@@ -194,7 +194,7 @@ class CommandLine {
     requests->add_option("--status", list_.status, "only those in this state")->type_name("STATUS")->check(check_status, "");
     requests->add_option("-l,--label", list_.labels, "only those with this label; may be repeated")
         ->type_name("NAME=VALUE")
-        ->expected(1)
+        ->allow_extra_args(false)
         ->check(check_label, "");
     requests->add_option("--text", list_.text, "only those with this in their name, client id or username")->type_name("TEXT");
     add_output(*requests);

@@ -9,6 +9,9 @@ namespace {
 
 constexpr std::string_view kLog = "provisioning";
 constexpr Millis kSweepEvery{500};
+// After a start, replies that waited in the broker come first: else the time that the provisioner was away would count as
+// a device's silence.
+constexpr Millis kFirstSweepAfter{5000};
 constexpr std::size_t kSweepLimit = 200;
 // What a device is told when its hello could not be kept (disk full, for one).
 constexpr Seconds kNotNowRetry{30};
@@ -24,7 +27,9 @@ Conductor::Conductor(boost::asio::io_context& io, ConductorSettings settings, St
                      const Dialect& dialect)
     : sweep_timer_(io), settings_(std::move(settings)), store_(store), executor_(executor), dialect_(dialect) {}
 
-void Conductor::start() { sweep_after(Millis(0)); }
+void Conductor::start() {
+  if (!std::exchange(started_, true)) sweep_after(kFirstSweepAfter);
+}
 
 void Conductor::stop() {
   stopped_ = true;

@@ -34,7 +34,7 @@ class Conductor {
 
   // The way out to devices; set once, before start().
   void connect(BrokerSession& session) { session_ = &session; }
-  // Begins to look after overdue attempts.
+  // Begins to look after overdue attempts; called when the session is ready for the first time.
   void start();
   void stop();
 
@@ -60,6 +60,7 @@ class Conductor {
   const Executor& executor_;
   const Dialect& dialect_;
   BrokerSession* session_ = nullptr;
+  bool started_ = false;
   bool stopped_ = false;
 };
 

@@ -76,7 +76,6 @@ class Service {
     });
     TRY(broker_.start());
     TRY(admin_.start());
-    conductor_.start();
     io_.run();
     if (failure_) return fail(*failure_);
     return {};
@@ -90,6 +89,7 @@ class Service {
     handlers.on_ready = [this](bool ready) {
       broker_state_ = ready ? "running" : "restarting";
       if (!ready) return;
+      conductor_.start();
       log::info(kLog, "ready: devices are admitted");
       notify("READY=1\nSTATUS=devices are admitted");
     };

@@ -44,7 +44,8 @@ TEST_CASE("the agent may be killed at every state that it persists") {
     for (const int pass : {1, 2, 3, 4}) {
       const std::string at = point + ":" + std::to_string(pass);
       CAPTURE(at);
-      const Credentials gateway = rig.request("gw-" + std::to_string(++number), client_id_of(number));
+      ++number;
+      const Credentials gateway = rig.request("gw-" + std::to_string(number), client_id_of(number));
       auto agent = rig.agent(gateway);
       agent->start({{"FLEET_CRASH_AT", at}});
       // it dies at the point, or the point is not passed that often and it arrives
@@ -69,7 +70,8 @@ TEST_CASE("the provisioner may be killed around every commit") {
     for (int pass = 1; pass <= 8; ++pass) {
       const std::string at = point + ":" + std::to_string(pass);
       CAPTURE(at);
-      const Credentials gateway = rig.request("gw-" + std::to_string(++number), client_id_of(number));
+      ++number;
+      const Credentials gateway = rig.request("gw-" + std::to_string(number), client_id_of(number));
       rig.provisioner().stop();
       rig.start_provisioner({{"FLEET_CRASH_AT", at}}, false);
       auto agent = rig.agent(gateway);

@@ -100,8 +100,8 @@ TEST_CASE("a disabled request keeps its device out until it is enabled") {
   Rig& rig = installation();
   const Credentials gateway = rig.request("disabled", "02FC20000003", "  status: DISABLED\n");
   auto agent = rig.agent(gateway);
-  refused_then_arrives(rig, *agent, gateway, kRefusedAtConnect, "provisioner enable request disabled", [&] {
-    CHECK(holds(rig.describe("disabled"), "connection refused by the broker: disabled"));
+  refused_then_arrives(rig, *agent, gateway, kRefusedAtConnect, "connection refused by the broker: disabled", [&] {
+    CHECK(holds(rig.describe("disabled"), "provisioner enable request disabled"));
     expect_ok(rig.cli({"enable", "request", "disabled"}), "enable");
   });
 }

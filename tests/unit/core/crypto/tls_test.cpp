@@ -145,6 +145,27 @@ TEST_CASE("the broker CA alone is root enough, and a verification time can stand
   CHECK(shake(must(make_client_context(by_broker_ca)), server).done);
 }
 
+TEST_CASE("a clock that may be behind takes a certificate from its future, but no expired one and no stranger's") {
+  const Pki pki;
+  const auto server = make_server(pki.server, pki.broker_ca.certificate, pki.root.certificate);
+  auto settings = settings_for(pki, "localhost");
+  settings.clock_may_be_behind = true;
+  settings.verification_time = WallTime{};
+  const auto result = shake(must(make_client_context(settings)), server);
+  CHECK(result.done);
+  CHECK(result.client_verdict == X509_V_OK);
+  CHECK(result.errors.empty());
+
+  settings.verification_time = pki.now + 400 * kDay;
+  CHECK(shake(must(make_client_context(settings)), server).errors.find("certificate has expired") != std::string::npos);
+  settings.verification_time = WallTime{};
+  settings.roots = {make_root("Other", pki.now).certificate};
+  CHECK_FALSE(shake(must(make_client_context(settings)), server).done);
+  settings.roots = {pki.root.certificate};
+  settings.host = "elsewhere";
+  CHECK(shake(must(make_client_context(settings)), server).errors.find("hostname mismatch") != std::string::npos);
+}
+
 TEST_CASE("the client certificate is shown with its chain") {
   const Pki pki;
   const auto server = make_server(pki.server, pki.broker_ca.certificate, pki.root.certificate);

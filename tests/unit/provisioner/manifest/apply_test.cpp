@@ -1,0 +1,274 @@
+#include <doctest/doctest.h>
+
+#include "core/crypto/digest.hpp"
+#include "tests/unit/provisioner/manifest/platform.hpp"
+
+using namespace fleet;
+using namespace fleet::provisioner;
+using namespace fleet::provisioner::test;
+
+namespace {
+
+// One document after the other.
+template <typename... Documents>
+std::string all(const Documents&... documents) {
+  std::string yaml;
+  ((yaml += kNextDocument + documents), ...);
+  return yaml;
+}
+
+std::vector<std::string> changes(const ApplyReport& report) {
+  std::vector<std::string> texts;
+  for (const Applied& applied : report.applied) texts.push_back(applied.kind + " " + applied.name + " " + applied.change);
+  return texts;
+}
+
+std::string only_problem(const ApplyReport& report) {
+  REQUIRE(report.problems.size() == 1);
+  return fmt::format("{} {}: {}", report.problems[0].document, report.problems[0].path, report.problems[0].why);
+}
+
+struct Fleet : Platform {
+  Fleet() { REQUIRE(apply(all(account_yaml(), profile_yaml())).problems.empty()); }
+};
+
+const std::string kPassword = "  provisionUserPassword: correct-horse-battery\n";
+
+}  // namespace
+
+TEST_CASE("documents may come in any order") {
+  Platform platform;
+  const ApplyReport report = platform.apply(all(request_yaml("gw", "C1"), profile_yaml(), account_yaml()));
+  CHECK(changes(report) == std::vector<std::string>{"Account acme created", "Profile gateway created", "ProvisionRequest gw created"});
+  CHECK(report.applied[2].document == 0);
+  const ProvisionRequest request = platform.request("gw");
+  CHECK(request.client_id == "C1");
+  CHECK(request.enabled);
+  CHECK(request.status == JobStatus::kCreated);
+  CHECK(request.created_at == platform.now);
+}
+
+TEST_CASE("a generated password is told once, and opens the request") {
+  Fleet fleet;
+  const ApplyReport report = fleet.apply(request_yaml("gw", "C1"));
+  REQUIRE(report.secrets.size() == 1);
+  CHECK(report.secrets[0].name == "gw");
+  CHECK(report.secrets[0].client_id == "C1");
+  CHECK(report.secrets[0].username == "C1-SN1");
+  REQUIRE(report.secrets[0].password.has_value());
+  const std::string_view password = report.secrets[0].password->reveal();
+  CHECK(password.size() == 32);
+  const ProvisionRequest request = fleet.request("gw");
+  CHECK(request.connect_verifier == crypto::secret_verifier(Platform::kVerifierKey, kConnectPurpose, "C1", password));
+  CHECK(request.username_verifier == crypto::secret_verifier(Platform::kVerifierKey, kUsernamePurpose, "C1-SN1", password));
+  CHECK_FALSE(request.activation_key_verifier.has_value());
+}
+
+TEST_CASE("a password that is given is not told back") {
+  Fleet fleet;
+  CHECK(fleet.apply(request_yaml("gw", "C1", kPassword)).secrets.empty());
+  CHECK(fleet.request("gw").connect_verifier ==
+        crypto::secret_verifier(Platform::kVerifierKey, kConnectPurpose, "C1", "correct-horse-battery"));
+}
+
+TEST_CASE("applying the same again changes nothing and generates nothing") {
+  Platform platform;
+  const std::string yaml = all(account_yaml(), profile_yaml(), request_yaml("gw", "C1", "  generateActivationKey: true\n"));
+  CHECK(platform.apply(yaml).secrets.size() == 1);
+  const ProvisionRequest before = platform.request("gw");
+  const ApplyReport report = platform.apply(yaml);
+  CHECK(changes(report) == std::vector<std::string>{"Account acme unchanged", "Profile gateway unchanged", "ProvisionRequest gw unchanged"});
+  CHECK(report.secrets.empty());
+  CHECK(platform.request("gw").optlock == before.optlock);
+  CHECK(platform.request("gw").connect_verifier == before.connect_verifier);
+  CHECK(platform.request("gw").activation_key_verifier == before.activation_key_verifier);
+  CHECK(platform.timeline("gw").size() == 1);
+}
+
+TEST_CASE("an activation key is generated, bound to the client id, and taken away again") {
+  Fleet fleet;
+  const ApplyReport created = fleet.apply(request_yaml("gw", "C1", kPassword + "  generateActivationKey: true\n"));
+  REQUIRE(created.secrets.size() == 1);
+  CHECK_FALSE(created.secrets[0].password.has_value());
+  REQUIRE(created.secrets[0].activation_key.has_value());
+  CHECK(created.secrets[0].activation_key->reveal().size() == 32);
+  CHECK(fleet.request("gw").activation_key_verifier ==
+        crypto::secret_verifier(Platform::kVerifierKey, kActivationKeyPurpose, "C1", created.secrets[0].activation_key->reveal()));
+  CHECK(changes(fleet.apply(request_yaml("gw", "C1", kPassword))) == std::vector<std::string>{"ProvisionRequest gw configured"});
+  CHECK_FALSE(fleet.request("gw").activation_key_verifier.has_value());
+}
+
+TEST_CASE("who created and who changed a request is in its timeline") {
+  Fleet fleet;
+  fleet.apply(request_yaml("gw", "C1", kPassword));
+  fleet.apply(request_yaml("gw", "C1", kPassword + "  expiresOn: 2099-01-01\n  retryMaxAttempts: 9\n"));
+  const auto lines = fleet.timeline("gw");
+  REQUIRE(lines.size() == 2);
+  CHECK(lines[0].kind == "operator");
+  CHECK(lines[0].text == "created by uid 1000 (olga)");
+  CHECK(lines[1].text == "expiresOn, retryMaxAttempts changed by uid 1000 (olga)");
+  CHECK(fleet.request("gw").retry_max_attempts == 9);
+}
+
+TEST_CASE("an unknown account or profile is a problem of the document that names it") {
+  Platform platform;
+  CHECK(only_problem(platform.apply(profile_yaml())) == "0 spec.account: no account 'acme': apply it first, or in the same files");
+  CHECK(only_problem(platform.apply(all(account_yaml(), request_yaml("gw", "C1")))) ==
+        "1 spec.profile: no profile 'gateway': apply it first, or in the same files");
+}
+
+TEST_CASE("one problem keeps everything from being applied, and all problems are told") {
+  Platform platform;
+  const ApplyReport report =
+      platform.apply(all(account_yaml(), profile_yaml(), request_yaml("good", "C1"), request_yaml("own", "provisioner"),
+                         request_yaml("weak", "C2", "  provisionUserPassword: short\n")));
+  REQUIRE(report.problems.size() == 2);
+  CHECK(report.problems[0].document == 3);
+  CHECK(report.problems[0].why == "'provisioner' is the provisioner's own client id");
+  CHECK(report.problems[1].document == 4);
+  CHECK(report.problems[1].path == "spec.provisionUserPassword");
+  CHECK(report.applied.empty());
+  CHECK(report.secrets.empty());
+  CHECK_FALSE(platform.has_request("good"));
+}
+
+TEST_CASE("a weak password needs to be allowed") {
+  Fleet fleet;
+  const std::string yaml = request_yaml("gw", "C1", "  provisionUserPassword: fifteen-letters\n");
+  CHECK(only_problem(fleet.apply(yaml)).starts_with("0 spec.provisionUserPassword: shorter than 16 characters"));
+  ApplyOptions options = Platform::kOperator;
+  options.allow_weak = true;
+  CHECK(fleet.apply(yaml, options).problems.empty());
+  CHECK(fleet.apply(request_yaml("gw2", "C2", "  provisionUserPassword: sixteen-letters!\n")).problems.empty());
+}
+
+TEST_CASE("two requests cannot have one client id") {
+  Fleet fleet;
+  fleet.apply(request_yaml("first", "C1"));
+  CHECK(only_problem(fleet.apply(request_yaml("second", "C1"))) == "0 spec.clientId: request 'first' already has client id C1");
+  CHECK(only_problem(fleet.apply(all(request_yaml("third", "C3"), request_yaml("fourth", "C3")))) ==
+        "1 spec.clientId: request 'third' already has client id C3");
+}
+
+TEST_CASE("one name is given once in an apply") {
+  Fleet fleet;
+  CHECK(only_problem(fleet.apply(all(request_yaml("gw", "C1"), request_yaml("gw", "C2")))) ==
+        "1 metadata.name: a second ProvisionRequest 'gw' among the applied documents");
+}
+
+TEST_CASE("client id and username of a request stay") {
+  Fleet fleet;
+  fleet.apply(request_yaml("gw", "C1"));
+  const ApplyReport report = fleet.apply(request_yaml("gw", "C2"));
+  REQUIRE(report.problems.size() == 2);
+  CHECK(report.problems[0].path == "spec.clientId");
+  CHECK(report.problems[0].why == "cannot change from C1: delete the request and apply it again");
+  CHECK(report.problems[1].path == "spec.provisionUserUsername");
+}
+
+TEST_CASE("an existing request is an error if overwriteIfDuplicate is false") {
+  Fleet fleet;
+  CHECK(fleet.apply(request_yaml("gw", "C1", "  overwriteIfDuplicate: false\n")).problems.empty());
+  CHECK(only_problem(fleet.apply(request_yaml("gw", "C1", "  overwriteIfDuplicate: false\n"))).starts_with("0 metadata.name: request 'gw' exists already"));
+}
+
+TEST_CASE("a request whose configuration does not render is refused with what it lacks") {
+  Fleet fleet;
+  std::string yaml = request_yaml("gw", "C1");
+  yaml.replace(yaml.find("{site: north}"), 13, "{rack: n1}");
+  const std::string problem = only_problem(fleet.apply(yaml));
+  CHECK(problem.starts_with("0 spec.profile: profile 'gateway' does not fit: "));
+  CHECK(problem.find("site") != std::string::npos);
+}
+
+TEST_CASE("a username is shared only with its password") {
+  Fleet fleet;
+  const auto shared = [](const std::string& name, const std::string& client_id, const std::string& password) {
+    return "apiVersion: provisioner/v1\nkind: ProvisionRequest\nmetadata: {name: " + name +
+           ", labels: {site: n}}\nspec: {profile: gateway, clientId: " + client_id + ", provisionUserUsername: shared" +
+           (password.empty() ? "" : ", provisionUserPassword: " + password) + "}\n";
+  };
+  const std::string one = "first-password-of-all", two = "second-password-of-all";
+  CHECK(fleet.apply(all(shared("a", "A", one), shared("b", "B", one))).problems.empty());
+
+  SUBCASE("a new request with another password is refused") {
+    const std::string problem = only_problem(fleet.apply(shared("c", "C", two)));
+    CHECK(problem.starts_with("0 spec.provisionUserUsername: requests 'a' and 'c' would use this username with different passwords"));
+  }
+  SUBCASE("a new request with a generated password is refused") {
+    CHECK(fleet.apply(shared("c", "C", "")).problems.size() == 1);
+    CHECK_FALSE(fleet.has_request("c"));
+  }
+  SUBCASE("one of them alone cannot change it") {
+    CHECK(fleet.apply(shared("a", "A", two)).problems.size() == 1);
+    CHECK(fleet.apply(shared("b", "B", two)).problems.size() == 1);
+  }
+  SUBCASE("together they can, and a third may join them") {
+    CHECK(fleet.apply(all(shared("c", "C", two), shared("a", "A", two), shared("b", "B", two))).problems.empty());
+    CHECK(fleet.request("a").username_verifier == fleet.request("c").username_verifier);
+  }
+}
+
+TEST_CASE("a new password replaces the old one and ends a live connection") {
+  Fleet fleet;
+  fleet.apply(request_yaml("gw", "C1", kPassword));
+  const ApplyReport report = fleet.apply(request_yaml("gw", "C1", "  provisionUserPassword: another-long-password\n"));
+  CHECK(changes(report) == std::vector<std::string>{"ProvisionRequest gw configured"});
+  CHECK(report.outcome.kick == std::vector<std::string>{"C1"});
+  CHECK(fleet.request("gw").connect_verifier ==
+        crypto::secret_verifier(Platform::kVerifierKey, kConnectPurpose, "C1", "another-long-password"));
+}
+
+TEST_CASE("disabling by apply ends the attempt and the connection, as the command does") {
+  Fleet fleet;
+  fleet.apply(request_yaml("gw", "C1"));
+  fleet.open_attempt("gw");
+  const ApplyReport report = fleet.apply(request_yaml("gw", "C1", "  status: DISABLED\n"));
+  CHECK(changes(report) == std::vector<std::string>{"ProvisionRequest gw configured"});
+  CHECK(report.outcome.kick == std::vector<std::string>{"C1"});
+  CHECK_FALSE(fleet.request("gw").enabled);
+  CHECK(fleet.request("gw").status == JobStatus::kStopped);
+  CHECK(fleet.timeline("gw").back().text == "disabled by uid 1000 (olga)");
+}
+
+TEST_CASE("an apply that does not speak of the status leaves a disabled request disabled") {
+  Fleet fleet;
+  fleet.apply(request_yaml("gw", "C1", "  status: DISABLED\n"));
+  CHECK_FALSE(fleet.request("gw").enabled);
+  CHECK(changes(fleet.apply(request_yaml("gw", "C1"))) == std::vector<std::string>{"ProvisionRequest gw unchanged"});
+  CHECK_FALSE(fleet.request("gw").enabled);
+  fleet.apply(request_yaml("gw", "C1", "  status: ENABLED\n"));
+  CHECK(fleet.request("gw").enabled);
+}
+
+TEST_CASE("a window that has closed ends a live connection") {
+  Fleet fleet;
+  fleet.apply(request_yaml("gw", "C1"));
+  CHECK(fleet.apply(request_yaml("gw", "C1", "  expiresOn: 2099-01-01\n")).outcome.kick.empty());
+  CHECK(fleet.apply(request_yaml("gw", "C1", "  expiresOn: 2020-01-01\n")).outcome.kick == std::vector<std::string>{"C1"});
+}
+
+TEST_CASE("while an attempt is in progress its permission may change but not its content") {
+  Fleet fleet;
+  fleet.apply(request_yaml("gw", "C1"));
+  fleet.open_attempt("gw");
+  CHECK(only_problem(fleet.apply(request_yaml("gw", "C1", "  params: {a: b}\n"))).starts_with("0 spec: an attempt is in progress"));
+  CHECK(changes(fleet.apply(request_yaml("gw", "C1", "  retryMaxAttempts: 2\n"))) == std::vector<std::string>{"ProvisionRequest gw configured"});
+}
+
+TEST_CASE("an account or profile that changes is configured") {
+  Platform platform;
+  platform.apply(all(account_yaml(), profile_yaml()));
+  CHECK(changes(platform.apply(account_yaml("mqtts://elsewhere"))) == std::vector<std::string>{"Account acme configured"});
+  CHECK(changes(platform.apply(profile_yaml("  attemptTimeout: 60s\n"))) == std::vector<std::string>{"Profile gateway configured"});
+}
+
+TEST_CASE("a fleet of two thousand is applied at once") {
+  Fleet fleet;
+  std::string yaml;
+  for (int i = 0; i < 2000; ++i) yaml += kNextDocument + request_yaml("gw-" + std::to_string(i), "C" + std::to_string(i));
+  const ApplyReport report = fleet.apply(yaml);
+  CHECK(report.applied.size() == 2000);
+  CHECK(report.secrets.size() == 2000);
+  CHECK(fleet.has_request("gw-1999"));
+}
