@@ -1,3 +1,5 @@
 #include "provisioner/cli/cli.hpp"
 
-int main(int argc, char** argv) { return fleet::provisioner::run_cli(argc, argv); }
+int main(int argc, char** argv) {
+  return fleet::provisioner::run_cli(argc, argv);
+}

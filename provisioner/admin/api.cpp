@@ -58,7 +58,8 @@ Result<RequestFilter> parse_filter(std::string_view query) {
   for (const std::string_view parameter : split(query, '&')) {
     const std::size_t equals = parameter.find('=');
     const std::string_view key = parameter.substr(0, equals);
-    const std::string_view escaped = equals == std::string_view::npos ? std::string_view() : parameter.substr(equals + 1);
+    const std::string_view escaped =
+        equals == std::string_view::npos ? std::string_view() : parameter.substr(equals + 1);
     TRY_ASSIGN(const std::string value, percent_decode(escaped));
     TRY(read_parameter(key, value, filter));
   }
@@ -105,7 +106,8 @@ Result<void> Application::run(Transaction& tx, const Executor& executor) {
   TRY_ASSIGN(const std::vector<NumberedManifest> manifests, decode());
   if (problems.empty()) {
     auto applied = provisioner::apply(tx, executor, manifests, options, wall_now(), report);
-    for (const ApplyProblem& problem : report.problems) problems.push_back({problem.document, problem.path, problem.why});
+    for (const ApplyProblem& problem : report.problems)
+      problems.push_back({problem.document, problem.path, problem.why});
     if (!applied && problems.empty()) return fail(std::move(applied).error());
   }
   if (!problems.empty()) {
@@ -136,7 +138,9 @@ void AdminApi::handle(AdminCall call, Respond respond) {
   const auto wrong_method = [&] {
     respond(reply_with(Error{ErrorCode::kUnsupported, fmt::format("{} is not possible on {}", call.method, path)}));
   };
-  const auto nowhere = [&] { respond(reply_with(Error{ErrorCode::kNotFound, fmt::format("{}: no such address", path)})); };
+  const auto nowhere = [&] {
+    respond(reply_with(Error{ErrorCode::kNotFound, fmt::format("{}: no such address", path)}));
+  };
   if (parts.size() < 3 || parts.size() > 5 || !parts[0].empty() || parts[1] != "v1") return nowhere();
   const std::string_view noun = parts[2];
 
@@ -185,9 +189,13 @@ void AdminApi::apply(AdminCall call, Respond respond) {
   application->options.verifier_key = settings_.verifier_key;
   store_.submit(
       [self = shared_from_this(), application](Transaction& tx) { return application->run(tx, self->executor_); },
-      [self = shared_from_this(), application, by = std::move(call.by), respond = std::move(respond)](Result<void> done) {
+      [self = shared_from_this(), application, by = std::move(call.by),
+       respond = std::move(respond)](Result<void> done) {
         const bool good = done || application->rolled_back;
-        log::info(kLog, application->rolled_back ? "apply, dry run" : good ? "apply" : "apply refused",
+        log::info(kLog,
+                  application->rolled_back ? "apply, dry run"
+                  : good                   ? "apply"
+                                           : "apply refused",
                   {{"by", by}, {"documents", application->documents}, {"outcome", good ? "ok" : done.error().message}});
         if (!good) return respond(reply_with(done.error(), application->problems));
         if (application->rolled_back) {

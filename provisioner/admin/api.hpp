@@ -1,11 +1,10 @@
 // The operator's requests and what they do: routes, their work on the store, their answers. Knows no sockets.
 //
 //   POST   /v1/apply                        {"documents": [...], "dryRun": false, "allowWeak": false}
-//   GET    /v1/requests?status=&label=k=v&text=&after=&limit=      paged by name: "next" is the `after` of the next page
-//   GET    /v1/requests/{name}              the request, its attempts, certificates and timeline
-//   POST   /v1/requests/{name}/retry | enable | disable
-//   DELETE /v1/requests/{name}
-//   GET    /v1/profiles, /v1/accounts, /v1/status
+//   GET    /v1/requests?status=&label=k=v&text=&after=&limit=      paged by name: "next" is the `after` of the next
+//   page GET    /v1/requests/{name}              the request, its attempts, certificates and timeline POST
+//   /v1/requests/{name}/retry | enable | disable DELETE /v1/requests/{name} GET    /v1/profiles, /v1/accounts,
+//   /v1/status
 #pragma once
 
 #include <functional>
@@ -24,7 +23,7 @@ struct AdminCall {
   std::string method;
   std::string target;  // path and query as they came
   std::string body;
-  std::string by;      // who calls, for the log and the timeline: "uid 0 (root)"
+  std::string by;  // who calls, for the log and the timeline: "uid 0 (root)"
 };
 
 // Single-threaded, on the thread that the store posts its completions to. Lives until its last call is answered.
@@ -41,7 +40,6 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
 
  private:
   struct Answer;
-  struct Path;
   using Work = std::function<Result<Answer>(Transaction&)>;
 
   void submit(Work work, Respond respond);

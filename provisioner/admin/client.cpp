@@ -1,8 +1,7 @@
 #include "provisioner/admin/client.hpp"
 
-#include <sys/un.h>
-
 #include <optional>
+#include <sys/un.h>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>

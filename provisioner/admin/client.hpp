@@ -10,9 +10,9 @@
 
 namespace fleet::provisioner {
 
-// One call, blocking until it is answered: at most 10 minutes, since an apply of a whole fleet takes its time. kUnavailable if
-// nobody listens on `socket`; kPermissionDenied if we may not; kIo if the connection broke before the answer, so that it is not
-// known what became of the call.
+// One call, blocking until it is answered: at most 10 minutes, since an apply of a whole fleet takes its time.
+// kUnavailable if nobody listens on `socket`; kPermissionDenied if we may not; kIo if the connection broke before the
+// answer, so that it is not known what became of the call.
 Result<AdminReply> call_admin(const std::filesystem::path& socket, std::string_view method, std::string_view target,
                               std::string body = {});
 

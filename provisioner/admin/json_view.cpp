@@ -14,7 +14,8 @@ namespace json = boost::json;
 json::value text(const std::string& value) {
   if (is_utf8(value)) return json::value(value);
   std::string repaired = value;
-  std::replace_if(repaired.begin(), repaired.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; }, '?');
+  std::replace_if(
+      repaired.begin(), repaired.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x80; }, '?');
   return json::value(repaired);
 }
 
@@ -56,7 +57,8 @@ json::object to_json(const RequestDescription::AttemptAndSteps& item) {
           {"startedAt", format_time(attempt.started_at)},
           {"movedAt", format_time(attempt.moved_at)},
           {"endedAt", time(attempt.ended_at)},
-          {"deadline", attempt.ended_at ? json::value(nullptr) : json::value(format_time(attempt.moved_at + attempt.timeout))},
+          {"deadline",
+           attempt.ended_at ? json::value(nullptr) : json::value(format_time(attempt.moved_at + attempt.timeout))},
           {"error", text(attempt.error)},
           {"steps", std::move(steps)}};
 }
@@ -73,9 +75,11 @@ json::array to_json(const std::vector<TimelineEntry>& timeline, const std::map<s
   for (const TimelineEntry& entry : timeline) {
     json::value number = nullptr;
     if (entry.attempt_id) {
-      if (const auto found = attempt_numbers.find(*entry.attempt_id); found != attempt_numbers.end()) number = found->second;
+      if (const auto found = attempt_numbers.find(*entry.attempt_id); found != attempt_numbers.end())
+        number = found->second;
     }
-    lines.push_back({{"at", format_time(entry.at)}, {"kind", entry.kind}, {"text", text(entry.text)}, {"attempt", number}});
+    lines.push_back(
+        {{"at", format_time(entry.at)}, {"kind", entry.kind}, {"text", text(entry.text)}, {"attempt", number}});
   }
   return lines;
 }
@@ -108,7 +112,8 @@ json::object to_json(const Account& account) {
 
 json::object to_json(const Profile& profile) {
   json::array components;
-  for (const protocol::ComponentConfiguration& component : profile.configuration) components.emplace_back(component.pid);
+  for (const protocol::ComponentConfiguration& component : profile.configuration)
+    components.emplace_back(component.pid);
   return {{"name", profile.name},
           {"account", profile.account},
           {"components", std::move(components)},

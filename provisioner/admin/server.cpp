@@ -1,12 +1,11 @@
 #include "provisioner/admin/server.hpp"
 
+#include <array>
+#include <optional>
 #include <pwd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-
-#include <array>
-#include <set>
 #include <utility>
 
 #include <boost/asio/local/stream_protocol.hpp>
@@ -50,7 +49,10 @@ std::string peer_of(int fd) {
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   Connection(Socket::socket socket, std::shared_ptr<AdminApi> api, std::function<void()> on_end)
-      : stream_(std::move(socket)), api_(std::move(api)), on_end_(std::move(on_end)), peer_(peer_of(stream_.socket().native_handle())) {
+      : stream_(std::move(socket)),
+        api_(std::move(api)),
+        on_end_(std::move(on_end)),
+        peer_(peer_of(stream_.socket().native_handle())) {
     parser_.body_limit(kMaxAdminBody);
     parser_.header_limit(16 * 1024);
   }
@@ -60,9 +62,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void read() {
     stream_.expires_after(kIdleLimit);
-    http::async_read_some(stream_, buffer_, parser_, [self = shared_from_this()](BoostError error, std::size_t) {
-      self->on_read(error);
-    });
+    http::async_read_some(stream_, buffer_, parser_,
+                          [self = shared_from_this()](BoostError error, std::size_t) { self->on_read(error); });
   }
 
   void close() { stream_.close(); }
@@ -73,13 +74,14 @@ class Connection : public std::enable_shared_from_this<Connection> {
       return answer(reply_with(Error{ErrorCode::kLimitExceeded,
                                      fmt::format("the body is larger than {} MiB", kMaxAdminBody / (1024 * 1024))}));
     }
-    if (error.category() == http::make_error_code(http::error::bad_method).category() && error != http::error::end_of_stream &&
-        error != http::error::partial_message) {
+    if (error.category() == http::make_error_code(http::error::bad_method).category() &&
+        error != http::error::end_of_stream && error != http::error::partial_message) {
       return answer(reply_with(Error{ErrorCode::kMalformed, "not a proper HTTP request: " + error.message()}));
     }
     if (error) return;
     if (parser_.is_done()) return handle();
-    if (parser_.is_header_done() && !told_to_go_on_ && beast::iequals(parser_.get()[http::field::expect], "100-continue")) {
+    if (parser_.is_header_done() && !told_to_go_on_ &&
+        beast::iequals(parser_.get()[http::field::expect], "100-continue")) {
       return tell_to_go_on();
     }
     read();
@@ -97,7 +99,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void handle() {
     stream_.expires_never();
     auto& request = parser_.get();
-    AdminCall call{std::string(request.method_string()), std::string(request.target()), std::move(request.body()), peer_};
+    AdminCall call{std::string(request.method_string()), std::string(request.target()), std::move(request.body()),
+                   peer_};
     api_->handle(std::move(call), [self = shared_from_this()](AdminReply reply) { self->answer(std::move(reply)); });
   }
 
@@ -147,7 +150,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
 struct AdminServer::Impl : std::enable_shared_from_this<AdminServer::Impl> {
   Impl(asio::io_context& io, AdminSettings settings, Store& store, const Executor& executor)
-      : socket_path(settings.socket), acceptor(io), retry_timer(io),
+      : socket_path(settings.socket),
+        acceptor(io),
+        retry_timer(io),
         api(std::make_shared<AdminApi>(std::move(settings), store, executor)) {}
 
   Result<void> listen() {
@@ -156,7 +161,7 @@ struct AdminServer::Impl : std::enable_shared_from_this<AdminServer::Impl> {
       return fail(ErrorCode::kInvalidArgument, "{}: longer than the {} characters that a socket's path may have", path,
                   sizeof(sockaddr_un::sun_path) - 1);
     }
-    struct stat found{};
+    struct stat found {};
     if (::lstat(path.c_str(), &found) == 0) {
       // left by a service that was killed: the lock on the data folder says that none is running
       if (!S_ISSOCK(found.st_mode)) return fail(ErrorCode::kAlreadyExists, "{}: is there and is no socket", path);
@@ -236,7 +241,9 @@ struct AdminServer::Impl : std::enable_shared_from_this<AdminServer::Impl> {
 AdminServer::AdminServer(asio::io_context& io, AdminSettings settings, Store& store, const Executor& executor)
     : impl_(std::make_shared<Impl>(io, std::move(settings), store, executor)) {}
 
-AdminServer::~AdminServer() { stop(); }
+AdminServer::~AdminServer() {
+  stop();
+}
 
 Result<void> AdminServer::start() {
   TRY(impl_->listen());
@@ -244,6 +251,8 @@ Result<void> AdminServer::start() {
   return {};
 }
 
-void AdminServer::stop() { impl_->stop(); }
+void AdminServer::stop() {
+  impl_->stop();
+}
 
 }  // namespace fleet::provisioner

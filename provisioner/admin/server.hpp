@@ -18,12 +18,13 @@ namespace fleet::provisioner {
 struct AdminSettings {
   std::filesystem::path socket;
   Bytes verifier_key;
-  std::string provisioner_id;                  // reserved: no request may have it as client id
-  std::function<void(Outcome)> deliver;        // what an operator's act makes the service say or cut off, after the commit
-  std::function<std::string()> broker_state;   // "running", "restarting", … for GET /v1/status
+  std::string provisioner_id;            // reserved: no request may have it as client id
+  std::function<void(Outcome)> deliver;  // what an operator's act makes the service say or cut off, after the commit
+  std::function<std::string()> broker_state;  // "running", "restarting", … for GET /v1/status
 };
 
-// Serves on the thread of `io`; work on data goes through the store. `store` and `executor` outlive the server.
+// Serves on the thread of `io`; work on data goes through the store. `store` outlives the server, and `executor` all
+// the work that the store may still have queued when the server stops.
 class AdminServer {
  public:
   AdminServer(boost::asio::io_context& io, AdminSettings settings, Store& store, const Executor& executor);

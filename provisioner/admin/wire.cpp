@@ -9,22 +9,34 @@ namespace json = boost::json;
 
 int http_status(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kMalformed: return 400;
-    case ErrorCode::kInvalidArgument: return 422;
+    case ErrorCode::kMalformed:
+      return 400;
+    case ErrorCode::kInvalidArgument:
+      return 422;
     case ErrorCode::kUnauthenticated:
-    case ErrorCode::kPermissionDenied: return 403;
-    case ErrorCode::kNotFound: return 404;
-    case ErrorCode::kUnsupported: return 405;
+    case ErrorCode::kPermissionDenied:
+      return 403;
+    case ErrorCode::kNotFound:
+      return 404;
+    case ErrorCode::kUnsupported:
+      return 405;
     case ErrorCode::kAlreadyExists:
-    case ErrorCode::kConflict: return 409;
-    case ErrorCode::kExpired: return 410;
-    case ErrorCode::kLimitExceeded: return 413;
-    case ErrorCode::kUnavailable: return 503;
-    case ErrorCode::kTimedOut: return 408;
-    case ErrorCode::kNoSpace: return 507;
+    case ErrorCode::kConflict:
+      return 409;
+    case ErrorCode::kExpired:
+      return 410;
+    case ErrorCode::kLimitExceeded:
+      return 413;
+    case ErrorCode::kUnavailable:
+      return 503;
+    case ErrorCode::kTimedOut:
+      return 408;
+    case ErrorCode::kNoSpace:
+      return 507;
     case ErrorCode::kIo:
     case ErrorCode::kCorrupt:
-    case ErrorCode::kInternal: return 500;
+    case ErrorCode::kInternal:
+      return 500;
   }
   return 500;
 }
@@ -57,7 +69,9 @@ AdminFailure unreadable(int status) {
 
 }  // namespace
 
-AdminReply reply_with(const json::value& body) { return {200, json::serialize(body) + "\n"}; }
+AdminReply reply_with(const json::value& body) {
+  return {200, json::serialize(body) + "\n"};
+}
 
 AdminReply reply_with(const Error& error, const std::vector<DocumentProblem>& details) {
   json::object body{{"code", to_string(error.code)}, {"message", error.message}};

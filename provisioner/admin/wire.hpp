@@ -1,5 +1,6 @@
 // What both ends of the admin socket agree on: replies, and errors as JSON. Errors are
-//   {"error": {"code": "not_found", "message": "what: why", "details": [{"document": 0, "path": "spec.x", "message": "why"}]}}
+//   {"error": {"code": "not_found", "message": "what: why", "details": [{"document": 0, "path": "spec.x", "message":
+//   "why"}]}}
 // with the HTTP status that fits; `details` only where documents were refused.
 #pragma once
 

@@ -1,8 +1,7 @@
-#include <sysexits.h>
-
 #include <map>
 #include <optional>
 #include <set>
+#include <sysexits.h>
 
 #include <boost/json.hpp>
 
@@ -33,13 +32,14 @@ int report_problems(const std::vector<config::Problem>& problems) {
     files.insert(problem.file);
     print_error(printable(problem.str()));
   }
-  print_error(fmt::format("error: {} problem{} in {} file{}: nothing was applied", problems.size(), problems.size() == 1 ? "" : "s",
-                          files.size(), files.size() == 1 ? "" : "s"));
+  print_error(fmt::format("error: {} problem{} in {} file{}: nothing was applied", problems.size(),
+                          problems.size() == 1 ? "" : "s", files.size(), files.size() == 1 ? "" : "s"));
   return EX_DATAERR;
 }
 
 // The service knows documents by their number; a person knows files and lines.
-std::vector<config::Problem> to_positions(const std::vector<DocumentProblem>& details, const std::vector<SourceDocument>& documents) {
+std::vector<config::Problem> to_positions(const std::vector<DocumentProblem>& details,
+                                          const std::vector<SourceDocument>& documents) {
   std::vector<config::Problem> problems;
   for (const DocumentProblem& detail : details) {
     config::Problem problem{"", {}, detail.path, detail.message};
@@ -66,7 +66,8 @@ std::vector<SecretRow> secrets_of(const json::object& answer) {
 void print_secrets(const std::vector<SecretRow>& rows) {
   std::vector<std::vector<std::string>> cells;
   for (const SecretRow& row : rows) {
-    cells.push_back({row.name, row.client_id, row.username, std::string(row.password.reveal()), std::string(row.activation_key.reveal())});
+    cells.push_back({row.name, row.client_id, row.username, std::string(row.password.reveal()),
+                     std::string(row.activation_key.reveal())});
   }
   print("\nGenerated secrets. They are shown this once and cannot be shown again:\n");
   print_table({"NAME", "CLIENT ID", "USERNAME", "PASSWORD", "ACTIVATION KEY"}, cells);
@@ -82,7 +83,8 @@ void print_changes(const json::object& answer, bool dry_run) {
 }
 
 // From here on the secrets exist and are nowhere else: they reach the file or, if that fails, the terminal.
-Result<void> hand_over(const std::vector<SecretRow>& rows, std::optional<SecretsFile>& file, const std::filesystem::path& path) {
+Result<void> hand_over(const std::vector<SecretRow>& rows, std::optional<SecretsFile>& file,
+                       const std::filesystem::path& path) {
   if (rows.empty()) return {};
   if (!file) {
     print_secrets(rows);
@@ -90,7 +92,8 @@ Result<void> hand_over(const std::vector<SecretRow>& rows, std::optional<Secrets
   }
   if (auto kept = file->keep(secrets_csv(rows).reveal()); !kept) {
     print_secrets(rows);
-    return fail(with_context(std::move(kept).error(), "everything was applied, but the secrets above are not in the file"));
+    return fail(
+        with_context(std::move(kept).error(), "everything was applied, but the secrets above are not in the file"));
   }
   print(fmt::format("{} generated secret{} written to {}: keep it safe, they cannot be shown again\n", rows.size(),
                     rows.size() == 1 ? "" : "s", path.string()));

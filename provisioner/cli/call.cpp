@@ -7,8 +7,8 @@
 namespace fleet::provisioner {
 namespace {
 
-tl::expected<boost::json::object, AdminFailure> call(const DataLayout& layout, std::string_view method, std::string_view target,
-                                                     std::string body) {
+tl::expected<boost::json::object, AdminFailure> call(const DataLayout& layout, std::string_view method,
+                                                     std::string_view target, std::string body) {
   auto reply = call_admin(layout.admin_socket(), method, target, std::move(body));
   if (!reply) return tl::unexpected(AdminFailure{with_context(std::move(reply).error(), "the service"), {}});
   auto answer = read_reply(*reply);
@@ -24,7 +24,8 @@ Result<boost::json::object> call_service(const DataLayout& layout, std::string_v
   return std::move(*answer);
 }
 
-tl::expected<boost::json::object, AdminFailure> post_to_service(const DataLayout& layout, std::string_view target, std::string body) {
+tl::expected<boost::json::object, AdminFailure> post_to_service(const DataLayout& layout, std::string_view target,
+                                                                std::string body) {
   return call(layout, "POST", target, std::move(body));
 }
 

@@ -16,6 +16,7 @@ namespace fleet::provisioner {
 Result<boost::json::object> call_service(const DataLayout& layout, std::string_view method, std::string_view target);
 
 // As above, with what is wrong with single documents.
-tl::expected<boost::json::object, AdminFailure> post_to_service(const DataLayout& layout, std::string_view target, std::string body);
+tl::expected<boost::json::object, AdminFailure> post_to_service(const DataLayout& layout, std::string_view target,
+                                                                std::string body);
 
 }  // namespace fleet::provisioner

@@ -1,11 +1,10 @@
 #include "provisioner/cli/cli.hpp"
 
-#include <sysexits.h>
-
 #include <csignal>
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <sysexits.h>
 
 #include <CLI/CLI.hpp>
 
@@ -21,14 +20,20 @@ enum class Side { kService, kClient };
 
 int service_exit_code(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kPermissionDenied: return EX_NOPERM;
+    case ErrorCode::kPermissionDenied:
+      return EX_NOPERM;
     case ErrorCode::kIo:
-    case ErrorCode::kNoSpace: return EX_IOERR;
+    case ErrorCode::kNoSpace:
+      return EX_IOERR;
     case ErrorCode::kConflict:
-    case ErrorCode::kTimedOut: return EX_TEMPFAIL;
-    case ErrorCode::kUnavailable: return EX_UNAVAILABLE;
-    case ErrorCode::kInternal: return EX_SOFTWARE;
-    default: return EX_CONFIG;
+    case ErrorCode::kTimedOut:
+      return EX_TEMPFAIL;
+    case ErrorCode::kUnavailable:
+      return EX_UNAVAILABLE;
+    case ErrorCode::kInternal:
+      return EX_SOFTWARE;
+    default:
+      return EX_CONFIG;
   }
 }
 
@@ -36,21 +41,32 @@ std::string hint(Side side, ErrorCode code, const DataLayout& layout) {
   const std::string data = layout.folder.string();
   if (side == Side::kClient) {
     switch (code) {
-      case ErrorCode::kUnavailable: return fmt::format("start it with `provisioner serve --data {}`", data);
-      case ErrorCode::kPermissionDenied: return "run it as root or as the user that the service runs as";
-      case ErrorCode::kNotFound: return fmt::format("`provisioner get requests --data {}` lists all names", data);
+      case ErrorCode::kUnavailable:
+        return fmt::format("start it with `provisioner serve --data {}`", data);
+      case ErrorCode::kPermissionDenied:
+        return "run it as root or as the user that the service runs as";
+      case ErrorCode::kNotFound:
+        return fmt::format("`provisioner get requests --data {}` lists all names", data);
       case ErrorCode::kTimedOut:
-      case ErrorCode::kIo: return "look with `provisioner status` and `provisioner get requests` how far it came";
-      case ErrorCode::kNoSpace: return fmt::format("make room on the disk of {}; nothing was changed", data);
-      default: return {};
+      case ErrorCode::kIo:
+        return "look with `provisioner status` and `provisioner get requests` how far it came";
+      case ErrorCode::kNoSpace:
+        return fmt::format("make room on the disk of {}; nothing was changed", data);
+      default:
+        return {};
     }
   }
   switch (code) {
-    case ErrorCode::kPermissionDenied: return fmt::format("run it as the owner of {}, or name another folder with --data", data);
-    case ErrorCode::kAlreadyExists: return "a data folder is made once; remove it, or name another one with --data";
-    case ErrorCode::kConflict: return "another provisioner works on this data folder: stop it first";
-    case ErrorCode::kNoSpace: return fmt::format("make room on the disk of {}", data);
-    default: return {};
+    case ErrorCode::kPermissionDenied:
+      return fmt::format("run it as the owner of {}, or name another folder with --data", data);
+    case ErrorCode::kAlreadyExists:
+      return "a data folder is made once; remove it, or name another one with --data";
+    case ErrorCode::kConflict:
+      return "another provisioner works on this data folder: stop it first";
+    case ErrorCode::kNoSpace:
+      return fmt::format("make room on the disk of {}", data);
+    default:
+      return {};
   }
 }
 
@@ -68,7 +84,8 @@ int report(Side side, const Error& error, const DataLayout& layout) {
 
 std::string check_status(const std::string& text) {
   const auto status = parse_job_status(text);
-  return status ? std::string() : status.error().message + ": CREATED, STARTED, RUNNING, COMPLETED, FAILED, ABANDONED, …";
+  return status ? std::string()
+                : status.error().message + ": CREATED, STARTED, RUNNING, COMPLETED, FAILED, ABANDONED, …";
 }
 
 std::string check_listen(const std::string& text) {
@@ -77,7 +94,8 @@ std::string check_listen(const std::string& text) {
 }
 
 std::string check_label(const std::string& text) {
-  return text.find('=') == std::string::npos || text.front() == '=' ? "'" + text + "': write it as name=value" : std::string();
+  return text.find('=') == std::string::npos || text.front() == '=' ? "'" + text + "': write it as name=value"
+                                                                    : std::string();
 }
 
 // The tree of commands, and which one was chosen.
@@ -123,8 +141,8 @@ class CommandLine {
   }
 
   // A command that does something, as opposed to one that has others below it.
-  CLI::App* add_leaf(CLI::App& parent, const std::string& name, const std::string& help, const std::string& example, Side side,
-                     Command command) {
+  CLI::App* add_leaf(CLI::App& parent, const std::string& name, const std::string& help, const std::string& example,
+                     Side side, Command command) {
     CLI::App* leaf = add(parent, name, help, example);
     leaf->add_option("--data", data_, "the service's data folder")
         ->envname("PROVISIONER_DATA")
@@ -144,19 +162,23 @@ class CommandLine {
   }
 
   void add_output(CLI::App& command) {
-    command.add_option("-o,--output", output_, "table or json")->check(CLI::IsMember({"table", "json"}))->capture_default_str();
+    command.add_option("-o,--output", output_, "table or json")
+        ->check(CLI::IsMember({"table", "json"}))
+        ->capture_default_str();
   }
 
   OutputFormat format() const { return output_ == "json" ? OutputFormat::kJson : OutputFormat::kTable; }
 
   void add_init() {
-    CLI::App* init = add_leaf(app_, "init", "Make a data folder: settings, PKI, keys",
-                              "provisioner init --host provision.example.org --listen 0.0.0.0:8883", Side::kService, [this] {
-                                init_.layout = layout_;
-                                init_.listen = parse_listen_address(listen_).value_or(init_.listen);
-                                return run_init(init_);
-                              });
-    init->add_option("--host", init_.hosts, "name or address by which devices reach the provision broker; may be repeated")
+    CLI::App* init =
+        add_leaf(app_, "init", "Make a data folder: settings, PKI, keys",
+                 "provisioner init --host provision.example.org --listen 0.0.0.0:8883", Side::kService, [this] {
+                   init_.layout = layout_;
+                   init_.listen = parse_listen_address(listen_).value_or(init_.listen);
+                   return run_init(init_);
+                 });
+    init->add_option("--host", init_.hosts,
+                     "name or address by which devices reach the provision broker; may be repeated")
         ->required()
         ->type_name("NAME")
         ->allow_extra_args(false);
@@ -164,7 +186,9 @@ class CommandLine {
         ->type_name("ADDRESS:PORT")
         ->check(check_listen, "")
         ->capture_default_str();
-    init->add_option("--account", init_.account, "the provision account, a part of all topics")->type_name("NAME")->capture_default_str();
+    init->add_option("--account", init_.account, "the provision account, a part of all topics")
+        ->type_name("NAME")
+        ->capture_default_str();
   }
 
   void add_serve() {
@@ -175,28 +199,35 @@ class CommandLine {
   }
 
   void add_apply() {
-    CLI::App* apply = add_leaf(app_, "apply", "Create or change accounts, profiles and provision requests: all or nothing",
-                               "provisioner apply -f gateways/ --secrets-out secrets.csv", Side::kClient,
-                               [this] { return apply_documents(layout_, apply_); });
+    CLI::App* apply =
+        add_leaf(app_, "apply", "Create or change accounts, profiles and provision requests: all or nothing",
+                 "provisioner apply -f gateways/ --secrets-out secrets.csv", Side::kClient,
+                 [this] { return apply_documents(layout_, apply_); });
     apply->add_option("-f,--file", apply_.sources, "YAML file, folder of *.yaml, or - for stdin; may be repeated")
         ->required()
         ->type_name("FILE|DIR|-");
     apply->add_flag("--dry-run", apply_.dry_run, "say what would change, and change nothing");
     apply->add_flag("--allow-weak", apply_.allow_weak, "accept passwords of fewer than 16 characters");
-    apply->add_option("--secrets-out", apply_.secrets_out, "write generated secrets to this new file instead of the terminal")
+    apply
+        ->add_option("--secrets-out", apply_.secrets_out,
+                     "write generated secrets to this new file instead of the terminal")
         ->type_name("FILE");
   }
 
   void add_get() {
     CLI::App* get = add_group("get", "List what there is", "provisioner get requests -l site=north");
-    CLI::App* requests = add_leaf(*get, "requests", "List provision requests", "provisioner get requests --status FAILED -l site=north",
-                                  Side::kClient, [this] { return get_requests(layout_, list_, format()); });
-    requests->add_option("--status", list_.status, "only those in this state")->type_name("STATUS")->check(check_status, "");
+    CLI::App* requests =
+        add_leaf(*get, "requests", "List provision requests", "provisioner get requests --status FAILED -l site=north",
+                 Side::kClient, [this] { return get_requests(layout_, list_, format()); });
+    requests->add_option("--status", list_.status, "only those in this state")
+        ->type_name("STATUS")
+        ->check(check_status, "");
     requests->add_option("-l,--label", list_.labels, "only those with this label; may be repeated")
         ->type_name("NAME=VALUE")
         ->allow_extra_args(false)
         ->check(check_label, "");
-    requests->add_option("--text", list_.text, "only those with this in their name, client id or username")->type_name("TEXT");
+    requests->add_option("--text", list_.text, "only those with this in their name, client id or username")
+        ->type_name("TEXT");
     add_output(*requests);
     add_output(*add_leaf(*get, "profiles", "List profiles", "provisioner get profiles -o json", Side::kClient,
                          [this] { return get_profiles(layout_, format()); }));
@@ -205,7 +236,8 @@ class CommandLine {
   }
 
   void add_describe() {
-    CLI::App* describe = add_group("describe", "Show everything about one thing", "provisioner describe request north-gw-01");
+    CLI::App* describe =
+        add_group("describe", "Show everything about one thing", "provisioner describe request north-gw-01");
     CLI::App* request = add_leaf(*describe, "request", "Show a request: state, what to do next, attempts, history",
                                  "provisioner describe request north-gw-01", Side::kClient,
                                  [this] { return describe_request(layout_, name_, format()); });
@@ -215,14 +247,14 @@ class CommandLine {
 
   void add_change(const std::string& act, const std::string& help) {
     CLI::App* group = add_group(act, help, "provisioner " + act + " request north-gw-01");
-    CLI::App* request = add_leaf(*group, "request", help, "provisioner " + act + " request north-gw-01 north-gw-02", Side::kClient,
-                                 [this, act] { return change_requests(layout_, act, names_); });
+    CLI::App* request = add_leaf(*group, "request", help, "provisioner " + act + " request north-gw-01 north-gw-02",
+                                 Side::kClient, [this, act] { return change_requests(layout_, act, names_); });
     request->add_option("names", names_, "the requests")->required()->type_name("NAME");
   }
 
   void add_status() {
-    add_output(*add_leaf(app_, "status", "Show how the service is (exit code 69: it does not run)", "provisioner status", Side::kClient,
-                         [this] { return show_status(layout_, format()); }));
+    add_output(*add_leaf(app_, "status", "Show how the service is (exit code 69: it does not run)",
+                         "provisioner status", Side::kClient, [this] { return show_status(layout_, format()); }));
   }
 
   CLI::App app_{"Brings devices to their owners' brokers over MQTT.", "provisioner"};

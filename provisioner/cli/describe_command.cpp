@@ -25,27 +25,51 @@ std::string state_line(const json::object& request) {
   return text;
 }
 
+// What a device was told last, if it was refused since anything else has happened to it; "" otherwise.
+std::string last_refusal(const json::array& timeline) {
+  if (timeline.empty()) return {};
+  const json::object& last = timeline.back().as_object();
+  return text_at(last, "kind") == "refused" ? text_at(last, "text") : std::string();
+}
+
+// What can be done about it, if no state of the request is the reason.
+std::string_view remedy(std::string_view refusal) {
+  for (const std::string_view secret : {"wrong-credentials", "wrong username", "activation key"}) {
+    if (refusal.find(secret) == std::string_view::npos) continue;
+    return "Give it the username, password and activation key of this request, or apply the request with another "
+           "spec.provisionUserPassword";
+  }
+  return "Put that right on the device; it tries again by itself";
+}
+
 // What the person who reads this can do, beginning with what keeps the device out altogether.
-std::string next_step(const json::object& request, WallTime now) {
+std::string next_step(const json::object& request, const json::array& timeline, WallTime now) {
   const std::string name = text_at(request, "name");
   const std::string status = text_at(request, "status");
   const std::string last_error = text_at(request, "lastError");
   if (status == "COMPLETED") {
     return fmt::format("nothing: it is provisioned. To provision it anew: provisioner retry request {}", name);
   }
-  if (!flag_at(request, "enabled")) return fmt::format("the device is refused while this is disabled: provisioner enable request {}", name);
+  if (!flag_at(request, "enabled"))
+    return fmt::format("the device is refused while this is disabled: provisioner enable request {}", name);
   if (const auto closes = parse_time(text_at(request, "expiresOn")); closes && *closes <= now) {
     return "it has expired and the device is refused: set a later spec.expiresOn and apply it";
   }
   if (const auto opens = parse_time(text_at(request, "activatesOn")); opens && *opens > now) {
-    return fmt::format("the device is refused until {}: wait, or set an earlier spec.activatesOn and apply it", format_time(*opens));
+    return fmt::format("the device is refused until {}: wait, or set an earlier spec.activatesOn and apply it",
+                       format_time(*opens));
   }
   if (!last_error.empty()) return last_error;
-  if (status == "CREATED") return "waiting for the device to connect with the client id, username and password of this request";
+  if (const std::string refusal = last_refusal(timeline); status == "CREATED" && !refusal.empty()) {
+    return fmt::format("the device was here: {}. {}", refusal, remedy(refusal));
+  }
+  if (status == "CREATED")
+    return "waiting for the device to connect with the client id, username and password of this request";
   return "in progress: the attempt below shows what the device owes";
 }
 
-std::vector<std::pair<std::string, std::string>> summary(const json::object& request, WallTime now) {
+std::vector<std::pair<std::string, std::string>> summary(const json::object& request, const json::array& timeline,
+                                                         WallTime now) {
   const std::string opens = text_at(request, "activatesOn"), closes = text_at(request, "expiresOn");
   std::string params;
   for (const json::value& param : array_at(request, "params")) {
@@ -53,7 +77,7 @@ std::vector<std::pair<std::string, std::string>> summary(const json::object& req
   }
   return {{"Request", text_at(request, "name")},
           {"State", state_line(request)},
-          {"What next", next_step(request, now)},
+          {"What next", next_step(request, timeline, now)},
           {"Client id", text_at(request, "clientId")},
           {"Username", text_at(request, "username")},
           {"Activation key", text_at(request, "activationKey")},
@@ -83,7 +107,8 @@ void print_steps(const json::object& attempt, WallTime now) {
   for (const json::value& value : steps) {
     const json::object& step = value.as_object();
     const std::int64_t times = number_at(step, "timesSent");
-    rows.push_back({text_at(step, "summary"), text_at(step, "sentAt") + (times > 1 ? fmt::format(" ({} times)", times) : ""),
+    rows.push_back({text_at(step, "summary"),
+                    text_at(step, "sentAt") + (times > 1 ? fmt::format(" ({} times)", times) : ""),
                     reply_text(step, now)});
   }
   print_table({"STEP", "SENT", "REPLY"}, rows);
@@ -123,8 +148,8 @@ void print_timeline(const json::array& timeline, WallTime now) {
   std::vector<std::vector<std::string>> rows;
   for (const json::value& value : timeline) {
     const json::object& line = value.as_object();
-    rows.push_back({text_at(line, "at"), age_of(text_at(line, "at"), now), text_at(line, "attempt"), text_at(line, "kind"),
-                    text_at(line, "text")});
+    rows.push_back({text_at(line, "at"), age_of(text_at(line, "at"), now), text_at(line, "attempt"),
+                    text_at(line, "kind"), text_at(line, "text")});
   }
   print_table({"AT", "AGO", "ATTEMPT", "WHAT", ""}, rows);
 }
@@ -139,7 +164,7 @@ Result<int> describe_request(const DataLayout& layout, const std::string& name, 
   }
   const WallTime now = wall_now();
   const json::object& request = object_at(answer, "request");
-  print_fields(summary(request, now));
+  print_fields(summary(request, array_at(answer, "timeline"), now));
   const json::object& facts = object_at(request, "facts");
   if (!facts.empty()) {
     print("\nWhat the device said of itself\n");

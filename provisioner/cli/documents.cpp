@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <iostream>
 #include <iterator>
+#include <optional>
 
 #include "core/base/file.hpp"
 #include "provisioner/admin/wire.hpp"
@@ -24,7 +25,8 @@ Result<std::vector<std::string>> files_of(const std::string& source) {
     if (extension == ".yaml" || extension == ".yml") files.push_back(entry->path().string());
   }
   if (error) return fail(errno_error(error.value(), source));
-  if (files.empty()) return fail(ErrorCode::kInvalidArgument, "{}: there is no *.yaml and no *.yml in this folder", source);
+  if (files.empty())
+    return fail(ErrorCode::kInvalidArgument, "{}: there is no *.yaml and no *.yml in this folder", source);
   std::sort(files.begin(), files.end());
   return files;
 }

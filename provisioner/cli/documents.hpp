@@ -21,8 +21,8 @@ struct LoadedDocuments {
   std::vector<config::Problem> problems;  // all, of all files, in order; not empty: some documents are missing
 };
 
-// Reads files, folders (their *.yaml and *.yml, sorted) and "-", and checks every document. An error only if a source cannot be
-// read at all.
+// Reads files, folders (their *.yaml and *.yml, sorted) and "-", and checks every document. An error only if a source
+// cannot be read at all.
 Result<LoadedDocuments> load_documents(const std::vector<std::string>& sources);
 
 // Where the value of `path` ("spec.labels.a.b[2]") stands in `node`, or the nearest value around it.

@@ -22,8 +22,9 @@ Result<json::array> fetch_requests(const DataLayout& layout, const ListArguments
   json::array all;
   std::string after;
   do {
-    TRY_ASSIGN(const json::object page,
-               call_service(layout, "GET", "/v1/requests?limit=1000" + filter + (after.empty() ? "" : "&after=" + percent_encode(after))));
+    TRY_ASSIGN(const json::object page, call_service(layout, "GET",
+                                                     "/v1/requests?limit=1000" + filter +
+                                                         (after.empty() ? "" : "&after=" + percent_encode(after))));
     const json::array& requests = array_at(page, "requests");
     all.insert(all.end(), requests.begin(), requests.end());
     after = text_at(page, "next");
@@ -53,14 +54,20 @@ std::string joined(const json::array& list) {
 
 int client_exit_code(ErrorCode code) {
   switch (code) {
-    case ErrorCode::kUnavailable: return EX_UNAVAILABLE;
-    case ErrorCode::kPermissionDenied: return EX_NOPERM;
-    case ErrorCode::kIo: return EX_IOERR;
+    case ErrorCode::kUnavailable:
+      return EX_UNAVAILABLE;
+    case ErrorCode::kPermissionDenied:
+      return EX_NOPERM;
+    case ErrorCode::kIo:
+      return EX_IOERR;
     case ErrorCode::kTimedOut:
-    case ErrorCode::kNoSpace: return EX_TEMPFAIL;
+    case ErrorCode::kNoSpace:
+      return EX_TEMPFAIL;
     case ErrorCode::kCorrupt:
-    case ErrorCode::kInternal: return EX_SOFTWARE;
-    default: return EX_DATAERR;
+    case ErrorCode::kInternal:
+      return EX_SOFTWARE;
+    default:
+      return EX_DATAERR;
   }
 }
 
@@ -78,9 +85,9 @@ Result<int> get_requests(const DataLayout& layout, const ListArguments& argument
   std::vector<std::vector<std::string>> rows;
   for (const json::value& value : requests) {
     const json::object& request = value.as_object();
-    rows.push_back({text_at(request, "name"), text_at(request, "status"), admission_word(request, now), text_at(request, "failures"),
-                    text_at(request, "clientId"), text_at(request, "profile"), join_map(object_at(request, "labels")),
-                    age_of(text_at(request, "updatedAt"), now)});
+    rows.push_back({text_at(request, "name"), text_at(request, "status"), admission_word(request, now),
+                    text_at(request, "failures"), text_at(request, "clientId"), text_at(request, "profile"),
+                    join_map(object_at(request, "labels")), age_of(text_at(request, "updatedAt"), now)});
   }
   print_table({"NAME", "STATUS", "ADMITTED", "FAILURES", "CLIENT ID", "PROFILE", "LABELS", "CHANGED"}, rows);
   return EX_OK;
@@ -97,7 +104,8 @@ Result<int> get_profiles(const DataLayout& layout, OutputFormat format) {
   for (const json::value& value : profiles) {
     const json::object& profile = value.as_object();
     rows.push_back({text_at(profile, "name"), text_at(profile, "account"), text_at(profile, "certificateValidity"),
-                    text_at(profile, "retryMaxAttempts"), text_at(profile, "attemptTimeout"), joined(array_at(profile, "components"))});
+                    text_at(profile, "retryMaxAttempts"), text_at(profile, "attemptTimeout"),
+                    joined(array_at(profile, "components"))});
   }
   print_table({"NAME", "ACCOUNT", "VALIDITY", "RETRIES", "TIMEOUT", "COMPONENTS"}, rows);
   return EX_OK;

@@ -12,8 +12,8 @@
 
 namespace fleet::provisioner {
 
-void print(std::string_view text);         // to stdout
-void print_error(std::string_view line);   // to stderr, with a line end
+void print(std::string_view text);        // to stdout
+void print_error(std::string_view line);  // to stderr, with a line end
 
 // `text` without what could steer a terminal: much of what is shown was said by devices.
 std::string printable(std::string_view text);

@@ -1,10 +1,9 @@
 #include "provisioner/cli/secrets_file.hpp"
 
+#include <cerrno>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cerrno>
 #include <utility>
 
 #include "core/base/file.hpp"
@@ -38,7 +37,8 @@ Result<SecretsFile> SecretsFile::create(const std::filesystem::path& path) {
   return file;
 }
 
-SecretsFile::SecretsFile(SecretsFile&& other) noexcept : fd_(std::move(other.fd_)), path_(std::exchange(other.path_, {})) {}
+SecretsFile::SecretsFile(SecretsFile&& other) noexcept
+    : fd_(std::move(other.fd_)), path_(std::exchange(other.path_, {})) {}
 
 SecretsFile::~SecretsFile() {
   if (!path_.empty()) ::unlink(path_.c_str());

@@ -1,4 +1,5 @@
-// Where generated secrets go: a file that only its owner reads, made before anything is applied. Private to provisioner/cli.
+// Where generated secrets go: a file that only its owner reads, made before anything is applied. Private to
+// provisioner/cli.
 #pragma once
 
 #include <filesystem>

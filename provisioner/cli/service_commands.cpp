@@ -9,11 +9,12 @@ namespace fleet::provisioner {
 Result<int> run_init(const InitOptions& options) {
   TRY(init(options));
   const std::string folder = options.layout.folder.string();
-  print(fmt::format("made {}\n"
-                    "  settings        {}\n"
-                    "  platform root   {} (install it on devices: broker-ca-file, platform-root-file)\n"
-                    "next: provisioner serve --data {}\n",
-                    folder, options.layout.settings().string(), (options.layout.pki() / "root.crt").string(), folder));
+  print(
+      fmt::format("made {}\n"
+                  "  settings        {}\n"
+                  "  platform root   {} (install it on devices: broker-ca-file, platform-root-file)\n"
+                  "next: provisioner serve --data {}\n",
+                  folder, options.layout.settings().string(), (options.layout.pki() / "root.crt").string(), folder));
   return EX_OK;
 }
 

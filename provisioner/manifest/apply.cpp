@@ -38,7 +38,8 @@ class Application {
     if (!once(document, "Profile", profile.name)) return {};
     TRY_ASSIGN(const std::optional<Account> account, tx_.find_account(profile.account));
     if (!account) {
-      problem(document, "spec.account", fmt::format("no account '{}': apply it first, or in the same files", profile.account));
+      problem(document, "spec.account",
+              fmt::format("no account '{}': apply it first, or in the same files", profile.account));
       return {};
     }
     TRY_ASSIGN(const std::optional<Profile> old, tx_.find_profile(profile.name));
@@ -56,18 +57,21 @@ class Application {
     }
     if (manifest.password && manifest.password->reveal().size() < kMinPassword && !options_.allow_weak) {
       problem(document, "spec.provisionUserPassword",
-              fmt::format("shorter than {} characters: leave it out to have one generated, or apply with --allow-weak", kMinPassword));
+              fmt::format("shorter than {} characters: leave it out to have one generated, or apply with --allow-weak",
+                          kMinPassword));
     }
     TRY_ASSIGN(const std::optional<ProvisionRequest> old, tx_.find_request_by_name(manifest.name));
     TRY_ASSIGN(const std::optional<ProvisionRequest> rival, tx_.find_request_by_client_id(manifest.client_id));
     if (rival && rival->name != manifest.name) {
-      problem(document, "spec.clientId", fmt::format("request '{}' already has client id {}", rival->name, manifest.client_id));
+      problem(document, "spec.clientId",
+              fmt::format("request '{}' already has client id {}", rival->name, manifest.client_id));
     }
     if (report_.problems.size() != problems_before) return {};
     return old ? change(document, manifest, *old) : create(document, manifest);
   }
 
-  // edc §1: one username, one password. Judged when all documents are in, since they may change a shared password together.
+  // edc §1: one username, one password. Judged when all documents are in, since they may change a shared password
+  // together.
   Result<void> check_usernames() {
     std::map<std::string, ProvisionRequest> first;
     RequestFilter page;
@@ -78,10 +82,11 @@ class Application {
         if (doubtful == doubtful_usernames_.end()) continue;
         const auto [same_name, is_first] = first.emplace(request.username, request);
         if (is_first || same_name->second.username_verifier == request.username_verifier) continue;
-        problem(doubtful->second, "spec.provisionUserUsername",
-                fmt::format("requests '{}' and '{}' would use this username with different passwords: give both the same "
-                            "provisionUserPassword, or another username",
-                            same_name->second.name, request.name));
+        problem(
+            doubtful->second, "spec.provisionUserUsername",
+            fmt::format("requests '{}' and '{}' would use this username with different passwords: give both the same "
+                        "provisionUserPassword, or another username",
+                        same_name->second.name, request.name));
         doubtful_usernames_.erase(doubtful);
       }
       if (requests.size() < page.limit) break;
@@ -117,14 +122,16 @@ class Application {
     TRY_ASSIGN(std::optional<Profile> profile, tx_.find_profile(profile_name));
     if (!profile) return nullptr;
     TRY_ASSIGN(std::optional<Account> account, tx_.find_account(profile->account));
-    if (!account) return fail(ErrorCode::kCorrupt, "profile {}: its account {} is gone", profile->name, profile->account);
+    if (!account)
+      return fail(ErrorCode::kCorrupt, "profile {}: its account {} is gone", profile->name, profile->account);
     return &targets_.emplace(profile_name, Target{std::move(*profile), std::move(*account)}).first->second;
   }
 
   Result<void> check_profile(std::size_t document, const RequestManifest& manifest) {
     TRY_ASSIGN(const Target* const target, find_target(manifest.profile));
     if (target == nullptr) {
-      problem(document, "spec.profile", fmt::format("no profile '{}': apply it first, or in the same files", manifest.profile));
+      problem(document, "spec.profile",
+              fmt::format("no profile '{}': apply it first, or in the same files", manifest.profile));
       return {};
     }
     ProvisionRequest probe;
@@ -133,7 +140,8 @@ class Application {
     probe.labels = manifest.labels;
     probe.params = manifest.params;
     if (auto rendered = executor_.check_renders(probe, target->profile, target->account); !rendered) {
-      problem(document, "spec.profile", fmt::format("profile '{}' does not fit: {}", manifest.profile, rendered.error().message));
+      problem(document, "spec.profile",
+              fmt::format("profile '{}' does not fit: {}", manifest.profile, rendered.error().message));
     }
     return {};
   }
@@ -177,7 +185,8 @@ class Application {
     set_password(request, manifest.password ? *manifest.password : *secret.password);
     if (manifest.generate_activation_key) secret.activation_key = give_activation_key(request);
     TRY_ASSIGN(const std::optional<ProvisionRequest> namesake, tx_.find_request_by_username(request.username));
-    if (namesake && namesake->username_verifier != request.username_verifier) doubtful_usernames_.emplace(request.username, document);
+    if (namesake && namesake->username_verifier != request.username_verifier)
+      doubtful_usernames_.emplace(request.username, document);
 
     TRY(tx_.insert_request(request));
     TRY(add_line(request, "created"));
@@ -188,10 +197,12 @@ class Application {
 
   void check_unchangeable(std::size_t document, const RequestManifest& manifest, const ProvisionRequest& old) {
     if (!manifest.overwrite_if_duplicate) {
-      problem(document, "metadata.name", fmt::format("request '{}' exists already, and overwriteIfDuplicate is false", old.name));
+      problem(document, "metadata.name",
+              fmt::format("request '{}' exists already, and overwriteIfDuplicate is false", old.name));
     }
     if (manifest.client_id != old.client_id) {
-      problem(document, "spec.clientId", fmt::format("cannot change from {}: delete the request and apply it again", old.client_id));
+      problem(document, "spec.clientId",
+              fmt::format("cannot change from {}: delete the request and apply it again", old.client_id));
     }
     if (manifest.username != old.username) {
       problem(document, "spec.provisionUserUsername",
@@ -228,7 +239,8 @@ class Application {
       TRY(add_line(request, what + " changed"));
       if (secret.activation_key) report_.secrets.push_back(std::move(secret));
       // a live connection that would not be let in any more
-      const bool closed = (request.expires_on && *request.expires_on <= now_) || (request.activates_on && *request.activates_on > now_);
+      const bool closed =
+          (request.expires_on && *request.expires_on <= now_) || (request.activates_on && *request.activates_on > now_);
       if (closed || request.connect_verifier != old.connect_verifier) report_.outcome.kick.push_back(request.client_id);
     }
     TRY_ASSIGN(const bool switched, switch_status(manifest, old));
@@ -236,8 +248,8 @@ class Application {
     return {};
   }
 
-  // Disabling does more than to set a flag: it ends what is in progress. A status that is not given stays as it is, so that an
-  // apply does not let in again what an operator has shut out by hand.
+  // Disabling does more than to set a flag: it ends what is in progress. A status that is not given stays as it is, so
+  // that an apply does not let in again what an operator has shut out by hand.
   Result<bool> switch_status(const RequestManifest& manifest, const ProvisionRequest& old) {
     if (!manifest.enabled || *manifest.enabled == old.enabled) return false;
     TRY_ASSIGN(Outcome outcome, executor_.set_enabled(tx_, old.name, *manifest.enabled, options_.by, now_));

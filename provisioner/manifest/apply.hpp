@@ -55,9 +55,9 @@ struct ApplyReport {
   Outcome outcome;                     // for after the commit: connections that must end
 };
 
-// Applies accounts, then profiles, then requests, whatever their order, and reports. kInvalidArgument if report.problems is not
-// empty (all of them, not just the first), else the store's errors; on any error the caller lets the transaction roll back, as
-// it does for a dry run.
+// Applies accounts, then profiles, then requests, whatever their order, and reports. kInvalidArgument if
+// report.problems is not empty (all of them, not just the first), else the store's errors; on any error the caller lets
+// the transaction roll back, as it does for a dry run.
 Result<void> apply(Transaction& tx, const Executor& executor, const std::vector<NumberedManifest>& manifests,
                    const ApplyOptions& options, WallTime now, ApplyReport& report);
 

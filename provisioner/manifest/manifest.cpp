@@ -22,9 +22,8 @@ bool is_name(std::string_view text) {
 }
 
 bool is_printable(std::string_view text) {
-  return is_utf8(text) && std::none_of(text.begin(), text.end(), [](char c) {
-           return static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-         });
+  return is_utf8(text) && std::none_of(text.begin(), text.end(),
+                                       [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; });
 }
 
 std::map<std::string, std::string> read_map(config::Object& object, std::string_view key) {
@@ -88,7 +87,8 @@ Profile decode_profile(const std::string& name, config::Object& spec, config::Pr
   if (const config::Node* certificate = spec.child("certificate")) {
     config::Object object(*certificate, spec.path("certificate"), problems);
     if (object.optional("validity", profile.certificate_validity) &&
-        (profile.certificate_validity < Millis(60'000) || profile.certificate_validity > Millis(36'500LL * 86'400'000))) {
+        (profile.certificate_validity < Millis(60'000) ||
+         profile.certificate_validity > Millis(36'500LL * 86'400'000))) {
       object.problem("validity", "must be between 1m and 36500d");
     }
     object.finish();
@@ -226,7 +226,8 @@ void inline_file(config::Node* parent, const std::string& path, std::string_view
     value->kind = config::Node::Kind::kNull;
     return;
   }
-  while (strip_newline && !contents->empty() && (contents->back() == '\n' || contents->back() == '\r')) contents->pop_back();
+  while (strip_newline && !contents->empty() && (contents->back() == '\n' || contents->back() == '\r'))
+    contents->pop_back();
   value->text = std::move(*contents);
   value->quoted = true;
 }

@@ -32,21 +32,21 @@ struct RequestManifest {
   std::optional<Secret> password;        // provisionUserPassword; absent: generated when the request is new
   bool generate_activation_key = false;  // generateActivationKey
   std::map<std::string, std::string> params;
-  std::optional<bool> enabled;           // status: ENABLED | DISABLED; absent: as it is, ENABLED when the request is new
+  std::optional<bool> enabled;  // status: ENABLED | DISABLED; absent: as it is, ENABLED when the request is new
   std::optional<WallTime> activates_on, expires_on;
   std::optional<int> retry_max_attempts;
-  bool overwrite_if_duplicate = true;    // overwriteIfDuplicate: false makes an existing name an error
+  bool overwrite_if_duplicate = true;  // overwriteIfDuplicate: false makes an existing name an error
 };
 
 using Manifest = std::variant<Account, Profile, RequestManifest>;
 
-// Decodes one document; problems are collected, nullopt if there were any. Forms, ranges and lengths are checked; whether
-// what is referred to exists is the service's to say.
+// Decodes one document; problems are collected, nullopt if there were any. Forms, ranges and lengths are checked;
+// whether what is referred to exists is the service's to say.
 std::optional<Manifest> decode_manifest(const config::Node& document, config::Problems& problems);
 
 // Replaces `caFile` and `provisionUserPasswordFile` by the contents of those files (relative to `folder`), so that the
-// service needs no access to the operator's files. What cannot be read is a problem and stays empty, at its mark, so that the rest
-// of the document can still be checked.
+// service needs no access to the operator's files. What cannot be read is a problem and stays empty, at its mark, so
+// that the rest of the document can still be checked.
 void inline_files(config::Node& document, const std::filesystem::path& folder, config::Problems& problems);
 
 }  // namespace fleet::provisioner

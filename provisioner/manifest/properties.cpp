@@ -8,7 +8,9 @@ namespace {
 
 using protocol::PropertyType;
 
-bool is_template(const std::string& text) { return text.find("${") != std::string::npos; }
+bool is_template(const std::string& text) {
+  return text.find("${") != std::string::npos;
+}
 
 // A number that YAML and JSON write alike, and no longer than they can carry: 0123 and .5 are none.
 bool is_plain_number(const config::Node& scalar) {
@@ -18,7 +20,8 @@ bool is_plain_number(const config::Node& scalar) {
 // 0123, +5, .5: a number to some, a text to others.
 bool is_doubtful(const config::Node& scalar) {
   static constexpr std::string_view kNumberLike = "+-0123456789.eE";
-  if (scalar.quoted || is_plain_number(scalar) || scalar.text.find_first_not_of(kNumberLike) != std::string::npos) return false;
+  if (scalar.quoted || is_plain_number(scalar) || scalar.text.find_first_not_of(kNumberLike) != std::string::npos)
+    return false;
   std::string_view text = scalar.text;
   if (text.starts_with('+')) text.remove_prefix(1);
   return protocol::is_value_of(PropertyType::kLong, text) || protocol::is_value_of(PropertyType::kDouble, text);
@@ -50,13 +53,15 @@ bool read_values(const config::Node& node, const std::string& path, std::optiona
       return false;
     }
     if (!type && is_doubtful(*scalar)) {
-      problems.add(scalar->mark, path, fmt::format("'{}': write the number plainly, or the text in quotes", scalar->text));
+      problems.add(scalar->mark, path,
+                   fmt::format("'{}': write the number plainly, or the text in quotes", scalar->text));
       return false;
     }
     if (!type) type = type_of(*scalar);
     if (!is_template(scalar->text) && !protocol::is_value_of(*type, scalar->text)) {
-      problems.add(scalar->mark, path, fmt::format("'{}' is not of type {}", *type == PropertyType::kPassword ? "…" : scalar->text,
-                                                   protocol::to_string(*type)));
+      problems.add(scalar->mark, path,
+                   fmt::format("'{}' is not of type {}", *type == PropertyType::kPassword ? "…" : scalar->text,
+                               protocol::to_string(*type)));
       return false;
     }
     property.values.push_back(scalar->text);
@@ -102,7 +107,8 @@ protocol::Configurations decode_configurations(const config::Node& node, const s
   for (const config::Node::Entry& component : node.entries) {
     const std::string component_path = path + "." + component.key;
     if (!protocol::is_pid(component.key)) {
-      problems.add(component.key_mark, component_path, "a pid is 1 to 128 of A-Z a-z 0-9 . _ - and does not begin with a dot");
+      problems.add(component.key_mark, component_path,
+                   "a pid is 1 to 128 of A-Z a-z 0-9 . _ - and does not begin with a dot");
       continue;
     }
     if (component.value.kind != config::Node::Kind::kMapping) {

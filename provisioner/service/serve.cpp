@@ -161,8 +161,11 @@ Result<void> serve(const DataLayout& layout) {
   log::set_level(level);
   TRY_ASSIGN(const FileLock lock, FileLock::acquire(layout.lock()));
   boost::asio::io_context io(1);
-  TRY_ASSIGN(const std::unique_ptr<Store> store, open_store(layout, foundation.broker, io));
-  auto result = Service(layout, std::move(foundation), io, *store).run();
+  TRY_ASSIGN(std::unique_ptr<Store> store, open_store(layout, foundation.broker, io));
+  Service service(layout, std::move(foundation), io, *store);
+  auto result = service.run();
+  // Work that is still queued uses the service's executor: it commits before the service goes.
+  store.reset();
   log::info(kLog, "stopped");
   return result;
 }

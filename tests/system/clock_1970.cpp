@@ -7,7 +7,9 @@
 
 namespace {
 
-int real_clock(clockid_t clock, timespec* now) { return static_cast<int>(::syscall(SYS_clock_gettime, clock, now)); }
+int real_clock(clockid_t clock, timespec* now) {
+  return static_cast<int>(::syscall(SYS_clock_gettime, clock, now));
+}
 
 timespec since_start() {
   static const timespec start = [] {

@@ -18,7 +18,8 @@ namespace {
 constexpr std::chrono::hours kYear{24 * 365};
 
 crypto::CertificateRequest wish(CertificateProfile profile, std::string_view name) {
-  crypto::CertificateRequest request{profile, std::string(name), {}, wall_now() - std::chrono::hours(1), wall_now() + kYear};
+  crypto::CertificateRequest request{
+      profile, std::string(name), {}, wall_now() - std::chrono::hours(1), wall_now() + kYear};
   if (profile == CertificateProfile::kServer) request.san_names = {"localhost"};
   return request;
 }
@@ -49,18 +50,23 @@ FakePlatform::FakePlatform() {
   platform_ca_ = ca("Platform CA", CertificateProfile::kPlatformCa, *root_);
   device_ca_ = ca("Device CA", CertificateProfile::kDeviceCa, *root_);
   signer_ = leaf(CertificateProfile::kCommandSigning, "Command Signer", *platform_ca_);
-  const Signer server = leaf(CertificateProfile::kServer, "localhost", ca("Broker CA", CertificateProfile::kBrokerCa, *root_));
+  const Signer server =
+      leaf(CertificateProfile::kServer, "localhost", ca("Broker CA", CertificateProfile::kBrokerCa, *root_));
 
   write(folder_ / "root.crt", root_->certificate.to_pem());
   write(folder_ / "server.crt", crypto::to_pem(server.chain));
   write(folder_ / "server.key", server.key.to_pem().reveal());
   write(folder_ / "password", "it-does-not-matter-here\n");
-  write(folder_ / "mosquitto.conf", "user root\nallow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\nlog_type notice\n"
-                                    "log_type error\nlistener " + std::to_string(port_) + " 127.0.0.1\ncertfile " +
-                                        (folder_ / "server.crt").string() + "\nkeyfile " + (folder_ / "server.key").string() + "\n");
-  broker_.emplace(Command{{"/usr/sbin/mosquitto", "-c", (folder_ / "mosquitto.conf").string()}, {}, folder_ / "broker.log"});
+  write(folder_ / "mosquitto.conf",
+        "user root\nallow_anonymous true\nset_tcp_nodelay true\nmax_queued_messages 0\nlog_type notice\n"
+        "log_type error\nlistener " +
+            std::to_string(port_) + " 127.0.0.1\ncertfile " + (folder_ / "server.crt").string() + "\nkeyfile " +
+            (folder_ / "server.key").string() + "\n");
+  broker_.emplace(
+      Command{{"/usr/sbin/mosquitto", "-c", (folder_ / "mosquitto.conf").string()}, {}, folder_ / "broker.log"});
   client_ = std::make_unique<RawClient>(port_, folder_ / "root.crt", "platform", "", "");
-  if (!eventually([&] { return client_->connect().has_value(); })) throw std::runtime_error("no broker: " + broker_->output());
+  if (!eventually([&] { return client_->connect().has_value(); }))
+    throw std::runtime_error("no broker: " + broker_->output());
   // not the devices' own trees: what the platform itself says there is no news to it
   if (!client_->subscribe("$EDC/provision/+/MQTT/#") || !client_->subscribe("$EDC/provision/provisioner/#")) {
     throw std::runtime_error("the broker does not let the platform listen");
@@ -70,18 +76,22 @@ FakePlatform::FakePlatform() {
 std::unique_ptr<AgentRig> FakePlatform::agent(const std::string& client_id, const std::string& timeout) {
   const auto folder = folder_ / client_id;
   return std::make_unique<AgentRig>(
-      folder, "broker-url: mqtts://localhost:" + std::to_string(port_) + "\nclient-id: \"" + client_id + "\"\nusername: \"" +
-                  client_id + "\"\npassword-file: " + (folder_ / "password").string() + "\nbroker-ca-file: " +
-                  (folder_ / "root.crt").string() + "\nplatform-root-file: " + (folder_ / "root.crt").string() +
+      folder, "broker-url: mqtts://localhost:" + std::to_string(port_) + "\nclient-id: \"" + client_id +
+                  "\"\nusername: \"" + client_id + "\"\npassword-file: " + (folder_ / "password").string() +
+                  "\nbroker-ca-file: " + (folder_ / "root.crt").string() +
+                  "\nplatform-root-file: " + (folder_ / "root.crt").string() +
                   "\nstate-dir: " + (folder / "state").string() + "\nretry-interval: 1s\ntimeout: " + timeout);
 }
 
 Signer FakePlatform::stranger() const {
   const crypto::Issuer other = root("Fleet Root");  // the name is easily had
-  return leaf(CertificateProfile::kCommandSigning, "Command Signer", ca("Platform CA", CertificateProfile::kPlatformCa, other));
+  return leaf(CertificateProfile::kCommandSigning, "Command Signer",
+              ca("Platform CA", CertificateProfile::kPlatformCa, other));
 }
 
-Signer FakePlatform::device_as_signer() const { return leaf(CertificateProfile::kDevice, "02FC49999999", *device_ca_); }
+Signer FakePlatform::device_as_signer() const {
+  return leaf(CertificateProfile::kDevice, "02FC49999999", *device_ca_);
+}
 
 protocol::Prov FakePlatform::await_hello(const std::string& client_id) {
   const std::string topic = protocol::LifecycleTopic{std::string(kAccount), client_id, "PROV"}.str();
@@ -134,18 +144,21 @@ Draft FakePlatform::request(const std::string& client_id, const protocol::Prov& 
   return {topic.str(), std::move(payload)};
 }
 
-Draft FakePlatform::certificates(const std::string& client_id, const protocol::Prov& hello, const Signer& signer) const {
+Draft FakePlatform::certificates(const std::string& client_id, const protocol::Prov& hello,
+                                 const Signer& signer) const {
   return request(client_id, hello, protocol::kAppCert, "PUT", "certificates",
                  protocol::to_payload(protocol::SigningCertificates{crypto::to_pem(signer.chain)}));
 }
 
 Draft FakePlatform::device_certificate(const std::string& client_id, const protocol::Prov& hello) const {
   const auto csr = must(crypto::Csr::from_der(hello.csr.value()));
-  const auto certificate = must(crypto::issue(wish(CertificateProfile::kDevice, client_id), csr.public_key(), *device_ca_));
-  return request(client_id, hello, protocol::kAppKeysV2, "POST", "keystores/entries/privatekey",
-                 protocol::to_payload(protocol::DeviceCertificate{std::string(protocol::kKeystorePid),
-                                                                  std::string(protocol::kOwnerAlias),
-                                                                  {certificate.to_pem(), device_ca_->certificate.to_pem()}}));
+  const auto certificate =
+      must(crypto::issue(wish(CertificateProfile::kDevice, client_id), csr.public_key(), *device_ca_));
+  return request(
+      client_id, hello, protocol::kAppKeysV2, "POST", "keystores/entries/privatekey",
+      protocol::to_payload(protocol::DeviceCertificate{std::string(protocol::kKeystorePid),
+                                                       std::string(protocol::kOwnerAlias),
+                                                       {certificate.to_pem(), device_ca_->certificate.to_pem()}}));
 }
 
 Draft FakePlatform::configuration(const std::string& client_id, const protocol::Prov& hello) const {
@@ -157,10 +170,12 @@ Draft FakePlatform::configuration(const std::string& client_id, const protocol::
   return request(client_id, hello, protocol::kAppConf, "PUT", "configurations", std::move(payload));
 }
 
-Draft FakePlatform::answer(const std::string& client_id, const protocol::Prov& hello, const protocol::Reply& reply) const {
+Draft FakePlatform::answer(const std::string& client_id, const protocol::Prov& hello,
+                           const protocol::Reply& reply) const {
   protocol::KuraPayload payload = protocol::to_payload(reply, to_unix_millis(wall_now()));
   payload.add("prov.nonce", protocol::Blob{hello.nonce.value()});
-  const protocol::ReplyTopic topic{std::string(kAccount), client_id, std::string(protocol::kAppProv), hello.request_id.value()};
+  const protocol::ReplyTopic topic{std::string(kAccount), client_id, std::string(protocol::kAppProv),
+                                   hello.request_id.value()};
   return {topic.str(), std::move(payload)};
 }
 
@@ -172,7 +187,9 @@ Bytes signed_payload(const Draft& draft, const Signer& signer) {
   return protocol::encode(payload);
 }
 
-std::string rid_of(const Draft& draft) { return must(protocol::parse_head(draft.payload)).request_id; }
+std::string rid_of(const Draft& draft) {
+  return must(protocol::parse_head(draft.payload)).request_id;
+}
 
 std::string FakePlatform::send(Draft draft, const Signer& signer) {
   send_bytes(draft.topic, signed_payload(draft, signer));

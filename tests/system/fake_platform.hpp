@@ -63,8 +63,8 @@ class FakePlatform {
 
  private:
   crypto::Issuer ca(std::string_view name, crypto::CertificateProfile profile, const crypto::Issuer& issuer) const;
-  Draft request(const std::string& client_id, const protocol::Prov& hello, std::string_view app, std::string_view method,
-                std::string_view resource, protocol::KuraPayload payload) const;
+  Draft request(const std::string& client_id, const protocol::Prov& hello, std::string_view app,
+                std::string_view method, std::string_view resource, protocol::KuraPayload payload) const;
 
   TempFolder folder_;
   int port_ = free_port();

@@ -1,6 +1,6 @@
 // Somebody who has got hold of the broker's name and certificate, or of the network behind it, and plays the platform.
-// The agent applies nothing that the real platform has not signed for this attempt, says why, does not wear anything out by
-// trying, and is provisioned as soon as the real platform speaks.
+// The agent applies nothing that the real platform has not signed for this attempt, says why, does not wear anything
+// out by trying, and is provisioned as soon as the real platform speaks.
 #include <fstream>
 
 #include <boost/json.hpp>
@@ -22,19 +22,13 @@ boost::json::value status(const AgentRig& agent) {
   return error || !json.is_object() ? boost::json::value(boost::json::object()) : json;
 }
 
-std::string last_failure(const AgentRig& agent) {
-  const auto json = status(agent);
-  const auto* failure = json.as_object().if_contains("lastFailure");
-  return failure != nullptr && failure->is_object() ? std::string(failure->at("what").as_string()) : "";
-}
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 bool fails_with(const AgentRig& agent, const std::string& why) {
-  return eventually([&] { return holds(last_failure(agent), why); });
+  return eventually([&] { return holds(agent.last_failure(), why); });
 }
 
-bool applied(const AgentRig& agent) { return std::filesystem::exists(agent.state() / "current"); }
+bool applied(const AgentRig& agent) {
+  return std::filesystem::exists(agent.state() / "current");
+}
 
 // What `agent` has said about dropped messages so far.
 bool dropped_for(const AgentRig& agent, const std::string& why) {
@@ -78,7 +72,8 @@ TEST_CASE("a chain that ends in another root is refused, attempt after attempt, 
     CHECK(platform.reply_to(platform.send(platform.certificates(kDevice, hello, stranger), stranger)) == 400);
     CHECK(fails_with(*agent, "the platform's signing certificates are not trusted"));
   }
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - begin).count();
+  const auto seconds =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - begin).count();
   // retry-interval 1 s, spread by 20 %
   CHECK(static_cast<double>(platform.connects(kDevice)) <= static_cast<double>(seconds + 1) / 0.8 + 1);
   is_provisioned_after_that(platform, *agent);
@@ -110,7 +105,7 @@ TEST_CASE("what is not signed, or was, or was altered since, is dropped") {
   CHECK(platform.reply_to(rid_of(certificates), Millis(300)) == 0);
   CHECK(dropped_for(*agent, "signature"));
   CHECK(fails_with(*agent, "did not answer within 3s"));
-  CHECK(holds(last_failure(*agent), "signature"));
+  CHECK(holds(agent->last_failure(), "signature"));
   CHECK_FALSE(applied(*agent));
 
   // and after
@@ -127,7 +122,7 @@ TEST_CASE("what is not signed, or was, or was altered since, is dropped") {
   platform.send_bytes("$EDC/provision/02FC40000001/KEYS-V1/PUT/configurations", good);  // signed for another topic
   CHECK(platform.reply_to(rid_of(configuration), Millis(300)) == 0);
   CHECK(fails_with(*agent, "did not finish within 3s"));
-  CHECK(holds(last_failure(*agent), "signature"));
+  CHECK(holds(agent->last_failure(), "signature"));
   is_provisioned_after_that(platform, *agent);
 }
 
@@ -179,7 +174,8 @@ TEST_CASE("answers that nobody signed are hints before the platform has proved i
   protocol::Prov unknown = hello;
   unknown.request_id = random_id();
   platform.send(platform.answer(kDevice, unknown, code(409)), stranger);
-  CHECK(platform.reply_to(platform.send(platform.certificates(kDevice, hello, platform.signer()), platform.signer())) == 200);
+  CHECK(platform.reply_to(platform.send(platform.certificates(kDevice, hello, platform.signer()), platform.signer())) ==
+        200);
   platform.send(platform.answer(kDevice, hello, code(410)), stranger);
   platform.send(platform.answer(kDevice, hello, code(200)), stranger);
   const Draft unsigned_answer = platform.answer(kDevice, hello, code(409));
@@ -202,8 +198,9 @@ TEST_CASE("a platform that says come back in a year is asked again within the ho
   auto agent = platform.agent(kDevice);
   agent->start();
   const protocol::Prov hello = platform.await_hello(kDevice);
-  platform.send(platform.answer(kDevice, hello, {.code = 429, .error = "later", .retry_after_s = 365 * 86'400, .body = {}}),
-                platform.stranger());
+  platform.send(
+      platform.answer(kDevice, hello, {.code = 429, .error = "later", .retry_after_s = 365 * 86'400, .body = {}}),
+      platform.stranger());
   CHECK(fails_with(*agent, "the platform answered 429"));
   const WallTime next = must(parse_time(std::string(status(*agent).at("nextTry").as_string())));
   CHECK(next - wall_now() > std::chrono::minutes(55));

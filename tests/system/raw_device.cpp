@@ -11,7 +11,8 @@ namespace fleet::test {
 
 // --- the client
 
-RawClient::RawClient(int port, std::filesystem::path ca, std::string client_id, std::string username, std::string password)
+RawClient::RawClient(int port, std::filesystem::path ca, std::string client_id, std::string username,
+                     std::string password)
     : port_(port),
       ca_(std::move(ca)),
       client_id_(std::move(client_id)),
@@ -95,7 +96,9 @@ void RawDevice::join() {
   }
 }
 
-void RawDevice::new_nonce() { nonce_ = random_bytes(16); }
+void RawDevice::new_nonce() {
+  nonce_ = random_bytes(16);
+}
 
 protocol::Prov RawDevice::hello() {
   protocol::Prov prov;
@@ -118,14 +121,18 @@ std::string RawDevice::say(const protocol::Prov& hello) {
   return hello.request_id.value_or("");
 }
 
-bool RawDevice::say_bytes(std::string_view payload) { return client_.publish(lifecycle_topic(), payload); }
+bool RawDevice::say_bytes(std::string_view payload) {
+  return client_.publish(lifecycle_topic(), payload);
+}
 
 std::optional<protocol::Reply> RawDevice::answer(const std::string& request_id, Millis limit) {
   const std::string topic =
-      protocol::ReplyTopic{std::string(kAccount), credentials_.client_id, std::string(protocol::kAppProv), request_id}.str();
+      protocol::ReplyTopic{std::string(kAccount), credentials_.client_id, std::string(protocol::kAppProv), request_id}
+          .str();
   const auto is_answer = [&](const mqtt::Message& message) { return message.topic == topic; };
   const auto& received = client_.received();
-  if (!client_.until([&] { return std::any_of(received.begin(), received.end(), is_answer); }, limit)) return std::nullopt;
+  if (!client_.until([&] { return std::any_of(received.begin(), received.end(), is_answer); }, limit))
+    return std::nullopt;
   const auto found = std::find_if(received.begin(), received.end(), is_answer);
   return must(protocol::parse_reply(must(protocol::decode(found->payload))));
 }
@@ -162,14 +169,16 @@ Asked RawDevice::await(std::string_view app) {
 void RawDevice::reply(const Asked& asked, std::int32_t code, std::string_view app) {
   const std::string name = app.empty() ? asked.app : std::string(app);
   const protocol::ReplyTopic topic{std::string(kAccount), std::string(kProvisioner), name, asked.rid};
-  const protocol::Reply reply{.code = code, .error = code == 200 ? "" : "the test says no", .retry_after_s = {}, .body = {}};
+  const protocol::Reply reply{
+      .code = code, .error = code == 200 ? "" : "the test says no", .retry_after_s = {}, .body = {}};
   client_.publish(topic.str(), protocol::encode(protocol::to_payload(reply, to_unix_millis(wall_now()))));
 }
 
 bool RawDevice::obey() {
   client_.forget();  // what an earlier attempt has asked
   const std::string request_id = say(hello());
-  for (const std::string_view app : {protocol::kAppCert, protocol::kAppKeysV2, protocol::kAppKeysV1, protocol::kAppConf}) {
+  for (const std::string_view app :
+       {protocol::kAppCert, protocol::kAppKeysV2, protocol::kAppKeysV1, protocol::kAppConf}) {
     reply(await(app));
   }
   const auto recorded = [&] {

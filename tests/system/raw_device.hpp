@@ -1,5 +1,5 @@
-// A device played by the test itself: it speaks to a real broker over real TLS, byte by byte as the test wants, so that it
-// can do what a well-behaved agent never does. Everything runs on the test's own thread, inside the calls.
+// A device played by the test itself: it speaks to a real broker over real TLS, byte by byte as the test wants, so that
+// it can do what a well-behaved agent never does. Everything runs on the test's own thread, inside the calls.
 #pragma once
 
 #include <chrono>
@@ -48,7 +48,9 @@ class RawClient {
   // Lets the connection live until `condition` holds; false after `limit`.
   bool until(const std::function<bool()>& condition, Millis limit = Millis(10'000));
   // Lets it live for that long.
-  void listen(Millis time) { until([] { return false; }, time); }
+  void listen(Millis time) {
+    until([] { return false; }, time);
+  }
 
   // All messages so far, in their order.
   const std::vector<mqtt::Message>& received() const { return received_; }

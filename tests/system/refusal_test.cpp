@@ -1,9 +1,8 @@
-// Who must not be provisioned is told so, by a code that it can act on; the operator reads why; and once the operator has
-// done something about it, the same device arrives by itself.
+// Who must not be provisioned is told so, by a code that it can act on; the operator reads why; and once the operator
+// has done something about it, the same device arrives by itself.
 #include <fstream>
 #include <functional>
 
-#include <boost/json.hpp>
 #include <doctest/doctest.h>
 
 #include "tests/system/raw_device.hpp"
@@ -26,29 +25,19 @@ Rig& installation() {
 }
 
 std::string document(const Credentials& who, const std::string& spec) {
-  return "apiVersion: provisioner/v1\nkind: ProvisionRequest\nmetadata: {name: " + who.name + "}\nspec:\n  profile: gateway\n" +
-         "  clientId: \"" + who.client_id + "\"\n  provisionUserUsername: \"" + who.username + "\"\n" + spec;
+  return "apiVersion: provisioner/v1\nkind: ProvisionRequest\nmetadata: {name: " + who.name +
+         "}\nspec:\n  profile: gateway\n" + "  clientId: \"" + who.client_id + "\"\n  provisionUserUsername: \"" +
+         who.username + "\"\n" + spec;
 }
-
-// `status` of an agent: why its last attempt failed.
-std::string last_failure(const AgentRig& agent) {
-  boost::system::error_code error;
-  const auto json = boost::json::parse(agent.cli({"status", "-o", "json"}).output, error);
-  if (error || !json.is_object()) return "";
-  const auto* failure = json.as_object().if_contains("lastFailure");
-  return failure != nullptr && failure->is_object() ? std::string(failure->at("what").as_string()) : "";
-}
-
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 // The agent is refused and says `agent_says`, the timeline of the request says `timeline_says`; after `remedy` the same
 // agent arrives, without a hand laid on it.
 void refused_then_arrives(Rig& rig, AgentRig& agent, const Credentials& gateway, const std::string& agent_says,
                           const std::string& timeline_says, const std::function<void()>& remedy) {
   agent.start();
-  CHECK(eventually([&] { return holds(last_failure(agent), agent_says); }, 20s));
+  CHECK(eventually([&] { return holds(agent.last_failure(), agent_says); }, 20s));
   CHECK(eventually([&] { return holds(rig.describe(gateway.name), timeline_says); }));
-  INFO("agent says: " << last_failure(agent) << "\n" << rig.describe(gateway.name));
+  INFO("agent says: " << agent.last_failure() << "\n" << rig.describe(gateway.name));
   CHECK(agent.running());
   CHECK_FALSE(agent.provisioned());
   CHECK(rig.births(gateway.client_id) == 0);
@@ -56,7 +45,7 @@ void refused_then_arrives(Rig& rig, AgentRig& agent, const Credentials& gateway,
   INFO("agent log:\n" << agent.log());
   CHECK(eventually([&] { return agent.provisioned(); }, 20s));
   CHECK(rig.status(gateway.name) == "COMPLETED");
-  CHECK(last_failure(agent).empty());
+  CHECK(agent.last_failure().empty());
 }
 
 constexpr const char* kRefusedAtConnect = "the provision broker refused us";
@@ -73,10 +62,14 @@ TEST_CASE("a wrong password is refused, and the right one is let in") {
   const std::string right = gateway.password;
   gateway.password = "NOTTHEPASSWORDNOTTHEPASSWORD2345";
   auto agent = rig.agent(gateway);
-  refused_then_arrives(rig, *agent, gateway, kRefusedAtConnect, "connection refused by the broker: wrong-credentials", [&] {
-    write_secret(agent->folder() / "password", right);
-    agent->start();  // settings are read at the start
-  });
+  refused_then_arrives(
+      rig, *agent, gateway, kRefusedAtConnect, "connection refused by the broker: wrong-credentials", [&] {
+        CHECK(holds(rig.describe("password"),
+                    "the device was here: connection refused by the broker: wrong-credentials"));
+        CHECK(holds(rig.describe("password"), "Give it the username, password and activation key of this request"));
+        write_secret(agent->folder() / "password", right);
+        agent->start();  // settings are read at the start
+      });
 }
 
 TEST_CASE("a device that nobody knows is refused and logged, and arrives when its request is applied") {
@@ -84,8 +77,8 @@ TEST_CASE("a device that nobody knows is refused and logged, and arrives when it
   const Credentials stranger{"stranger", "02FC20000002", "02FC20000002-SN1", "AGOODPASSWORDOFTHIRTYTWOLETTERS2", ""};
   auto agent = rig.agent(stranger);
   agent->start();
-  CHECK(eventually([&] { return holds(last_failure(*agent), kRefusedAtConnect); }, 20s));
-  CHECK(holds(last_failure(*agent), "02FC20000002"));
+  CHECK(eventually([&] { return holds(agent->last_failure(), kRefusedAtConnect); }, 20s));
+  CHECK(holds(agent->last_failure(), "02FC20000002"));
   const auto logged = [&] {
     const std::string log = rig.provisioner_log();
     return holds(log, "client=02FC20000002") && holds(log, "why=unknown");
@@ -108,7 +101,8 @@ TEST_CASE("a disabled request keeps its device out until it is enabled") {
 
 TEST_CASE("an expired request keeps its device out until it is given a later end") {
   Rig& rig = installation();
-  const Credentials gateway = rig.request("expired", "02FC20000004", "  activatesOn: 2020-01-01\n  expiresOn: 2020-02-01\n");
+  const Credentials gateway =
+      rig.request("expired", "02FC20000004", "  activatesOn: 2020-01-01\n  expiresOn: 2020-02-01\n");
   auto agent = rig.agent(gateway);
   refused_then_arrives(rig, *agent, gateway, kRefusedAtConnect, "connection refused by the broker: expired", [&] {
     CHECK(holds(rig.describe("expired"), "set a later spec.expiresOn"));
@@ -120,10 +114,11 @@ TEST_CASE("a request that is not active yet keeps its device out until then") {
   Rig& rig = installation();
   const Credentials gateway = rig.request("early", "02FC20000005", "  activatesOn: 2099-01-01\n");
   auto agent = rig.agent(gateway);
-  refused_then_arrives(rig, *agent, gateway, kRefusedAtConnect, "connection refused by the broker: not-yet-active", [&] {
-    CHECK(holds(rig.describe("early"), "the device is refused until 2099-01-01"));
-    rig.apply(document(gateway, "  activatesOn: 2020-01-01\n"));
-  });
+  refused_then_arrives(rig, *agent, gateway, kRefusedAtConnect, "connection refused by the broker: not-yet-active",
+                       [&] {
+                         CHECK(holds(rig.describe("early"), "the device is refused until 2099-01-01"));
+                         rig.apply(document(gateway, "  activatesOn: 2020-01-01\n"));
+                       });
 }
 
 TEST_CASE("a device that fails too often is abandoned, and says and tells why; a retry lets it in again") {
@@ -136,7 +131,7 @@ TEST_CASE("a device that fails too often is abandoned, and says and tells why; a
   agent->start();
   CHECK(eventually([&] { return rig.status("abandoned") == "ABANDONED"; }, 30s));
   CHECK(rig.request_field("abandoned", "failures") == "2");
-  CHECK(eventually([&] { return holds(last_failure(*agent), kRefusedAtConnect); }, 20s));
+  CHECK(eventually([&] { return holds(agent->last_failure(), kRefusedAtConnect); }, 20s));
   CHECK(holds(agent->log(), "the platform's signing certificates are not trusted"));
   CHECK(eventually([&] { return holds(rig.describe("abandoned"), "connection refused by the broker: abandoned"); }));
   const std::string page = rig.describe("abandoned");
@@ -163,8 +158,8 @@ TEST_CASE("a device that was provisioned and comes as new is told so until an op
   agent->process().stop();
   expect_ok(agent->cli({"reset"}), "reset");
   agent->start();
-  CHECK(eventually([&] { return holds(last_failure(*agent), "409"); }, 20s));
-  CHECK(holds(last_failure(*agent), "the operator can allow it again by retrying the request"));
+  CHECK(eventually([&] { return holds(agent->last_failure(), "409"); }, 20s));
+  CHECK(holds(agent->last_failure(), "the operator can allow it again by retrying the request"));
   CHECK(holds(rig.describe("again"), "hello refused: already provisioned"));
   CHECK(rig.status("again") == "COMPLETED");
   expect_ok(rig.cli({"retry", "request", "again"}), "retry");
@@ -188,7 +183,8 @@ TEST_CASE("a wrong activation key is refused without saying which secret was wro
   CHECK(rig.sql("SELECT activation_key_used FROM request WHERE name = 'activation'") == "1");
 }
 
-TEST_CASE("a certificate signing request that cannot be used is refused with its reason, and a good one is taken after it") {
+TEST_CASE(
+    "a certificate signing request that cannot be used is refused with its reason, and a good one is taken after it") {
   Rig& rig = installation();
   const Credentials gateway = rig.request("csr", "02FC20000009");
   RawDevice device(rig, gateway);
@@ -209,8 +205,8 @@ TEST_CASE("a certificate signing request that cannot be used is refused with its
 
   // the key length of 1998
   const auto weak = rig.folder() / "weak.csr";
-  expect_ok(run({"openssl", "req", "-new", "-newkey", "rsa:1024", "-nodes", "-subj", "/CN=02FC20000009", "-outform", "DER",
-                 "-keyout", (rig.folder() / "weak.key").string(), "-out", weak.string()}),
+  expect_ok(run({"openssl", "req", "-new", "-newkey", "rsa:1024", "-nodes", "-subj", "/CN=02FC20000009", "-outform",
+                 "DER", "-keyout", (rig.folder() / "weak.key").string(), "-out", weak.string()}),
             "openssl req");
   refused(expect_ok(run({"cat", weak.string()}), "cat").output, "RSA");
 
@@ -241,5 +237,8 @@ TEST_CASE("a key that belongs to another device is refused") {
   CHECK(holds(rig.describe("key-copy"), "the key is known for another device"));
   second.use_key(own);
   CHECK(second.obey());
-  CHECK(rig.sql("SELECT count(DISTINCT spki_sha256) FROM certificate WHERE client_id IN ('02FC20000010', '02FC20000011')") == "2");
+  CHECK(
+      rig.sql(
+          "SELECT count(DISTINCT spki_sha256) FROM certificate WHERE client_id IN ('02FC20000010', '02FC20000011')") ==
+      "2");
 }

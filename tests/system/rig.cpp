@@ -29,7 +29,16 @@ std::string read_text(const fs::path& path) {
 
 std::string user_name() { return run({"id", "-un"}).output.substr(0, run({"id", "-un"}).output.find('\n')); }
 
+// `status -o json`; empty if there is nothing to read.
+boost::json::object status_of(const AgentRig& agent) {
+  boost::system::error_code error;
+  const auto json = boost::json::parse(agent.cli({"status", "-o", "json"}).output, error);
+  return error || !json.is_object() ? boost::json::object() : json.as_object();
+}
+
 }  // namespace
+
+bool holds(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
 
 const Outcome& expect_ok(const Outcome& outcome, const std::string& what) {
   if (outcome.exit_code != 0) {
@@ -73,11 +82,15 @@ Outcome AgentRig::cli(std::vector<std::string> command) const {
 }
 
 std::string AgentRig::phase() const {
-  const Outcome outcome = cli({"status", "-o", "json"});
-  boost::system::error_code error;
-  const auto json = boost::json::parse(outcome.output, error);
-  if (error || !json.is_object() || !json.as_object().contains("phase")) return "";
-  return std::string(json.at("phase").as_string());
+  const auto status = status_of(*this);
+  const auto* phase = status.if_contains("phase");
+  return phase != nullptr ? std::string(phase->as_string()) : "";
+}
+
+std::string AgentRig::last_failure() const {
+  const auto status = status_of(*this);
+  const auto* failure = status.if_contains("lastFailure");
+  return failure != nullptr && failure->is_object() ? std::string(failure->at("what").as_string()) : "";
 }
 
 bool AgentRig::provisioned() const { return phase() == "provisioned"; }

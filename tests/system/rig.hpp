@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tests/support/process.hpp"
@@ -34,6 +35,7 @@ class AgentRig {
   Outcome cli(std::vector<std::string> command) const;
   std::string phase() const;  // from `status -o json`
   bool provisioned() const;
+  std::string last_failure() const;  // from the same; "" if there is none
   const std::filesystem::path& folder() const { return folder_; }
   std::filesystem::path state() const { return folder_ / "state"; }
   // Adds or replaces a setting; takes effect at the next start.
@@ -97,6 +99,8 @@ class Rig {
   std::optional<Process> owner_, watcher_, provisioner_;
   int applies_ = 0;
 };
+
+bool holds(std::string_view text, std::string_view part);
 
 // Dies with a message that holds `what` unless `outcome` ended with exit code 0.
 const Outcome& expect_ok(const Outcome& outcome, const std::string& what);

@@ -1,5 +1,5 @@
-// What goes wrong around the programs: a full disk on either side, a clock in 1970, a broker that is away. Each is told to
-// whoever can do something about it, nothing is lost, and all arrive when it is over.
+// What goes wrong around the programs: a full disk on either side, a clock in 1970, a broker that is away. Each is told
+// to whoever can do something about it, nothing is lost, and all arrive when it is over.
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -9,7 +9,6 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include <boost/json.hpp>
 #include <doctest/doctest.h>
 
 #include "tests/system/raw_device.hpp"
@@ -21,16 +20,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool holds(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-std::string last_failure(const AgentRig& agent) {
-  boost::system::error_code error;
-  const auto json = boost::json::parse(agent.cli({"status", "-o", "json"}).output, error);
-  if (error || !json.is_object()) return "";
-  const auto* failure = json.as_object().if_contains("lastFailure");
-  return failure != nullptr && failure->is_object() ? std::string(failure->at("what").as_string()) : "";
-}
-
 int count_lines(const std::string& text, const std::string& part) {
   std::istringstream lines(text);
   int count = 0;
@@ -40,19 +29,21 @@ int count_lines(const std::string& text, const std::string& part) {
 
 // From now on what this process mounts is seen by it and its children only, and gone with them.
 bool have_own_mounts() {
-  static const bool have = ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+  static const bool have =
+      ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
   return have;
 }
 
-// A small file system of its own under a folder; what was in the folder moves into it. Empty if this machine does not let
-// the test mount one: the test then has nothing to say, and says so.
+// A small file system of its own under a folder; what was in the folder moves into it. Empty if this machine does not
+// let the test mount one: the test then has nothing to say, and says so.
 class SmallDisk {
  public:
   SmallDisk(const fs::path& folder, const std::string& size) : folder_(folder) {
     fs::create_directories(folder);
     const fs::path aside = folder.string() + ".aside";
     expect_ok(run({"cp", "-a", folder.string(), aside.string()}), "cp");
-    mounted_ = have_own_mounts() && ::mount("tmpfs", folder.c_str(), "tmpfs", 0, ("size=" + size + ",mode=0711").c_str()) == 0;
+    mounted_ =
+        have_own_mounts() && ::mount("tmpfs", folder.c_str(), "tmpfs", 0, ("size=" + size + ",mode=0711").c_str()) == 0;
     if (!mounted_) MESSAGE("skipped: cannot mount a tmpfs here: " << std::strerror(errno));
     if (mounted_) expect_ok(run({"cp", "-a", aside.string() + "/.", folder.string()}), "cp");
     fs::remove_all(aside);
@@ -83,7 +74,8 @@ class SmallDisk {
 
 }  // namespace
 
-TEST_CASE("with the provisioner's disk full its devices are told to come back, and all arrive when there is space again") {
+TEST_CASE(
+    "with the provisioner's disk full its devices are told to come back, and all arrive when there is space again") {
   Rig rig;
   SmallDisk disk(rig.data(), "96m");
   if (!disk.mounted()) return;
@@ -97,17 +89,18 @@ TEST_CASE("with the provisioner's disk full its devices are told to come back, a
   disk.fill();
   for (auto& agent : agents) agent->start();
   for (auto& agent : agents) {
-    CHECK(eventually([&] { return holds(last_failure(*agent), "the platform answered 503"); }, 20s));
+    CHECK(eventually([&] { return holds(agent->last_failure(), "the platform answered 503"); }, 20s));
     CHECK(agent->phase() == "waiting");
   }
   // the operator reads it in the log, and from a command that needs the disk
   CHECK(holds(rig.provisioner_log(), "hello not kept; the device is asked to come back"));
   CHECK(holds(rig.provisioner_log(), "full"));
   const fs::path file = rig.folder() / "late.yaml";
-  std::ofstream(file) << "apiVersion: provisioner/v1\nkind: ProvisionRequest\nmetadata: {name: late}\nspec:\n  profile: gateway\n"
-                         "  clientId: \"02FC50000009\"\n  provisionUserUsername: late\n"
-                         "  provisionUserPassword: AGOODPASSWORDOFTHIRTYTWOLETTERS2\n  params: {filler: \""
-                      << std::string(200'000, 'x') << "\"}\n";
+  std::ofstream(file)
+      << "apiVersion: provisioner/v1\nkind: ProvisionRequest\nmetadata: {name: late}\nspec:\n  profile: gateway\n"
+         "  clientId: \"02FC50000009\"\n  provisionUserUsername: late\n"
+         "  provisionUserPassword: AGOODPASSWORDOFTHIRTYTWOLETTERS2\n  params: {filler: \""
+      << std::string(200'000, 'x') << "\"}\n";
   const Outcome late = rig.cli({"apply", "-f", file.string()});
   INFO(late.output << late.errors);
   CHECK(late.exit_code == 75);  // EX_TEMPFAIL
@@ -136,7 +129,7 @@ TEST_CASE("with the agent's disk full the platform learns why, and the device ar
   SmallDisk disk(agent->state(), "1m");
   if (!disk.mounted()) return;
   agent->start();
-  CHECK(eventually([&] { return holds(last_failure(*agent), "refused us"); }, 20s));  // key and state are there now
+  CHECK(eventually([&] { return holds(agent->last_failure(), "refused us"); }, 20s));  // key and state are there now
 
   // enough to say hello, too little for what comes then
   disk.fill(1);
@@ -193,7 +186,8 @@ TEST_CASE("a device whose clock stands in 1970 is provisioned, and its certifica
   CHECK(eventually([&] { return rig.births("02FC50000012") == 2; }, 20s));
 }
 
-TEST_CASE("with its owner's broker away a device that is done waits for it with growing pauses, and arrives by itself") {
+TEST_CASE(
+    "with its owner's broker away a device that is done waits for it with growing pauses, and arrives by itself") {
   Rig rig;
   rig.start_provisioner();
   rig.apply(rig.account_and_profile());
@@ -213,7 +207,8 @@ TEST_CASE("with its owner's broker away a device that is done waits for it with 
   CHECK(rig.sql("SELECT count(*) FROM attempt") == "1");
 }
 
-TEST_CASE("with the provision broker away an agent keeps trying with pauses, counts no failure, and arrives by itself") {
+TEST_CASE(
+    "with the provision broker away an agent keeps trying with pauses, counts no failure, and arrives by itself") {
   Rig rig;
   rig.start_all();
   const Credentials gateway = rig.request("gw", "02FC50000014");

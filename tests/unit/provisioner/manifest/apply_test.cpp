@@ -19,7 +19,8 @@ std::string all(const Documents&... documents) {
 
 std::vector<std::string> changes(const ApplyReport& report) {
   std::vector<std::string> texts;
-  for (const Applied& applied : report.applied) texts.push_back(applied.kind + " " + applied.name + " " + applied.change);
+  for (const Applied& applied : report.applied)
+    texts.push_back(applied.kind + " " + applied.name + " " + applied.change);
   return texts;
 }
 
@@ -39,7 +40,8 @@ const std::string kPassword = "  provisionUserPassword: correct-horse-battery\n"
 TEST_CASE("documents may come in any order") {
   Platform platform;
   const ApplyReport report = platform.apply(all(request_yaml("gw", "C1"), profile_yaml(), account_yaml()));
-  CHECK(changes(report) == std::vector<std::string>{"Account acme created", "Profile gateway created", "ProvisionRequest gw created"});
+  CHECK(changes(report) ==
+        std::vector<std::string>{"Account acme created", "Profile gateway created", "ProvisionRequest gw created"});
   CHECK(report.applied[2].document == 0);
   const ProvisionRequest request = platform.request("gw");
   CHECK(request.client_id == "C1");
@@ -60,7 +62,8 @@ TEST_CASE("a generated password is told once, and opens the request") {
   CHECK(password.size() == 32);
   const ProvisionRequest request = fleet.request("gw");
   CHECK(request.connect_verifier == crypto::secret_verifier(Platform::kVerifierKey, kConnectPurpose, "C1", password));
-  CHECK(request.username_verifier == crypto::secret_verifier(Platform::kVerifierKey, kUsernamePurpose, "C1-SN1", password));
+  CHECK(request.username_verifier ==
+        crypto::secret_verifier(Platform::kVerifierKey, kUsernamePurpose, "C1-SN1", password));
   CHECK_FALSE(request.activation_key_verifier.has_value());
 }
 
@@ -73,11 +76,13 @@ TEST_CASE("a password that is given is not told back") {
 
 TEST_CASE("applying the same again changes nothing and generates nothing") {
   Platform platform;
-  const std::string yaml = all(account_yaml(), profile_yaml(), request_yaml("gw", "C1", "  generateActivationKey: true\n"));
+  const std::string yaml =
+      all(account_yaml(), profile_yaml(), request_yaml("gw", "C1", "  generateActivationKey: true\n"));
   CHECK(platform.apply(yaml).secrets.size() == 1);
   const ProvisionRequest before = platform.request("gw");
   const ApplyReport report = platform.apply(yaml);
-  CHECK(changes(report) == std::vector<std::string>{"Account acme unchanged", "Profile gateway unchanged", "ProvisionRequest gw unchanged"});
+  CHECK(changes(report) == std::vector<std::string>{"Account acme unchanged", "Profile gateway unchanged",
+                                                    "ProvisionRequest gw unchanged"});
   CHECK(report.secrets.empty());
   CHECK(platform.request("gw").optlock == before.optlock);
   CHECK(platform.request("gw").connect_verifier == before.connect_verifier);
@@ -93,8 +98,10 @@ TEST_CASE("an activation key is generated, bound to the client id, and taken awa
   REQUIRE(created.secrets[0].activation_key.has_value());
   CHECK(created.secrets[0].activation_key->reveal().size() == 32);
   CHECK(fleet.request("gw").activation_key_verifier ==
-        crypto::secret_verifier(Platform::kVerifierKey, kActivationKeyPurpose, "C1", created.secrets[0].activation_key->reveal()));
-  CHECK(changes(fleet.apply(request_yaml("gw", "C1", kPassword))) == std::vector<std::string>{"ProvisionRequest gw configured"});
+        crypto::secret_verifier(Platform::kVerifierKey, kActivationKeyPurpose, "C1",
+                                created.secrets[0].activation_key->reveal()));
+  CHECK(changes(fleet.apply(request_yaml("gw", "C1", kPassword))) ==
+        std::vector<std::string>{"ProvisionRequest gw configured"});
   CHECK_FALSE(fleet.request("gw").activation_key_verifier.has_value());
 }
 
@@ -112,7 +119,8 @@ TEST_CASE("who created and who changed a request is in its timeline") {
 
 TEST_CASE("an unknown account or profile is a problem of the document that names it") {
   Platform platform;
-  CHECK(only_problem(platform.apply(profile_yaml())) == "0 spec.account: no account 'acme': apply it first, or in the same files");
+  CHECK(only_problem(platform.apply(profile_yaml())) ==
+        "0 spec.account: no account 'acme': apply it first, or in the same files");
   CHECK(only_problem(platform.apply(all(account_yaml(), request_yaml("gw", "C1")))) ==
         "1 spec.profile: no profile 'gateway': apply it first, or in the same files");
 }
@@ -145,7 +153,8 @@ TEST_CASE("a weak password needs to be allowed") {
 TEST_CASE("two requests cannot have one client id") {
   Fleet fleet;
   fleet.apply(request_yaml("first", "C1"));
-  CHECK(only_problem(fleet.apply(request_yaml("second", "C1"))) == "0 spec.clientId: request 'first' already has client id C1");
+  CHECK(only_problem(fleet.apply(request_yaml("second", "C1"))) ==
+        "0 spec.clientId: request 'first' already has client id C1");
   CHECK(only_problem(fleet.apply(all(request_yaml("third", "C3"), request_yaml("fourth", "C3")))) ==
         "1 spec.clientId: request 'third' already has client id C3");
 }
@@ -169,7 +178,8 @@ TEST_CASE("client id and username of a request stay") {
 TEST_CASE("an existing request is an error if overwriteIfDuplicate is false") {
   Fleet fleet;
   CHECK(fleet.apply(request_yaml("gw", "C1", "  overwriteIfDuplicate: false\n")).problems.empty());
-  CHECK(only_problem(fleet.apply(request_yaml("gw", "C1", "  overwriteIfDuplicate: false\n"))).starts_with("0 metadata.name: request 'gw' exists already"));
+  CHECK(only_problem(fleet.apply(request_yaml("gw", "C1", "  overwriteIfDuplicate: false\n")))
+            .starts_with("0 metadata.name: request 'gw' exists already"));
 }
 
 TEST_CASE("a request whose configuration does not render is refused with what it lacks") {
@@ -193,7 +203,8 @@ TEST_CASE("a username is shared only with its password") {
 
   SUBCASE("a new request with another password is refused") {
     const std::string problem = only_problem(fleet.apply(shared("c", "C", two)));
-    CHECK(problem.starts_with("0 spec.provisionUserUsername: requests 'a' and 'c' would use this username with different passwords"));
+    CHECK(problem.starts_with(
+        "0 spec.provisionUserUsername: requests 'a' and 'c' would use this username with different passwords"));
   }
   SUBCASE("a new request with a generated password is refused") {
     CHECK(fleet.apply(shared("c", "C", "")).problems.size() == 1);
@@ -245,28 +256,34 @@ TEST_CASE("a window that has closed ends a live connection") {
   Fleet fleet;
   fleet.apply(request_yaml("gw", "C1"));
   CHECK(fleet.apply(request_yaml("gw", "C1", "  expiresOn: 2099-01-01\n")).outcome.kick.empty());
-  CHECK(fleet.apply(request_yaml("gw", "C1", "  expiresOn: 2020-01-01\n")).outcome.kick == std::vector<std::string>{"C1"});
+  CHECK(fleet.apply(request_yaml("gw", "C1", "  expiresOn: 2020-01-01\n")).outcome.kick ==
+        std::vector<std::string>{"C1"});
 }
 
 TEST_CASE("while an attempt is in progress its permission may change but not its content") {
   Fleet fleet;
   fleet.apply(request_yaml("gw", "C1"));
   fleet.open_attempt("gw");
-  CHECK(only_problem(fleet.apply(request_yaml("gw", "C1", "  params: {a: b}\n"))).starts_with("0 spec: an attempt is in progress"));
-  CHECK(changes(fleet.apply(request_yaml("gw", "C1", "  retryMaxAttempts: 2\n"))) == std::vector<std::string>{"ProvisionRequest gw configured"});
+  CHECK(only_problem(fleet.apply(request_yaml("gw", "C1", "  params: {a: b}\n")))
+            .starts_with("0 spec: an attempt is in progress"));
+  CHECK(changes(fleet.apply(request_yaml("gw", "C1", "  retryMaxAttempts: 2\n"))) ==
+        std::vector<std::string>{"ProvisionRequest gw configured"});
 }
 
 TEST_CASE("an account or profile that changes is configured") {
   Platform platform;
   platform.apply(all(account_yaml(), profile_yaml()));
-  CHECK(changes(platform.apply(account_yaml("mqtts://elsewhere"))) == std::vector<std::string>{"Account acme configured"});
-  CHECK(changes(platform.apply(profile_yaml("  attemptTimeout: 60s\n"))) == std::vector<std::string>{"Profile gateway configured"});
+  CHECK(changes(platform.apply(account_yaml("mqtts://elsewhere"))) ==
+        std::vector<std::string>{"Account acme configured"});
+  CHECK(changes(platform.apply(profile_yaml("  attemptTimeout: 60s\n"))) ==
+        std::vector<std::string>{"Profile gateway configured"});
 }
 
 TEST_CASE("a fleet of two thousand is applied at once") {
   Fleet fleet;
   std::string yaml;
-  for (int i = 0; i < 2000; ++i) yaml += kNextDocument + request_yaml("gw-" + std::to_string(i), "C" + std::to_string(i));
+  for (int i = 0; i < 2000; ++i)
+    yaml += kNextDocument + request_yaml("gw-" + std::to_string(i), "C" + std::to_string(i));
   const ApplyReport report = fleet.apply(yaml);
   CHECK(report.applied.size() == 2000);
   CHECK(report.secrets.size() == 2000);

@@ -67,22 +67,27 @@ TEST_CASE("a type that is said counts, and its value must fit") {
   CHECK(property_of("{type: Byte, value: 127}").type == PropertyType::kByte);
   CHECK(property_of("{type: Float, value: 1}").type == PropertyType::kFloat);
   CHECK(property_of("{type: String, value: 5}").type == PropertyType::kString);
-  CHECK(problem_of("{type: Byte, value: 128}") == "spec.configuration.org.example.Component.p.value: '128' is not of type Byte");
-  CHECK(problem_of("{type: Number, value: 1}").starts_with("spec.configuration.org.example.Component.p.type: unknown property type"));
+  CHECK(problem_of("{type: Byte, value: 128}") ==
+        "spec.configuration.org.example.Component.p.value: '128' is not of type Byte");
+  CHECK(problem_of("{type: Number, value: 1}")
+            .starts_with("spec.configuration.org.example.Component.p.type: unknown property type"));
   CHECK(problem_of("{type: String}") == "spec.configuration.org.example.Component.p.value: is missing");
-  CHECK(problem_of("{typ: String, type: String, value: a}").starts_with("spec.configuration.org.example.Component.p.typ: unknown key"));
+  CHECK(problem_of("{typ: String, type: String, value: a}")
+            .starts_with("spec.configuration.org.example.Component.p.typ: unknown key"));
 }
 
 TEST_CASE("numbers that are not numbers to everybody are refused") {
   for (const std::string value : {"0123", "+5", ".5", "5.", "-.5", "00", "+1.5", "01.5"}) {
-    CHECK(problem_of(value) == "spec.configuration.org.example.Component.p: '" + value + "': write the number plainly, or the text in quotes");
+    CHECK(problem_of(value) == "spec.configuration.org.example.Component.p: '" + value +
+                                   "': write the number plainly, or the text in quotes");
     CHECK(property_of("\"" + value + "\"").type == PropertyType::kString);
   }
 }
 
 TEST_CASE("a value means the same when it went through JSON") {
-  for (const std::string value : {"30", "2147483648", "true", "1.50", "1e3", "hello", "\"30\"", "[1, 2]", "{type: Long, value: 5}", "True", "-0",
-                                  "123456789012345678901234567890", "0x10", "1_000", "[1.5, 2]"}) {
+  for (const std::string value :
+       {"30", "2147483648", "true", "1.50", "1e3", "hello", "\"30\"", "[1, 2]", "{type: Long, value: 5}", "True", "-0",
+        "123456789012345678901234567890", "0x10", "1_000", "[1.5, 2]"}) {
     CAPTURE(value);
     const config::Node node = parse("org.example.Component: {p: " + value + "}\n").at(0);
     const auto again = config::parse_json(config::to_json(node));
@@ -108,7 +113,7 @@ TEST_CASE("a list is an array of one type") {
 
 TEST_CASE("a template is checked when it is rendered, not before") {
   CHECK(property_of("{type: Integer, value: \"${params.port}\"}").values == std::vector<std::string>{"${params.port}"});
-  CHECK(property_of("${clientId}").type == PropertyType::kString);
+  CHECK(property_of("\"${clientId}\"").type == PropertyType::kString);
 }
 
 TEST_CASE("a password of the wrong shape is not told") {

@@ -22,10 +22,14 @@ void check_problem(const std::string& yaml, const std::string& start) {
   CHECK_MESSAGE(problems[0].starts_with(start), problems[0]);
 }
 
-std::string request_with(const std::string& spec) { return request_yaml("gw", "CID", spec); }
+std::string request_with(const std::string& spec) {
+  return request_yaml("gw", "CID", spec);
+}
 
 std::string account_with_ca(const std::string& pem) {
-  std::string yaml = "apiVersion: provisioner/v1\nkind: Account\nmetadata: {name: acme}\nspec:\n  broker:\n    url: mqtts://b\n    ca: \"";
+  std::string yaml =
+      "apiVersion: provisioner/v1\nkind: Account\nmetadata: {name: acme}\nspec:\n  broker:\n    url: mqtts://b\n    "
+      "ca: \"";
   for (const char c : pem) yaml += c == '\n' ? std::string("\\n") : std::string(1, c);
   return yaml + "\"\n";
 }
@@ -52,7 +56,8 @@ TEST_CASE("what is no CA certificate is refused as a CA") {
   check_problem(account_with_ca("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "spec.broker.ca: ");
   const auto ca_key = crypto::PrivateKey::generate().value();
   const WallTime now = wall_now();
-  const auto root = crypto::issue_root({crypto::CertificateProfile::kRootCa, "root", {}, now, now + Seconds(600)}, ca_key).value();
+  const auto root =
+      crypto::issue_root({crypto::CertificateProfile::kRootCa, "root", {}, now, now + Seconds(600)}, ca_key).value();
   const auto leaf = crypto::issue({crypto::CertificateProfile::kServer, "leaf", {"localhost"}, now, now + Seconds(600)},
                                   ca_key.public_key(), {root, ca_key})
                         .value();
@@ -77,7 +82,8 @@ TEST_CASE("the name of an account is a level of topics") {
 }
 
 TEST_CASE("a profile has defaults for what is not said") {
-  const auto profile = decode_one<Profile>("apiVersion: provisioner/v1\nkind: Profile\nmetadata: {name: p}\nspec: {account: a}\n");
+  const auto profile =
+      decode_one<Profile>("apiVersion: provisioner/v1\nkind: Profile\nmetadata: {name: p}\nspec: {account: a}\n");
   CHECK(profile.account == "a");
   CHECK(profile.retry_max_attempts == 5);
   CHECK(profile.attempt_timeout == Seconds(300));
@@ -86,8 +92,8 @@ TEST_CASE("a profile has defaults for what is not said") {
 }
 
 TEST_CASE("a profile says how long and how often") {
-  const auto profile =
-      decode_one<Profile>(profile_yaml("  certificate: {validity: 90d}\n  retryMaxAttempts: -1\n  attemptTimeout: 2m\n"));
+  const auto profile = decode_one<Profile>(
+      profile_yaml("  certificate: {validity: 90d}\n  retryMaxAttempts: -1\n  attemptTimeout: 2m\n"));
   CHECK(profile.certificate_validity == Seconds(90LL * 86'400));
   CHECK(profile.retry_max_attempts == -1);
   CHECK(profile.attempt_timeout == Seconds(120));
@@ -139,12 +145,14 @@ TEST_CASE("values of a request outside their form are refused") {
   check_problem(request_yaml(std::string(129, 'x'), "CID"), "metadata.name: must be 1 to 128 of");
   check_problem(request_with("  status: enabled\n"), "spec.status: must be ENABLED or DISABLED");
   check_problem(request_with("  provisionUserPassword: \"\"\n"), "spec.provisionUserPassword: must be 1 to 1024");
-  check_problem(request_with("  generateActivationKey: \"true\"\n"), "spec.generateActivationKey: must be true or false");
-  check_problem(request_with("  retryMaxAttempts: 1.5\n"), "spec.retryMaxAttempts: must be a whole number");
+  check_problem(request_with("  generateActivationKey: \"true\"\n"),
+                "spec.generateActivationKey: expected true or false");
+  check_problem(request_with("  retryMaxAttempts: 1.5\n"), "spec.retryMaxAttempts: expected an integer");
   check_problem(request_with("  activatesOn: tomorrow\n"), "spec.activatesOn: ");
-  check_problem(request_with("  params: [1]\n"), "spec.params: must be a mapping");
+  check_problem(request_with("  params: [1]\n"), "spec.params: expected a mapping");
   check_problem(request_with("  params: {\"a b\": 1}\n"), "spec.params: 'a b' is not a name");
-  check_problem(request_with("  activatesOn: 2026-02-01\n  expiresOn: 2026-02-01\n"), "spec.expiresOn: must be later than activatesOn");
+  check_problem(request_with("  activatesOn: 2026-02-01\n  expiresOn: 2026-02-01\n"),
+                "spec.expiresOn: must be later than activatesOn");
 }
 
 TEST_CASE("a username of 255 bytes is fine, and one of 256 or with control characters is not") {
@@ -191,20 +199,24 @@ TEST_CASE("all problems of a document come at once, each at its place") {
 }
 
 TEST_CASE("an unknown kind is told with the nearest one") {
-  check_problem("apiVersion: provisioner/v1\nkind: Acount\nmetadata: {name: a}\nspec: {}\n", "kind: unknown kind 'Acount'; did you mean Account?");
-  check_problem("apiVersion: provisioner/v1\nkind: Secret\nmetadata: {name: a}\nspec: {}\n", "kind: must be Account, Profile or ProvisionRequest");
+  check_problem("apiVersion: provisioner/v1\nkind: Acount\nmetadata: {name: a}\nspec: {}\n",
+                "kind: unknown kind 'Acount'; did you mean Account?");
+  check_problem("apiVersion: provisioner/v1\nkind: Secret\nmetadata: {name: a}\nspec: {}\n",
+                "kind: must be Account, Profile or ProvisionRequest");
 }
 
 TEST_CASE("documents of another shape are refused without harm") {
-  for (const std::string yaml : {"just text\n", "[1, 2]\n", "{}\n", "kind: [Account]\n", "spec: 1\nmetadata: 2\nkind: Account\napiVersion: 3\n",
-                                 "apiVersion: provisioner/v1\nkind: Account\nmetadata: {name: a}\nspec: {broker: [1]}\n",
-                                 "apiVersion: provisioner/v1\nkind: Account\nmetadata: {name: a}\nspec: {broker: {url: {}, ca: []}}\n",
-                                 "apiVersion: provisioner/v1\nkind: Profile\nmetadata: [name]\nspec: {configuration: 5}\n"}) {
+  for (const std::string yaml :
+       {"just text\n", "[1, 2]\n", "{}\n", "kind: [Account]\n", "spec: 1\nmetadata: 2\nkind: Account\napiVersion: 3\n",
+        "apiVersion: provisioner/v1\nkind: Account\nmetadata: {name: a}\nspec: {broker: [1]}\n",
+        "apiVersion: provisioner/v1\nkind: Account\nmetadata: {name: a}\nspec: {broker: {url: {}, ca: []}}\n",
+        "apiVersion: provisioner/v1\nkind: Profile\nmetadata: [name]\nspec: {configuration: 5}\n"}) {
     CAPTURE(yaml);
     CHECK_FALSE(problems_of(yaml).empty());
   }
 }
 
 TEST_CASE("labels belong to requests only") {
-  check_problem("apiVersion: provisioner/v1\nkind: Profile\nmetadata: {name: p, labels: {a: b}}\nspec: {account: a}\n", "metadata.labels: unknown key");
+  check_problem("apiVersion: provisioner/v1\nkind: Profile\nmetadata: {name: p, labels: {a: b}}\nspec: {account: a}\n",
+                "metadata.labels: unknown key");
 }

@@ -22,7 +22,8 @@ TEST_CASE("files are found beside the document that names them") {
   REQUIRE(write_file(folder / "owner-ca.pem", make_ca_pem()));
   config::Problems problems;
   const config::Node node = inlined(
-      "apiVersion: provisioner/v1\nkind: Account\nmetadata: {name: acme}\nspec: {broker: {url: \"mqtts://b\", caFile: owner-ca.pem}}\n",
+      "apiVersion: provisioner/v1\nkind: Account\nmetadata: {name: acme}\nspec: {broker: {url: \"mqtts://b\", caFile: "
+      "owner-ca.pem}}\n",
       folder.path(), problems);
   CHECK(problems.empty());
   CHECK(decode_manifest(node, problems).has_value());
@@ -32,7 +33,8 @@ TEST_CASE("a password file loses its last line end and nothing else") {
   const fleet::test::TempFolder folder;
   REQUIRE(write_file(folder / "password", " correct horse \r\n"));
   config::Problems problems;
-  const config::Node node = inlined(request_yaml("gw", "C1", "  provisionUserPasswordFile: password\n"), folder.path(), problems);
+  const config::Node node =
+      inlined(request_yaml("gw", "C1", "  provisionUserPasswordFile: password\n"), folder.path(), problems);
   const auto manifest = decode_manifest(node, problems);
   REQUIRE(manifest.has_value());
   CHECK(std::get<RequestManifest>(*manifest).password->reveal() == " correct horse ");
@@ -42,7 +44,8 @@ TEST_CASE("an all-digit password in a file is a text") {
   const fleet::test::TempFolder folder;
   REQUIRE(write_file(folder / "password", "00123456789012345\n"));
   config::Problems problems;
-  const config::Node node = inlined(request_yaml("gw", "C1", "  provisionUserPasswordFile: password\n"), folder.path(), problems);
+  const config::Node node =
+      inlined(request_yaml("gw", "C1", "  provisionUserPasswordFile: password\n"), folder.path(), problems);
   const auto again = config::parse_json(config::to_json(node));
   REQUIRE(again.has_value());
   CHECK(std::get<RequestManifest>(decode_manifest(*again, problems).value()).password->reveal() == "00123456789012345");
@@ -65,14 +68,16 @@ TEST_CASE("a password is given once") {
   const fleet::test::TempFolder folder;
   REQUIRE(write_file(folder / "password", "correct-horse-battery"));
   config::Problems problems;
-  inlined(request_yaml("gw", "C1", "  provisionUserPassword: another\n  provisionUserPasswordFile: password\n"), folder.path(), problems);
+  inlined(request_yaml("gw", "C1", "  provisionUserPassword: another\n  provisionUserPasswordFile: password\n"),
+          folder.path(), problems);
   REQUIRE(problems.list().size() == 1);
   CHECK(problems.list()[0].why == "give either provisionUserPassword or provisionUserPasswordFile, not both");
 }
 
 TEST_CASE("what is no document is left alone") {
   const fleet::test::TempFolder folder;
-  for (const std::string yaml : {"text\n", "spec: [1]\n", "spec: {broker: 5}\n", "spec: {provisionUserPasswordFile: [a]}\n"}) {
+  for (const std::string yaml :
+       {"text\n", "spec: [1]\n", "spec: {broker: 5}\n", "spec: {provisionUserPasswordFile: [a]}\n"}) {
     config::Problems problems;
     inlined(yaml, folder.path(), problems);
     CHECK(problems.empty());

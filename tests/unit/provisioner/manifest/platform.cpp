@@ -28,22 +28,26 @@ std::string indented(const std::string& text, const std::string& by) {
 
 }  // namespace
 
-const ApplyOptions Platform::kOperator{
-    .allow_weak = false, .by = "uid 1000 (olga)", .provisioner_id = "provisioner", .verifier_key = Platform::kVerifierKey};
 const Bytes Platform::kVerifierKey(32, 'k');
+const ApplyOptions Platform::kOperator{.allow_weak = false,
+                                       .by = "uid 1000 (olga)",
+                                       .provisioner_id = "provisioner",
+                                       .verifier_key = Platform::kVerifierKey};
 
 std::string make_ca_pem(const std::string& name) {
   const auto key = crypto::PrivateKey::generate().value();
   const WallTime now = wall_now();
-  return crypto::issue_root({crypto::CertificateProfile::kRootCa, name, {}, now - Seconds(60), now + Seconds(86'400)}, key)
+  return crypto::issue_root({crypto::CertificateProfile::kRootCa, name, {}, now - Seconds(60), now + Seconds(86'400)},
+                            key)
       .value()
       .to_pem();
 }
 
 std::string account_yaml(const std::string& url) {
   static const std::string kCa = make_ca_pem();
-  return "apiVersion: provisioner/v1\nkind: Account\nmetadata: {name: acme}\nspec:\n  credentials: x509\n  broker:\n    url: " + url +
-         "\n    ca: |\n" + indented(kCa, "      ") + "\n";
+  return "apiVersion: provisioner/v1\nkind: Account\nmetadata: {name: acme}\nspec:\n  credentials: x509\n  broker:\n   "
+         " url: " +
+         url + "\n    ca: |\n" + indented(kCa, "      ") + "\n";
 }
 
 std::string profile_yaml(const std::string& spec) {
@@ -54,8 +58,8 @@ std::string profile_yaml(const std::string& spec) {
 
 std::string request_yaml(const std::string& name, const std::string& client_id, const std::string& spec) {
   return "apiVersion: provisioner/v1\nkind: ProvisionRequest\nmetadata: {name: " + name +
-         ", labels: {site: north}}\nspec:\n  profile: gateway\n  clientId: \"" + client_id + "\"\n  provisionUserUsername: \"" + client_id +
-         "-SN1\"\n" + spec;
+         ", labels: {site: north}}\nspec:\n  profile: gateway\n  clientId: \"" + client_id +
+         "\"\n  provisionUserUsername: \"" + client_id + "-SN1\"\n" + spec;
 }
 
 std::vector<config::Node> parse(const std::string& yaml) {
@@ -95,7 +99,8 @@ std::vector<std::string> problems_of(const std::string& yaml) {
 }
 
 Platform::Platform(std::function<void(std::function<void()>)> post)
-    : dialect("provision", "provisioner", crypto::PrivateKey::generate().value()), executor(executor_settings(), dialect) {
+    : dialect("provision", "provisioner", crypto::PrivateKey::generate().value()),
+      executor(executor_settings(), dialect) {
   log::set_level(log::Level::kError);
   StoreSettings settings;
   settings.database = folder / "provisioner.db";
@@ -108,7 +113,8 @@ Platform::Platform(std::function<void(std::function<void()>)> post)
 ApplyReport Platform::apply(const std::string& yaml, const ApplyOptions& options) {
   const std::vector<NumberedManifest> manifests = decode(yaml);
   ApplyReport report;
-  const auto done = store->run([&](Transaction& tx) { return provisioner::apply(tx, executor, manifests, options, now, report); });
+  const auto done =
+      store->run([&](Transaction& tx) { return provisioner::apply(tx, executor, manifests, options, now, report); });
   CHECK(done.has_value() == report.problems.empty());
   return report;
 }

@@ -1,4 +1,5 @@
-// A provisioner without its broker: a real store in a temporary folder and a real executor, for tests of what operators do.
+// A provisioner without its broker: a real store in a temporary folder and a real executor, for tests of what operators
+// do.
 #pragma once
 
 #include <functional>
@@ -19,7 +20,8 @@ namespace fleet::provisioner::test {
 // The PEM of a new self-signed CA.
 std::string make_ca_pem(const std::string& name = "Owner CA");
 
-// YAML of an account "acme" with a CA of its own, a profile "gateway" that needs the label "site", and a request for it.
+// YAML of an account "acme" with a CA of its own, a profile "gateway" that needs the label "site", and a request for
+// it.
 std::string account_yaml(const std::string& url = "mqtts://broker.example:8883");
 std::string profile_yaml(const std::string& spec = "");
 std::string request_yaml(const std::string& name, const std::string& client_id, const std::string& spec = "");
