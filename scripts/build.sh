@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
-# Builds: ./scripts/build.sh [--programs] [FOLDER [cmake arguments…]]
-#   --programs  only what a user runs: provisioner, its plugin, provision-agent; without it the tests too
-#   FOLDER      default: build
+# Builds: ./scripts/build.sh [--programs | --target NAME] [FOLDER [cmake arguments…]]
+#   --programs     only what a user runs: provisioner, its plugin, provision-agent; without it the tests too
+#   --target NAME  only that target of CMake
+#   FOLDER         default: build
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=all
-if [[ ${1:-} == --programs ]]; then
-  target=programs
-  shift
-fi
+case ${1:-} in
+  --programs) target=programs; shift ;;
+  --target) target=${2:?a target}; shift 2 ;;
+  -*) sed -n '2,5p' "$0" | sed 's/^# \{0,1\}//'; exit 64 ;;
+esac
 folder=${1:-build}
 [[ $# -eq 0 ]] || shift
 

@@ -22,7 +22,6 @@ echo "the agent builds without the provisioner:"
 ./build-agent/bin/provision-agent --version
 
 if [[ $quick == 0 ]]; then
-  ./scripts/build.sh build-asan -DSANITIZE=ON -DCMAKE_BUILD_TYPE=Debug
-  ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
-    ctest --test-dir build-asan --output-on-failure --timeout 600 -L 'unit|integration'
+  ./scripts/build.sh --target unit_and_integration_tests build-asan -DSANITIZE=ON -DCMAKE_BUILD_TYPE=Debug
+  UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir build-asan --output-on-failure --timeout 600 -L 'unit|integration'
 fi

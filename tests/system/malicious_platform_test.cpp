@@ -3,7 +3,6 @@
 // out by trying, and is provisioned as soon as the real platform speaks.
 #include <fstream>
 
-#include <boost/json.hpp>
 #include <doctest/doctest.h>
 
 #include "core/protocol/gzip.hpp"
@@ -15,12 +14,6 @@ using namespace fleet::test;
 namespace {
 
 constexpr const char* kDevice = "02FC40000001";
-
-boost::json::value status(const AgentRig& agent) {
-  boost::system::error_code error;
-  auto json = boost::json::parse(agent.cli({"status", "-o", "json"}).output, error);
-  return error || !json.is_object() ? boost::json::value(boost::json::object()) : json;
-}
 
 bool fails_with(const AgentRig& agent, const std::string& why) {
   return eventually([&] { return holds(agent.last_failure(), why); });
@@ -202,7 +195,7 @@ TEST_CASE("a platform that says come back in a year is asked again within the ho
       platform.answer(kDevice, hello, {.code = 429, .error = "later", .retry_after_s = 365 * 86'400, .body = {}}),
       platform.stranger());
   CHECK(fails_with(*agent, "the platform answered 429"));
-  const WallTime next = must(parse_time(std::string(status(*agent).at("nextTry").as_string())));
+  const WallTime next = must(parse_time(agent->next_try()));
   CHECK(next - wall_now() > std::chrono::minutes(55));
   CHECK(next - wall_now() <= std::chrono::minutes(72));  // the hour of the protocol, spread
   platform.listen(Millis(1500));

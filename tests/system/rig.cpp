@@ -36,6 +36,11 @@ boost::json::object status_of(const AgentRig& agent) {
   return error || !json.is_object() ? boost::json::object() : json.as_object();
 }
 
+std::string text_of(const boost::json::object& object, std::string_view key) {
+  const auto* value = object.if_contains(key);
+  return value != nullptr && value->is_string() ? std::string(value->as_string()) : "";
+}
+
 }  // namespace
 
 bool holds(std::string_view text, std::string_view part) { return text.find(part) != std::string_view::npos; }
@@ -81,16 +86,13 @@ Outcome AgentRig::cli(std::vector<std::string> command) const {
   return run(std::move(command));
 }
 
-std::string AgentRig::phase() const {
-  const auto status = status_of(*this);
-  const auto* phase = status.if_contains("phase");
-  return phase != nullptr ? std::string(phase->as_string()) : "";
-}
+std::string AgentRig::phase() const { return text_of(status_of(*this), "phase"); }
+std::string AgentRig::next_try() const { return text_of(status_of(*this), "nextTry"); }
 
 std::string AgentRig::last_failure() const {
   const auto status = status_of(*this);
   const auto* failure = status.if_contains("lastFailure");
-  return failure != nullptr && failure->is_object() ? std::string(failure->at("what").as_string()) : "";
+  return failure != nullptr && failure->is_object() ? text_of(failure->as_object(), "what") : "";
 }
 
 bool AgentRig::provisioned() const { return phase() == "provisioned"; }

@@ -36,6 +36,7 @@ class AgentRig {
   std::string phase() const;  // from `status -o json`
   bool provisioned() const;
   std::string last_failure() const;  // from the same; "" if there is none
+  std::string next_try() const;      // the same
   const std::filesystem::path& folder() const { return folder_; }
   std::filesystem::path state() const { return folder_ / "state"; }
   // Adds or replaces a setting; takes effect at the next start.
