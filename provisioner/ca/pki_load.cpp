@@ -13,7 +13,7 @@ using crypto::Issuer;
 using crypto::PrivateKey;
 
 constexpr std::string_view kNewPki = "it cannot be renewed: make a new PKI, and give devices the new root";
-constexpr std::string_view kRenew = "renew it";
+constexpr std::string_view kRenew = "renew it: provisioner renew signing, or provisioner renew broker --host NAME";
 
 enum class KeyNeed { kRequired, kMayBeElsewhere };
 

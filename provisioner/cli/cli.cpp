@@ -110,6 +110,7 @@ class CommandLine {
     app_.footer("Example:\n  provisioner get requests --status FAILED");
     add_init();
     add_serve();
+    add_renew();
     add_apply();
     add_get();
     add_describe();
@@ -212,6 +213,19 @@ class CommandLine {
         ->add_option("--secrets-out", apply_.secrets_out,
                      "write generated secrets to this new file instead of the terminal")
         ->type_name("FILE");
+  }
+
+  void add_renew() {
+    CLI::App* renew = add_group("renew", "Make new leaf certificates of the service itself", "provisioner renew signing");
+    add_leaf(*renew, "signing", "A new certificate and key that sign what devices are told", "provisioner renew signing",
+             Side::kService, [this] { return renew_signing_leaf(layout_); });
+    CLI::App* broker = add_leaf(*renew, "broker", "A new certificate and key of the provision broker",
+                                "provisioner renew broker --host provision.example.org", Side::kService,
+                                [this] { return renew_broker_leaf(layout_, init_.hosts); });
+    broker->add_option("--host", init_.hosts, "name or address by which devices reach the broker; may be repeated")
+        ->required()
+        ->type_name("NAME")
+        ->allow_extra_args(false);
   }
 
   void add_get() {

@@ -30,6 +30,8 @@ struct ListArguments {
 // documents and of single requests go to stderr as they are found.
 Result<int> run_init(const InitOptions& options);
 Result<int> run_service(const DataLayout& layout, bool only_check);
+Result<int> renew_signing_leaf(const DataLayout& layout);
+Result<int> renew_broker_leaf(const DataLayout& layout, const std::vector<std::string>& hosts);
 Result<int> apply_documents(const DataLayout& layout, const ApplyArguments& arguments);
 Result<int> get_requests(const DataLayout& layout, const ListArguments& arguments, OutputFormat format);
 Result<int> get_profiles(const DataLayout& layout, OutputFormat format);

@@ -1,4 +1,4 @@
-// init, serve: commands that work on the data folder themselves.
+// init, renew, serve: commands that work on the data folder themselves.
 #include <sysexits.h>
 
 #include "provisioner/cli/commands.hpp"
@@ -15,6 +15,18 @@ Result<int> run_init(const InitOptions& options) {
                   "  platform root   {} (install it on devices: broker-ca-file, platform-root-file)\n"
                   "next: provisioner serve --data {}\n",
                   folder, options.layout.settings().string(), (options.layout.pki() / "root.crt").string(), folder));
+  return EX_OK;
+}
+
+Result<int> renew_signing_leaf(const DataLayout& layout) {
+  TRY(renew_signing(layout));
+  print("renewed the signing certificate; restart the service to use it\n");
+  return EX_OK;
+}
+
+Result<int> renew_broker_leaf(const DataLayout& layout, const std::vector<std::string>& hosts) {
+  TRY(renew_broker(layout, hosts));
+  print("renewed the broker's certificate; restart the service to use it\n");
   return EX_OK;
 }
 

@@ -66,4 +66,10 @@ Result<void> init(const InitOptions& options) {
   return sync_folder(parent);
 }
 
+Result<void> renew_signing(const DataLayout& layout) { return renew_signing_certificate(layout.pki(), wall_now()); }
+
+Result<void> renew_broker(const DataLayout& layout, const std::vector<std::string>& hosts) {
+  return renew_broker_certificate(layout.pki(), hosts, wall_now());
+}
+
 }  // namespace fleet::provisioner

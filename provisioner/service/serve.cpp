@@ -30,6 +30,18 @@ void notify(std::string_view state) {
   if (auto sent = notify_service_manager(state); !sent) log::warn(kLog, "service manager not told", {{"why", sent.error().message}});
 }
 
+// Both leaves are renewed by hand, so that whoever runs the service must hear of it in time.
+void warn_of_expiry(const Pki& pki) {
+  static constexpr std::chrono::days kWarnBefore{30};
+  const auto warn = [](const crypto::Certificate& certificate, std::string_view command) {
+    if (certificate.not_after() - wall_now() > kWarnBefore) return;
+    log::warn(kLog, "a certificate expires soon; renew it and restart the service",
+              {{"certificate", certificate.subject_cn()}, {"expires", format_time(certificate.not_after())}, {"with", std::string(command)}});
+  };
+  warn(pki.signing.certificate, "provisioner renew signing");
+  warn(pki.broker, "provisioner renew broker --host NAME");
+}
+
 Result<std::unique_ptr<Store>> open_store(const DataLayout& layout, const ManagedBrokerSettings& broker,
                                           boost::asio::io_context& io) {
   TRY_ASSIGN(const BrokerUser user, broker_user(broker));
@@ -159,6 +171,7 @@ Result<void> serve(const DataLayout& layout) {
   TRY_ASSIGN(Foundation foundation, load_foundation(layout));
   TRY_ASSIGN(const log::Level level, log::parse_level(foundation.settings.log_level));
   log::set_level(level);
+  warn_of_expiry(foundation.pki);
   TRY_ASSIGN(const FileLock lock, FileLock::acquire(layout.lock()));
   boost::asio::io_context io(1);
   TRY_ASSIGN(std::unique_ptr<Store> store, open_store(layout, foundation.broker, io));

@@ -89,3 +89,22 @@ TEST_CASE("a second provisioner on the same data folder is refused and names the
   CHECK(second.errors.find(std::to_string(rig.provisioner().pid())) != std::string::npos);
   CHECK(rig.cli({"status"}).exit_code == 0);
 }
+
+TEST_CASE("renewed certificates of the service are in force after a restart, and devices accept them") {
+  Rig rig;
+  rig.start_all();
+  const Credentials gateway = rig.request("gw-1", "02FC00000001");
+  const auto serial = [&](const std::string& name) {
+    return run({"openssl", "x509", "-noout", "-serial", "-in", (rig.data() / "pki" / (name + ".crt")).string()}).output;
+  };
+  const std::string signing = serial("signing"), broker = serial("broker");
+  expect_ok(rig.cli({"renew", "signing"}), "renew signing");
+  expect_ok(rig.cli({"renew", "broker", "--host", "localhost"}), "renew broker");
+  CHECK(serial("signing") != signing);
+  CHECK(serial("broker") != broker);
+  CHECK(rig.provisioner().stop() == 0);
+  rig.start_provisioner();
+  auto agent = rig.agent(gateway);
+  agent->start();
+  CHECK(eventually([&] { return agent->provisioned(); }, 20s));
+}
