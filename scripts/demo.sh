@@ -5,16 +5,19 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+usage() { sed -n '2,4s/^# \{0,1\}//p' scripts/demo.sh; }
 keep=0
-case ${1:-} in
-  "") ;;
-  --keep) keep=1 ;;
-  *) sed -n '2,4p' "$0" | sed 's/^# \{0,1\}//'; exit 64 ;;
+case $#:${1:-} in
+  0:) ;;
+  1:--keep) keep=1 ;;
+  1:-h | 1:--help) usage; exit 0 ;;
+  *) usage >&2; exit 64 ;;
 esac
 
 ./scripts/install-packages.sh
 echo "building …"
 log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 ./scripts/build.sh --programs >"$log" 2>&1 || { tail -n 40 "$log" >&2; exit 1; }
 rm -f "$log"
 bin=$PWD/build/bin

@@ -70,7 +70,7 @@ std::map<std::string, std::string> device_facts(const Identity& identity, const 
   ::sysinfo(&memory);
   const std::uint64_t total_kib = std::uint64_t{memory.totalram} * memory.mem_unit / 1024;
 
-  return {
+  std::map<std::string, std::string> facts{
       {"display_name", system.nodename},
       {"model_name", first_fact(root, {"proc/device-tree/model", "sys/class/dmi/id/product_name"})},
       {"model_id", first_fact(root, {"proc/device-tree/compatible", "sys/class/dmi/id/product_family"})},
@@ -89,6 +89,11 @@ std::map<std::string, std::string> device_facts(const Identity& identity, const 
       {"application_ids", ""},
       {"payload_encoding", "kura-protobuf"},
   };
+  // One fact that is no text would make the whole message malformed (edc §2).
+  for (auto& [name, value] : facts) {
+    if (!is_utf8(value)) value.clear();
+  }
+  return facts;
 }
 
 std::string uptime_millis() {

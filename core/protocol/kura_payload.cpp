@@ -313,4 +313,18 @@ Result<KuraPayload> decode(std::string_view bytes, const DecodeLimits& limits) {
   return decode_plain(inflated, limits.max_metrics);
 }
 
+std::optional<MetricValue> salvage_metric(std::string_view bytes, std::string_view name) {
+  Reader reader(bytes);
+  while (!reader.done()) {
+    const Tag tag = reader.tag();
+    if (tag.field != kMetric) {
+      reader.skip(tag);
+      continue;
+    }
+    auto metric = decode_metric(reader.bytes(tag));
+    if (metric && metric->name == name) return std::move(metric->value);
+  }
+  return std::nullopt;
+}
+
 }  // namespace fleet::protocol

@@ -80,4 +80,8 @@ Bytes encode_gzip(const KuraPayload& payload);
 // not UTF-8, and for bytes behind the gzip stream; kLimitExceeded above a limit, without having inflated more than it.
 Result<KuraPayload> decode(std::string_view bytes, const DecodeLimits& limits = {});
 
+// The first well-formed metric of that name in bytes (not gzip) that decode() may have refused, for whoever must tell
+// their sender so. What lies behind damage is not reached.
+std::optional<MetricValue> salvage_metric(std::string_view bytes, std::string_view name);
+
 }  // namespace fleet::protocol

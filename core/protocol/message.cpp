@@ -7,6 +7,7 @@
 #include <boost/json.hpp>
 
 #include "core/protocol/esf_xml.hpp"
+#include "core/protocol/gzip.hpp"
 #include "core/protocol/signature.hpp"
 #include "core/protocol/topic.hpp"
 
@@ -93,15 +94,20 @@ std::map<std::string, std::string> facts_of(const KuraPayload& payload) {
 
 // --- JSON bodies
 
-Result<json::object> parse_object(const KuraPayload& payload) try {
-  if (!payload.body) return fail(ErrorCode::kMalformed, "body is missing");
+Result<json::value> parse_json(std::string_view body) try {
   boost::system::error_code error;
-  json::value value = json::parse(json::string_view(*payload.body), error);
+  json::value value = json::parse(json::string_view(body.data(), body.size()), error);
   if (error) return fail(ErrorCode::kMalformed, "body is not JSON: {}", error.message());
-  if (!value.is_object()) return fail(ErrorCode::kMalformed, "body is not a JSON object");
-  return std::move(value.get_object());
+  return value;
 } catch (const std::exception& error) {
   return fail(ErrorCode::kMalformed, "body is not JSON: {}", error.what());
+}
+
+Result<json::object> parse_object(const KuraPayload& payload) {
+  if (!payload.body) return fail(ErrorCode::kMalformed, "body is missing");
+  TRY_ASSIGN(json::value value, parse_json(*payload.body));
+  if (!value.is_object()) return fail(ErrorCode::kMalformed, "body is not a JSON object");
+  return std::move(value.get_object());
 }
 
 Result<std::string> text_member(const json::object& object, std::string_view key) {
@@ -109,6 +115,17 @@ Result<std::string> text_member(const json::object& object, std::string_view key
   const json::string* text = value == nullptr ? nullptr : value->if_string();
   if (text == nullptr || text->empty()) return fail(ErrorCode::kMalformed, "body: {} is not a text", key);
   return std::string(text->data(), text->size());
+}
+
+// Of a PROV in Kura's JSON form: {"metrics":{"request.id":"…"}}.
+std::optional<std::string> request_id_of_json(std::string_view bytes) {
+  if (bytes.size() > kMaxProvSize) return std::nullopt;
+  const auto value = parse_json(bytes);
+  const json::value* metrics = value && value->is_object() ? value->get_object().if_contains("metrics") : nullptr;
+  const json::value* id =
+      metrics != nullptr && metrics->is_object() ? metrics->get_object().if_contains(kRequestId) : nullptr;
+  if (id == nullptr || !id->is_string()) return std::nullopt;
+  return std::string(id->get_string());
 }
 
 // A member that becomes part of a file name on the device.
@@ -129,6 +146,9 @@ constexpr std::string_view kAliasKey = "alias";
 constexpr std::string_view kChainKey = "certificateChain";
 constexpr std::string_view kCertificateKey = "certificate";
 constexpr std::string_view kPrivateKeyKey = "privateKey";
+constexpr std::string_view kSignatureAlgorithmKey = "signatureAlgorithm";
+constexpr std::string_view kAttributesKey = "attributes";
+constexpr std::string_view kSigningRequestKey = "signingRequest";
 
 }  // namespace
 
@@ -188,9 +208,24 @@ Result<Prov> parse_prov(const KuraPayload& payload, std::string_view client_id) 
   return prov;
 }
 
-std::optional<std::string> answerable_request_id(const KuraPayload& payload) {
-  const std::string* id = payload.string(kRequestId);
-  return id != nullptr && is_request_id(*id) ? std::optional(*id) : std::nullopt;
+ProvReturn return_of_malformed(std::string_view bytes) {
+  if (is_gzip(bytes)) {
+    const auto inflated = gunzip(bytes, kMaxProvSize);
+    return inflated && !is_gzip(*inflated) ? return_of_malformed(*inflated) : ProvReturn{};
+  }
+  ProvReturn back;
+  if (bytes.starts_with('{')) {
+    back.request_id = request_id_of_json(bytes);
+  } else if (const auto id = salvage_metric(bytes, kRequestId); id && std::holds_alternative<std::string>(*id)) {
+    back.request_id = std::get<std::string>(*id);
+  }
+  if (back.request_id && !is_request_id(*back.request_id)) back.request_id.reset();
+  const auto nonce = salvage_metric(bytes, kNonce);
+  if (const Blob* blob = nonce ? std::get_if<Blob>(&*nonce) : nullptr;
+      blob != nullptr && blob->bytes.size() >= kMinNonce && blob->bytes.size() <= kMaxNonce) {
+    back.nonce = blob->bytes;
+  }
+  return back;
 }
 
 // --- replies and the head of requests
@@ -249,6 +284,20 @@ Result<SigningCertificates> parse_signing_certificates(const KuraPayload& payloa
 
 std::string owner_ca_alias(std::size_t number) {
   return fmt::format("{}-ca-{}", kOwnerAlias, number);
+}
+
+KuraPayload to_payload(const SigningRequestWish& message) {
+  return with_json_body({{kPidKey, message.keystore_pid},
+                         {kAliasKey, message.alias},
+                         {kSignatureAlgorithmKey, message.signature_algorithm},
+                         {kAttributesKey, message.attributes}});
+}
+
+Result<std::string> parse_signing_request(const Bytes& body) {
+  TRY_ASSIGN(const json::value value, parse_json(body));
+  if (const json::string* bare = value.if_string()) return std::string(bare->data(), bare->size());
+  if (!value.is_object()) return fail(ErrorCode::kMalformed, "body is neither a JSON object nor a text");
+  return text_member(value.get_object(), kSigningRequestKey);
 }
 
 KuraPayload to_payload(const DeviceCertificate& message) {

@@ -51,8 +51,15 @@ KuraPayload to_payload(const Prov& prov, std::string_view client_id, std::int64_
 // or value has more than 256 bytes, are left out.
 Result<Prov> parse_prov(const KuraPayload& payload, std::string_view client_id);
 
-// If a malformed PROV still tells where to answer: its well-formed request.id, so that it gets its 400.
-std::optional<std::string> answerable_request_id(const KuraPayload& payload);
+// How a malformed PROV can still be answered, so that its device gets its 400 (edc §4.1): what of it is there and has
+// its form.
+struct ProvReturn {
+  std::optional<std::string> request_id;
+  std::optional<Bytes> nonce;
+};
+// Also of bytes that decode() refuses: a damaged or oversized payload, as far as it can be read, and Kura's JSON form
+// (edc §2). Inflates no more than kMaxProvSize.
+ProvReturn return_of_malformed(std::string_view bytes);
 
 // A reply (edc §3): response code, message on errors, and the metrics and body beyond that.
 struct Reply {
@@ -87,6 +94,15 @@ inline constexpr std::string_view kKeystorePid = "org.eclipse.kura.core.keystore
 inline constexpr std::string_view kOwnerAlias = "ssl-owner";
 // "ssl-owner-ca-1", … (1-based)
 std::string owner_ca_alias(std::size_t number);
+
+// KEYS-V1 POST keystores/entries/csr (edc §4.4): asks the device for a PKCS#10 request over its key.
+struct SigningRequestWish {
+  std::string keystore_pid, alias, signature_algorithm, attributes;
+};
+KuraPayload to_payload(const SigningRequestWish& message);
+// The PEM text in the body of the reply: {"signingRequest":PEM}, or a bare JSON string as stock Kura sends it;
+// otherwise kMalformed.
+Result<std::string> parse_signing_request(const Bytes& body);
 
 // KEYS-V2 POST keystores/entries/privatekey (edc §4.4).
 struct DeviceCertificate {

@@ -24,6 +24,14 @@ Result<Draft> draft(const SigningCertificatesContent& content) {
   return Draft{protocol::kAppCert, "PUT", "certificates", to_payload(protocol::SigningCertificates{content.chain_pem})};
 }
 
+// The algorithm is a wish: what counts is the key that the device has. So are the attributes: edc §4.4 ignores them.
+Result<Draft> draft(const SigningRequestContent& content) {
+  return Draft{
+      protocol::kAppKeysV1, "POST", "keystores/entries/csr",
+      to_payload(protocol::SigningRequestWish{std::string(protocol::kKeystorePid), std::string(protocol::kOwnerAlias),
+                                              "SHA256withECDSA", "CN=" + content.client_id})};
+}
+
 Result<Draft> draft(const DeviceCertificateContent& content) {
   return Draft{protocol::kAppKeysV2, "POST", "keystores/entries/privatekey",
                to_payload(protocol::DeviceCertificate{std::string(protocol::kKeystorePid),

@@ -19,12 +19,17 @@ std::optional<StepKind> kind_of_app(std::string_view app) {
   return std::nullopt;
 }
 
+InboundMessage malformed_hello(std::string_view bytes, std::string why) {
+  protocol::ProvReturn back = protocol::return_of_malformed(bytes);
+  return MalformedHelloIn{std::move(back.request_id), std::move(back.nonce), std::move(why)};
+}
+
 InboundMessage read_hello(std::string_view client_id, std::string_view bytes) {
   const protocol::DecodeLimits limits{.max_size = protocol::kMaxProvSize, .max_inflated_size = protocol::kMaxProvSize};
   const auto payload = protocol::decode(bytes, limits);
-  if (!payload) return MalformedHelloIn{std::nullopt, payload.error().message};
+  if (!payload) return malformed_hello(bytes, payload.error().message);
   auto prov = protocol::parse_prov(*payload, client_id);
-  if (!prov) return MalformedHelloIn{protocol::answerable_request_id(*payload), prov.error().message};
+  if (!prov) return malformed_hello(bytes, prov.error().message);
   Hello hello;
   hello.username = std::move(prov->username);
   hello.password = std::move(prov->password);
@@ -45,7 +50,11 @@ InboundMessage read_reply(const protocol::ReplyTopic& topic, std::string_view by
   if (!payload) return Ignored{fmt::format("a reply that cannot be read: {}", payload.error().message)};
   auto reply = protocol::parse_reply(*payload);
   if (!reply) return Ignored{fmt::format("a reply that cannot be read: {}", reply.error().message)};
-  return StepReplyIn{{topic.request_id, *kind, reply->code, std::move(reply->error)}};
+  StepReply answer{topic.request_id, *kind, reply->code, std::move(reply->error)};
+  if (topic.app == protocol::kAppKeysV1 && reply->body) {
+    if (auto pem = protocol::parse_signing_request(*reply->body)) answer.signing_request_pem = std::move(*pem);
+  }
+  return StepReplyIn{std::move(answer)};
 }
 
 }  // namespace

@@ -13,9 +13,10 @@ namespace fleet::provisioner {
 struct HelloIn {
   Hello hello;
 };
-// A PROV that could not be read; `hello_id` is there if it still tells where to answer.
+// A PROV that could not be read; `hello_id` is there if it still tells where to answer, `nonce` if it has one.
 struct MalformedHelloIn {
   std::optional<std::string> hello_id;
+  std::optional<Bytes> nonce;
   std::string why;
 };
 struct StepReplyIn {

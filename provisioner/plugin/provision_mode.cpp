@@ -55,7 +55,7 @@ class ProvisionMode final : public Mode {
     }
     if (action.access == Access::kPublish || action.access == Access::kSubscribe) {
       const std::string_view verb = action.access == Access::kPublish ? "publish" : "subscribe";
-      denied_.add(client_id, fmt::format("{} {}", verb, action.topic), view(mosquitto_client_address(event.client)));
+      denied_.add(client_id, fmt::format("{} {}", verb, reportable(action.topic)), view(mosquitto_client_address(event.client)));
     }
     return MOSQ_ERR_ACL_DENIED;
   }

@@ -86,6 +86,14 @@ bool provisioner_may(const ProvisionNames& names, const Action& action) {
   return slash != std::string_view::npos && slash > 0 && slash + 1 < rest.size();
 }
 
+std::string reportable(std::string_view topic) {
+  constexpr std::string_view kReply = "/REPLY/";
+  constexpr std::size_t kRequestIdSize = 32;  // 128 bits in hex: what is shorter is none of the provisioner's
+  const std::size_t at = topic.find(kReply);
+  if (at == std::string_view::npos || topic.size() - at - kReply.size() < kRequestIdSize) return std::string(topic);
+  return std::string(topic.substr(0, at + kReply.size())) + "(id)";
+}
+
 bool owner_device_may(std::string_view account, std::string_view client_id, const Action& action) {
   if (!protocol::is_client_id(client_id)) return false;
   std::string_view rest = action.topic;

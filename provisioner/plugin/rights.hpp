@@ -30,6 +30,9 @@ bool device_may_will(const ProvisionNames& names, std::string_view client_id, co
 // The provisioner's client: publishes into devices' trees and kicks, receives what the plugin addresses to it.
 bool provisioner_may(const ProvisionNames& names, const Action& action);
 
+// A topic as it may be reported: without a REPLY's request id that may be an open one of the provisioner (edc §3).
+std::string reportable(std::string_view topic);
+
 // A device on the owner's broker (edc §5).
 bool owner_device_may(std::string_view account, std::string_view client_id, const Action& action);
 

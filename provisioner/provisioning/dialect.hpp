@@ -33,14 +33,19 @@ struct Hello {
 // A device's reply to a step.
 struct StepReply {
   std::string rid;
-  StepKind kind = StepKind::kSigningCertificates;  // what the reply claims to answer
+  // What the reply claims to answer. EDC has one name for kSigningRequest and kTrustedCertificate: it says the latter.
+  StepKind kind = StepKind::kSigningCertificates;
   std::int32_t code = 0;
   std::string error;
+  std::optional<std::string> signing_request_pem{};  // if it brings one
 };
 
 // What a step brings, as values.
 struct SigningCertificatesContent {
   std::string chain_pem;
+};
+struct SigningRequestContent {
+  std::string client_id;
 };
 struct DeviceCertificateContent {
   std::vector<std::string> chain_pem;
@@ -52,8 +57,8 @@ struct TrustedCertificateContent {
 struct ConfigurationContent {
   protocol::Configurations configurations;
 };
-using StepContent =
-    std::variant<SigningCertificatesContent, DeviceCertificateContent, TrustedCertificateContent, ConfigurationContent>;
+using StepContent = std::variant<SigningCertificatesContent, SigningRequestContent, DeviceCertificateContent,
+                                 TrustedCertificateContent, ConfigurationContent>;
 
 // The answers to a hello, named by what they mean; a dialect maps them to its codes (edc §4.1).
 enum class Answer {

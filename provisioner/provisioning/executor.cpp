@@ -47,6 +47,10 @@ Result<Outcome> Executor::on_reply(Transaction& tx, const std::string& client_id
     return outcome;
   }
 
+  if (std::holds_alternative<AnswerStep>(verdict) && step->kind == StepKind::kSigningRequest) {
+    return on_signing_request(tx, std::move(*request), std::move(*attempt), std::move(*step), reply, now);
+  }
+
   step->reply_code = reply.code;
   step->reply_error = presentable(reply.error);
   step->replied_at = now;

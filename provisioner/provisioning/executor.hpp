@@ -46,10 +46,11 @@ class Executor {
   // §4.1). What keeps the platform itself from serving it (a profile that does not render, a CA that cannot issue) is
   // answered kNotNow and told the operator; only the store's errors are errors here.
   Result<Outcome> on_hello(Transaction& tx, const std::string& client_id, const Hello& hello, WallTime now) const;
-  // A hello that could not be read: 400 to `hello_id` if there is one; a line in the timeline.
+  // A hello that could not be read: 400 to `hello_id` if there is one, with the `nonce` if there is one; a line in the
+  // timeline.
   Result<Outcome> on_malformed_hello(Transaction& tx, const std::string& client_id,
-                                     const std::optional<std::string>& hello_id, const std::string& why,
-                                     WallTime now) const;
+                                     const std::optional<std::string>& hello_id, const std::optional<Bytes>& nonce,
+                                     const std::string& why, WallTime now) const;
   Result<Outcome> on_reply(Transaction& tx, const std::string& client_id, const StepReply& reply, WallTime now) const;
   // Resends what is overdue and fails what has not moved for its timeout; at most `limit` attempts. `more` tells
   // whether to call again at once.
@@ -89,8 +90,19 @@ class Executor {
                        WallTime now) const;
   CredentialMatch match(const ProvisionRequest& request, const Hello& hello) const;
   Result<std::variant<RefuseHello, Opening>> prepare(Transaction& tx, const ProvisionRequest& request,
-                                                     const Hello& hello) const;
+                                                     const std::optional<crypto::Csr>& csr) const;
   Result<std::optional<RefuseHello>> certify(const ProvisionRequest& request, Opening& opening, WallTime now) const;
+  Result<void> keep_certificate(Transaction& tx, const Attempt& attempt, const Opening& opening, WallTime now) const;
+  Result<std::vector<StepContent>> plan_of(const ProvisionRequest& request, const Opening& opening) const;
+  // The steps of a plan with their messages, not yet of any attempt; fails only by the dialect.
+  Result<std::vector<Step>> make_steps(const std::string& client_id, const Bytes& nonce,
+                                       const std::vector<StepContent>& plan, int first_ordinal, WallTime now) const;
+  Result<void> begin_steps(Transaction& tx, const ProvisionRequest& request, const Attempt& attempt,
+                           std::vector<Step> steps, Outcome& outcome, WallTime now) const;
+  Result<Outcome> on_signing_request(Transaction& tx, ProvisionRequest request, Attempt attempt, Step step,
+                                     const StepReply& reply, WallTime now) const;
+  Result<void> note_not_served(Transaction& tx, const ProvisionRequest& request, const RefuseHello& refusal,
+                               WallTime now) const;
   Result<void> answer(Outcome& outcome, const std::string& client_id, const Bytes& nonce, const std::string& hello_id,
                       const AnswerDetails& details, WallTime now) const;
   Result<void> complete(Transaction& tx, ProvisionRequest& request, Attempt& attempt, WallTime now) const;

@@ -8,7 +8,7 @@
 #include "core/crypto/digest.hpp"
 #include "provisioner/provisioning/executor.hpp"
 #include "provisioner/provisioning/journal.hpp"
-#include "provisioner/provisioning/plan.hpp"
+#include "provisioner/provisioning/opening.hpp"
 #include "provisioner/provisioning/rules.hpp"
 
 namespace fleet::provisioner {
@@ -16,40 +16,8 @@ namespace fleet::provisioner {
 namespace {
 
 constexpr Seconds kNotNowPause{60};
-constexpr Millis kDay{86'400'000};
-
-// A certificate that ends within its attempt is as good as an expired one (edc §4.4, reuse).
-bool is_reusable(const IssuedCertificate& certificate, WallTime now) {
-  const Millis margin = std::min(kDay, (certificate.not_after - certificate.not_before) / 10);
-  return certificate.not_after - now > margin;
-}
-
-RefuseHello not_now(const std::string& why) {
-  return {Answer::kNotNow, "the platform cannot provision this device now", "hello not served: " + why};
-}
-
-RefuseHello bad_request(const std::string& why) {
-  return {Answer::kMalformed, why, "hello refused: " + why};
-}
-
-Result<std::vector<std::string>> split_chain(const std::string& pem) {
-  std::vector<std::string> certificates;
-  if (pem.empty()) return certificates;
-  TRY_ASSIGN(const auto chain, crypto::Certificate::chain_from_pem(pem));
-  for (const crypto::Certificate& certificate : chain) certificates.push_back(certificate.to_pem());
-  return certificates;
-}
 
 }  // namespace
-
-struct Executor::Opening {
-  Profile profile;
-  Account account;
-  protocol::Configurations configurations;
-  crypto::PublicKey key;
-  std::optional<IssuedCertificate> certificate{};
-  bool newly_issued = false;
-};
 
 Result<Outcome> Executor::on_hello(Transaction& tx, const std::string& client_id, const Hello& hello,
                                    WallTime now) const {
@@ -78,11 +46,13 @@ Result<Outcome> Executor::on_hello(Transaction& tx, const std::string& client_id
 }
 
 Result<Outcome> Executor::on_malformed_hello(Transaction& tx, const std::string& client_id,
-                                             const std::optional<std::string>& hello_id, const std::string& why,
+                                             const std::optional<std::string>& hello_id,
+                                             const std::optional<Bytes>& nonce, const std::string& why,
                                              WallTime now) const {
   TRY_ASSIGN(const std::optional<ProvisionRequest> request, tx.find_request_by_client_id(client_id));
   Hello hello;
   hello.hello_id = hello_id;
+  hello.nonce = nonce;
   return refuse(tx, request ? &*request : nullptr, client_id, hello, bad_request(presentable(why)), now);
 }
 
@@ -115,18 +85,26 @@ Result<Outcome> Executor::refuse(Transaction& tx, const ProvisionRequest* reques
   AnswerDetails details{.answer = refusal.answer, .message = refusal.message};
   if (refusal.answer == Answer::kNotNow) details.retry_after = kNotNowPause;
   if (request != nullptr) {
-    TRY(add_line_once(tx, request->id, std::nullopt, kRefusedLine, refusal.note, now));
-    // The device is well, the platform is not: that is for the operator to see on the request itself.
-    if (refusal.answer == Answer::kNotNow && request->last_error != refusal.note) {
-      ProvisionRequest changed = *request;
-      changed.last_error = refusal.note;
-      changed.updated_at = now;
-      TRY(tx.update_request(changed));
+    if (refusal.answer == Answer::kNotNow) {
+      TRY(note_not_served(tx, *request, refusal, now));
+    } else {
+      TRY(add_line_once(tx, request->id, std::nullopt, kRefusedLine, refusal.note, now));
     }
   }
   Outcome outcome;
   TRY(answer(outcome, client_id, hello.nonce.value_or(Bytes{}), hello.hello_id.value_or(""), details, now));
   return outcome;
+}
+
+// The device is well, the platform is not: that is for the operator to see on the request itself.
+Result<void> Executor::note_not_served(Transaction& tx, const ProvisionRequest& request, const RefuseHello& refusal,
+                                       WallTime now) const {
+  TRY(add_line_once(tx, request.id, std::nullopt, kRefusedLine, refusal.note, now));
+  if (request.last_error == refusal.note) return {};
+  ProvisionRequest changed = request;
+  changed.last_error = refusal.note;
+  changed.updated_at = now;
+  return tx.update_request(changed);
 }
 
 Result<Outcome> Executor::record_again(Transaction& tx, Attempt attempt, const std::string& client_id,
@@ -163,50 +141,19 @@ Result<Outcome> Executor::repeat(Transaction& tx, Attempt attempt, std::vector<S
   return outcome;
 }
 
-Result<std::variant<RefuseHello, Executor::Opening>> Executor::prepare(Transaction& tx, const ProvisionRequest& request,
-                                                                       const Hello& hello) const {
-  using Prepared = std::variant<RefuseHello, Opening>;
-  if (!hello.csr_der) return Prepared(bad_request("the hello holds no certificate signing request"));
-  auto csr = crypto::Csr::from_der(*hello.csr_der);
-  if (!csr) return Prepared(bad_request(with_context(std::move(csr).error(), "certificate signing request").message));
-  TRY_ASSIGN(auto certificate, tx.certificate_of_key(csr->public_key().spki_sha256()));
-  if (certificate && certificate->client_id != request.client_id) {
-    return Prepared(bad_request("the key is known for another device: a device makes its own key"));
-  }
-  TRY_ASSIGN(auto profile, tx.find_profile(request.profile));
-  if (!profile) return Prepared(not_now(fmt::format("profile {}: no such profile; apply it", request.profile)));
-  TRY_ASSIGN(auto account, tx.find_account(profile->account));
-  if (!account) return Prepared(not_now(fmt::format("account {}: no such account; apply it", profile->account)));
-  auto configurations = render_configuration(request, *profile, *account);
-  if (!configurations) {
-    return Prepared(
-        not_now(fmt::format("profile {}: {}; correct it and apply it", profile->name, configurations.error().message)));
-  }
-  return Prepared(Opening{std::move(*profile), std::move(*account), std::move(*configurations), csr->public_key(),
-                          std::move(certificate)});
-}
-
-Result<std::optional<RefuseHello>> Executor::certify(const ProvisionRequest& request, Opening& opening,
-                                                     WallTime now) const {
-  if (opening.certificate && is_reusable(*opening.certificate, now)) return std::optional<RefuseHello>{};
-  auto issued = settings_.issue(request.client_id, opening.key, opening.profile.certificate_validity, now);
-  if (!issued) return std::optional(not_now("the device CA does not issue: " + issued.error().message));
-  opening.certificate = IssuedCertificate{.serial = issued->serial(),
-                                          .spki_sha256 = opening.key.spki_sha256(),
-                                          .client_id = request.client_id,
-                                          .request_id = request.id,
-                                          .pem = issued->to_pem(),
-                                          .not_before = issued->not_before(),
-                                          .not_after = issued->not_after(),
-                                          .issued_at = now};
-  opening.newly_issued = true;
-  return std::optional<RefuseHello>{};
-}
-
 Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::optional<Attempt> latest,
                                const std::vector<Step>& steps, const OpenAttempt& verdict, const Hello& hello,
                                WallTime now) const {
-  TRY_ASSIGN(auto prepared, prepare(tx, request, hello));
+  std::optional<crypto::Csr> csr;
+  if (hello.csr_der) {
+    auto read = crypto::Csr::from_der(*hello.csr_der);
+    if (!read) {
+      const std::string why = with_context(std::move(read).error(), "certificate signing request").message;
+      return refuse(tx, &request, request.client_id, hello, bad_request(why), now);
+    }
+    csr = std::move(*read);
+  }
+  TRY_ASSIGN(auto prepared, prepare(tx, request, csr));
   if (const auto* refusal = std::get_if<RefuseHello>(&prepared)) {
     return refuse(tx, &request, request.client_id, hello, *refusal, now);
   }
@@ -233,27 +180,10 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
   attempt.hello_id = hello.hello_id.value_or("");
   attempt.timeout = opening.profile.attempt_timeout;
   attempt.started_at = attempt.moved_at = now;
-  TRY_ASSIGN(std::vector<std::string> chain, split_chain(settings_.device_ca_chain_pem));
-  chain.insert(chain.begin(), opening.certificate->pem);
-  std::vector<Step> new_steps;
-  for (const StepContent& content :
-       make_plan(settings_.signing_chain_pem, std::move(chain), opening.account, std::move(opening.configurations))) {
-    Step step;
-    step.ordinal = static_cast<int>(new_steps.size());
-    step.kind = kind_of(content);
-    step.rid = random_id();
-    step.summary = summary_of(content);
-    step.sent_at = now;
-    auto message = dialect_.step_message(request.client_id, attempt.nonce, step.rid, content, now);
-    if (!message) {
-      const std::string why = fmt::format("{} cannot be sent: {}", step.summary, message.error().message);
-      return refuse(tx, &request, request.client_id, hello, not_now(why), now);
-    }
-    step.topic = std::move(message->topic);
-    step.payload = std::move(message->payload);
-    new_steps.push_back(std::move(step));
-  }
-  attempt.due_at = next_due(attempt, new_steps);
+  TRY_ASSIGN(const std::vector<StepContent> plan, plan_of(request, opening));
+  auto new_steps = make_steps(request.client_id, attempt.nonce, plan, 0, now);
+  if (!new_steps) return refuse(tx, &request, request.client_id, hello, not_now(new_steps.error().message), now);
+  attempt.due_at = next_due(attempt, *new_steps);
 
   if (verdict.supersede) {
     TRY(end_attempt(tx, *latest, AttemptState::kSuperseded, cause, now));
@@ -273,22 +203,11 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
       tx, request.id, attempt.id, kHelloLine,
       fmt::format("hello accepted{}: attempt {} begins", reason.empty() ? "" : " (" + reason + ")", attempt.number),
       now));
-  const IssuedCertificate& certificate = *opening.certificate;
-  if (opening.newly_issued) TRY(tx.insert_certificate(certificate));
-  TRY(add_line(
-      tx, request.id, attempt.id, kCertificateLine,
-      fmt::format("device certificate {} {}, valid until {}", certificate.serial,
-                  opening.newly_issued ? "issued" : "used again for the same key", format_time(certificate.not_after)),
-      now));
+  if (opening.certificate) TRY(keep_certificate(tx, attempt, opening, now));
 
   Outcome outcome;
   TRY(answer(outcome, request.client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kAccepted}, now));
-  for (Step& step : new_steps) {
-    step.attempt_id = attempt.id;
-    TRY(tx.insert_step(step));
-    TRY(add_line(tx, request.id, attempt.id, kSentLine, "sent " + step.summary, now));
-    outcome.send.push_back({request.client_id, std::move(step.topic), std::move(step.payload)});
-  }
+  TRY(begin_steps(tx, request, attempt, std::move(*new_steps), outcome, now));
   return outcome;
 }
 

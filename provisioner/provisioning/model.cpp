@@ -13,8 +13,8 @@ constexpr std::array<std::string_view, 13> kJobStatusNames{
     "COMPLETED", "FAILED",  "ABANDONED", "SKIPPED",         "STOPPING",       "STOPPED",
 };
 constexpr std::array<std::string_view, 5> kAttemptStateNames{"OPEN", "COMPLETED", "FAILED", "SUPERSEDED", "STOPPED"};
-constexpr std::array<std::string_view, 4> kStepKindNames{"signing-certificates", "device-certificate",
-                                                         "trusted-certificate", "configuration"};
+constexpr std::array<std::string_view, 5> kStepKindNames{"signing-certificates", "signing-request",
+                                                         "device-certificate", "trusted-certificate", "configuration"};
 
 static_assert(static_cast<std::size_t>(JobStatus::kStopped) + 1 == kJobStatusNames.size());
 static_assert(static_cast<std::size_t>(AttemptState::kStopped) + 1 == kAttemptStateNames.size());

@@ -105,7 +105,13 @@ struct Attempt {
   std::string error;               // why it did not complete
 };
 
-enum class StepKind : std::uint8_t { kSigningCertificates, kDeviceCertificate, kTrustedCertificate, kConfiguration };
+enum class StepKind : std::uint8_t {
+  kSigningCertificates,
+  kSigningRequest,  // asks for the device's certificate signing request, if its hello held none
+  kDeviceCertificate,
+  kTrustedCertificate,
+  kConfiguration
+};
 std::string_view to_string(StepKind kind);  // "signing-certificates", …
 
 // One request of the provisioner within an attempt, and what became of it.

@@ -147,9 +147,14 @@ std::vector<StepContent> make_plan(const std::string& signing_chain_pem, std::ve
   return plan;
 }
 
+std::vector<StepContent> make_plan_without_key(const std::string& signing_chain_pem, const std::string& client_id) {
+  return {SigningCertificatesContent{signing_chain_pem}, SigningRequestContent{client_id}};
+}
+
 StepKind kind_of(const StepContent& content) {
   return std::visit(Overloaded{
                         [](const SigningCertificatesContent&) { return StepKind::kSigningCertificates; },
+                        [](const SigningRequestContent&) { return StepKind::kSigningRequest; },
                         [](const DeviceCertificateContent&) { return StepKind::kDeviceCertificate; },
                         [](const TrustedCertificateContent&) { return StepKind::kTrustedCertificate; },
                         [](const ConfigurationContent&) { return StepKind::kConfiguration; },
@@ -161,6 +166,7 @@ std::string summary_of(const StepContent& content) {
   return std::visit(
       Overloaded{
           [](const SigningCertificatesContent&) -> std::string { return "the platform's signing certificates"; },
+          [](const SigningRequestContent&) -> std::string { return "the wish for a certificate signing request"; },
           [](const DeviceCertificateContent& device) {
             return fmt::format("the device certificate, a chain of {}", device.chain_pem.size());
           },

@@ -26,6 +26,10 @@ Result<protocol::Configurations> render_configuration(const ProvisionRequest& re
 std::vector<StepContent> make_plan(const std::string& signing_chain_pem, std::vector<std::string> device_chain_pem,
                                    const Account& account, protocol::Configurations configurations);
 
+// What is sent first to a device whose hello held no signing request; behind its reply comes the rest of make_plan
+// (edc §4.4).
+std::vector<StepContent> make_plan_without_key(const std::string& signing_chain_pem, const std::string& client_id);
+
 StepKind kind_of(const StepContent& content);
 
 // One phrase for the timeline, without secrets: "configuration of 3 components".

@@ -64,7 +64,8 @@ HelloVerdict judge_hello(const ProvisionRequest* request, const Attempt* latest,
 ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, bool own, const StepReply& reply) {
   if (attempt == nullptr || step == nullptr) return IgnoreReply{true, "a reply to nothing that was asked was ignored"};
   if (!own) return IgnoreReply{true, "a reply to what another device was asked was ignored"};
-  if (step->kind != reply.kind) {
+  const StepKind expected = step->kind == StepKind::kSigningRequest ? StepKind::kTrustedCertificate : step->kind;
+  if (reply.kind != expected) {
     return IgnoreReply{true, fmt::format("a reply under the name of another step was ignored: {} for {}",
                                          to_string(reply.kind), to_string(step->kind))};
   }

@@ -1,5 +1,6 @@
 #include "provisioner/service/conductor.hpp"
 
+#include <bit>
 #include <utility>
 
 #include "core/base/log.hpp"
@@ -12,6 +13,9 @@ constexpr Millis kSweepEvery{500};
 // After a start, replies that waited in the broker come first: else the time that the provisioner was away would count as
 // a device's silence.
 constexpr Millis kFirstSweepAfter{5000};
+// What waited in the broker comes at once; it is over when so long nothing came, and in any case before the first sweep.
+constexpr Millis kQuietMoment{200};
+constexpr Millis kLongestSettling{4000};
 constexpr std::size_t kSweepLimit = 200;
 // What a device is told when its hello could not be kept (disk full, for one).
 constexpr Seconds kNotNowRetry{30};
@@ -25,15 +29,30 @@ struct Overloaded : Handlers... {
 
 Conductor::Conductor(boost::asio::io_context& io, ConductorSettings settings, Store& store, const Executor& executor,
                      const Dialect& dialect)
-    : sweep_timer_(io), settings_(std::move(settings)), store_(store), executor_(executor), dialect_(dialect) {}
+    : sweep_timer_(io), settle_timer_(io), settings_(std::move(settings)), store_(store), executor_(executor), dialect_(dialect) {}
 
-void Conductor::start() {
+void Conductor::on_session(bool ready) {
+  settle_timer_.cancel();
+  backlog_.begin();
+  if (!ready || stopped_) return;
+  settle_until(std::chrono::steady_clock::now() + kLongestSettling);
   if (!std::exchange(started_, true)) sweep_after(kFirstSweepAfter);
+}
+
+// Until no message has come for a moment: then the broker's queue is empty.
+void Conductor::settle_until(SteadyTime end) {
+  settle_timer_.expires_after(kQuietMoment);
+  settle_timer_.async_wait([this, end, before = messages_](boost::system::error_code cancelled) {
+    if (cancelled || stopped_) return;
+    if (messages_ != before && std::chrono::steady_clock::now() < end) return settle_until(end);
+    for (auto& [client_id, hello] : backlog_.release()) on_hello(client_id, std::move(hello));
+  });
 }
 
 void Conductor::stop() {
   stopped_ = true;
   sweep_timer_.cancel();
+  settle_timer_.cancel();
 }
 
 void Conductor::submit(Act act, Failed failed) {
@@ -45,9 +64,20 @@ void Conductor::submit(Act act, Failed failed) {
       },
       [this, outcome, failed = std::move(failed)](Result<void> done) {
         if (stopped_) return;
-        if (done) return deliver(std::move(*outcome));
-        failed(done.error());
+        if (!done) return failed(done.error());
+        count_misses(*outcome);
+        deliver(std::move(*outcome));
       });
+}
+
+// Powers of two only: whoever guesses by the thousand does not fill the log.
+void Conductor::count_misses(const Outcome& outcome) {
+  if (outcome.misses == 0) return;
+  ++misses_;
+  if (std::has_single_bit(misses_)) {
+    log::warn(kLog, "replies to nothing that their sender was asked: a guess, or a device that comes very late",
+              {{"so_far", misses_}});
+  }
 }
 
 void Conductor::deliver(Outcome outcome) {
@@ -60,18 +90,22 @@ void Conductor::deliver(Outcome outcome) {
 }
 
 void Conductor::on_message(Inbound inbound, Bytes payload) {
+  ++messages_;
   const std::string client_id = std::move(inbound.client_id);
   InboundMessage message = read_inbound(settings_.account, settings_.provisioner_id, client_id, inbound.topic, payload);
   const auto report_failure = [client_id](const Error& error) {
     log::error(kLog, "message of a device not kept", {{"client", client_id}, {"why", error.message}});
   };
   std::visit(Overloaded{
-                 [&](HelloIn& in) { on_hello(client_id, std::move(in.hello)); },
+                 [&](HelloIn& in) {
+                   if (backlog_.holding()) return backlog_.hold(client_id, std::move(in.hello));
+                   on_hello(client_id, std::move(in.hello));
+                 },
                  [&](MalformedHelloIn& in) {
                    log::warn(kLog, "malformed hello", {{"client", client_id}, {"why", in.why}});
                    submit(
                        [this, client_id, in = std::move(in)](Transaction& tx) {
-                         return executor_.on_malformed_hello(tx, client_id, in.hello_id, in.why, wall_now());
+                         return executor_.on_malformed_hello(tx, client_id, in.hello_id, in.nonce, in.why, wall_now());
                        },
                        report_failure);
                  },

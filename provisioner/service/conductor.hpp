@@ -16,6 +16,7 @@
 #include "provisioner/broker/session.hpp"
 #include "provisioner/edc/inbound.hpp"
 #include "provisioner/provisioning/executor.hpp"
+#include "provisioner/service/hello_backlog.hpp"
 #include "provisioner/store/store.hpp"
 
 namespace fleet::provisioner {
@@ -32,10 +33,11 @@ class Conductor {
   Conductor(boost::asio::io_context& io, ConductorSettings settings, Store& store, const Executor& executor,
             const Dialect& dialect);
 
-  // The way out to devices; set once, before start().
+  // The way out to devices; set once, before the first session.
   void connect(BrokerSession& session) { session_ = &session; }
-  // Begins to look after overdue attempts; called when the session is ready for the first time.
-  void start();
+  // The session is ready, or was lost. What waited in the broker is taken in before hellos are answered; with the first
+  // session it begins to look after overdue attempts.
+  void on_session(bool ready);
   void stop();
 
   void on_message(Inbound inbound, Bytes payload);
@@ -51,15 +53,21 @@ class Conductor {
   using Act = std::function<Result<Outcome>(Transaction&)>;
   using Failed = std::function<void(const Error&)>;
   void submit(Act act, Failed failed);
+  void count_misses(const Outcome& outcome);
+  void settle_until(SteadyTime end);
   void sweep_after(Millis pause);
   void sweep();
 
   boost::asio::steady_timer sweep_timer_;
+  boost::asio::steady_timer settle_timer_;
   ConductorSettings settings_;
   Store& store_;
   const Executor& executor_;
   const Dialect& dialect_;
+  HelloBacklog backlog_;
+  std::uint64_t messages_ = 0;  // of devices, so far
   BrokerSession* session_ = nullptr;
+  std::uint64_t misses_ = 0;  // replies that fit nothing that their sender was asked, since the start (edc §3)
   bool started_ = false;
   bool stopped_ = false;
 };

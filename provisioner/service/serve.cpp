@@ -100,8 +100,8 @@ class Service {
     handlers.on_events = [this](EventKind kind, const std::vector<BrokerEvent>& events) { conductor_.on_events(kind, events); };
     handlers.on_ready = [this](bool ready) {
       broker_state_ = ready ? "running" : "restarting";
+      conductor_.on_session(ready);
       if (!ready) return;
-      conductor_.start();
       log::info(kLog, "ready: devices are admitted");
       notify("READY=1\nSTATUS=devices are admitted");
     };

@@ -91,6 +91,16 @@ TEST_CASE("a state that was cut off or altered is corrupt, never half a state") 
   CHECK_FALSE(parse_session_state(std::string(100'000, '[')));
 }
 
+TEST_CASE("a next try is told only while one is waited for") {
+  SessionState state;
+  state.wait_until = from_unix_millis(5);
+  for (int i = 0; i <= static_cast<int>(Phase::kGaveUp); ++i) {
+    state.phase = static_cast<Phase>(i);
+    const bool waits = state.phase == Phase::kWaiting || state.phase == Phase::kAwaitingOwner;
+    CHECK(next_try(state) == (waits ? state.wait_until : std::nullopt));
+  }
+}
+
 TEST_CASE("every phase has a name of its own") {
   for (int i = 0; i <= static_cast<int>(Phase::kGaveUp); ++i) {
     const auto phase = static_cast<Phase>(i);

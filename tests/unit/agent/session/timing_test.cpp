@@ -8,9 +8,26 @@ namespace {
 
 const Error kRefusedError{ErrorCode::kUnauthenticated, "not authorised"};
 const Error kAway{ErrorCode::kUnavailable, "connection refused"};
+const Error kUntrusted{ErrorCode::kUnauthenticated, "certificate 'broker': self-signed certificate"};
 
 protocol::Reply refusal(std::int32_t code, std::optional<std::int32_t> retry_after = std::nullopt) {
   return {.code = code, .error = "because", .retry_after_s = retry_after, .body = {}};
+}
+
+std::string last_failure(const World& world) {
+  return world.state().last_failure ? world.state().last_failure->what : "";
+}
+
+bool holds(std::string_view text, std::string_view part) {
+  return text.find(part) != std::string_view::npos;
+}
+
+// A device that is configured and whose owner's broker answers with `error`.
+void await_owner_in_vain(World& world, const Error& error) {
+  world.owner = [error] { return Event(OwnerFailed{error}); };
+  world.start();
+  REQUIRE(world.run_until(Phase::kAwaitingOwner));
+  world.settle();
 }
 
 Millis to_alarm(const World& world) {
@@ -207,7 +224,7 @@ TEST_CASE("the owner's broker is tried with growing pauses up to a minute") {
     world.run_until([&] { return world.count<ConnectOwner>() > tries; });
   }
   CHECK(pauses.front() == Millis(1000));
-  CHECK(pauses.back() == Millis(60'000));
+  CHECK(pauses.back() == Millis(50'000));  // a minute with the longest jitter
   CHECK(world.state().phase == Phase::kAwaitingOwner);
   world.owner = [] { return Event(OwnerBorn{}); };
   CHECK(world.run_until(Phase::kProvisioned));
@@ -243,6 +260,200 @@ TEST_CASE("after owner-timeout the platform is asked too, and a refusal leads ba
   world.owner = [] { return Event(OwnerBorn{}); };
   REQUIRE(world.run_until(Phase::kProvisioned));
   CHECK(world.state().generation == 1);
+}
+
+TEST_CASE("a provision broker that cannot be reached is told with the setting to check, and once is enough for the disk") {
+  World world;
+  Error error;
+  std::string setting;
+  SUBCASE("away") {
+    error = kAway;
+    setting = "check broker-url";
+  }
+  SUBCASE("not trusted") {
+    error = kUntrusted;
+    setting = "broker-ca-file";
+  }
+  world.connect = [&] { return Event(ProvisionUnreachable{error}); };
+  world.start();
+  world.settle();
+  CHECK(world.state().phase == Phase::kConnecting);
+  CHECK(world.state().attempts_failed == 0);
+  CHECK(holds(last_failure(world), "the provision broker cannot be reached"));
+  CHECK(holds(last_failure(world), error.message));
+  CHECK(holds(last_failure(world), setting));
+  CHECK(world.reported(setting));
+
+  const std::size_t saves = world.count<SaveState>();
+  world.pass(Millis(600'000));
+  CHECK(world.count<ConnectProvision>() > 10);
+  CHECK(world.count<SaveState>() == saves);
+  error.message = "no such host";
+  world.pass(Millis(600'000));
+  CHECK(holds(last_failure(world), "no such host"));
+  CHECK(world.count<SaveState>() == saves + 1);
+
+  world.connect = [] { return Event(ProvisionConnected{}); };
+  REQUIRE(world.run_until(Phase::kProvisioned));
+  CHECK_FALSE(world.state().last_failure);
+}
+
+TEST_CASE("a provision broker that hangs up before it lets us subscribe is told too") {
+  World world;
+  world.start();
+  world.feed(ProvisionConnected{});
+  world.feed(ProvisionLost{kAway});
+  CHECK(holds(last_failure(world), "the provision broker"));
+  CHECK(holds(last_failure(world), kAway.message));
+}
+
+TEST_CASE("a device that its owner's broker does not take says why, what to check, and when it tries next") {
+  World world;
+  await_owner_in_vain(world, kAway);
+  CHECK(last_failure(world) ==
+        "the owner's broker did not take us: connection refused; check the account's broker url and CA on the "
+        "platform, or that the broker is up");
+  CHECK(next_try(world.state()) == world.now.wall + Millis(1000));
+  CHECK(world.state().attempts_failed == 0);
+  CHECK(world.saved == to_json(world.state()));
+  SUBCASE("also after more tries") {
+    for (int i = 0; i < 6; ++i) {
+      const std::size_t tries = world.count<ConnectOwner>();
+      world.run_until([&] { return world.count<ConnectOwner>() > tries; });
+      world.settle();
+      CHECK(next_try(world.state()) == world.now.wall + to_alarm(world));
+    }
+  }
+  SUBCASE("and until it is taken") {
+    world.owner = [] { return Event(OwnerBorn{}); };
+    REQUIRE(world.run_until(Phase::kProvisioned));
+    CHECK(last_failure(world).empty());
+    CHECK_FALSE(next_try(world.state()));
+  }
+}
+
+TEST_CASE("credentials that the owner's broker refuses are told as that") {
+  World world;
+  await_owner_in_vain(world, kRefusedError);
+  CHECK(holds(last_failure(world), "the owner's broker did not take us: not authorised; check that"));
+  CHECK(holds(last_failure(world), kClientId));
+}
+
+TEST_CASE("a provisioned device whose owner's broker goes away does not look broken, and writes nothing") {
+  World world;
+  world.start();
+  REQUIRE(world.run_until(Phase::kProvisioned));
+  world.settle();
+  const std::size_t saves = world.count<SaveState>();
+  world.owner = [] { return Event(OwnerFailed{kAway}); };
+  world.feed(OwnerFailed{kAway});
+  world.pass(Millis(600'000));
+  CHECK(world.reported("owner's broker: connection refused"));
+  CHECK(last_failure(world).empty());
+  CHECK_FALSE(next_try(world.state()));
+  CHECK(world.count<SaveState>() == saves);
+}
+
+TEST_CASE("what the platform says when it is asked again does not hide what the owner's broker said") {
+  World world;
+  await_owner_in_vain(world, kAway);
+  std::string answer;
+  SUBCASE("already provisioned") {
+    world.platform.silent = true;
+    REQUIRE(world.run_until(Phase::kHello));
+    world.deliver(prov_answer(refusal(409), world.attempt().request_id, world.attempt().nonce));
+    answer =
+        "; asking the platform again: refused, already provisioned: an operator can arm the request with: "
+        "provisioner retry request";
+  }
+  SUBCASE("refused at the door") {
+    world.connect = [] { return Event(ProvisionRefused{kRefusedError}); };
+    REQUIRE(world.run_until(Phase::kConnecting));
+    world.settle();
+    answer =
+        "; asking the platform again: refused, not authorised: an operator can arm the request with: "
+        "provisioner retry request";
+  }
+  SUBCASE("unreachable") {
+    world.connect = [] { return Event(ProvisionUnreachable{kAway}); };
+    REQUIRE(world.run_until(Phase::kConnecting));
+    world.settle();
+    answer = "; asking the platform again: the provision broker cannot be reached: connection refused; check broker-url";
+  }
+  REQUIRE(world.state().phase == Phase::kAwaitingOwner);
+  const auto both = [&] {
+    return last_failure(world).starts_with("the owner's broker did not take us: connection refused; check") &&
+           holds(last_failure(world), answer);
+  };
+  INFO(last_failure(world));
+  CHECK(both());
+  CHECK(next_try(world.state()) == world.now.wall + to_alarm(world));
+  const std::size_t tries = world.count<ConnectOwner>();
+  world.run_until([&] { return world.count<ConnectOwner>() > tries; });
+  world.settle();
+  CHECK(both());
+}
+
+TEST_CASE("the platform is asked again with pauses that grow to an hour, the owner's broker still every minute") {
+  World world;
+  world.now.random = 1 << 21;  // the longest jitter
+  world.connect = [&] {
+    return world.state().generation == 0 ? Event(ProvisionConnected{}) : Event(ProvisionRefused{kRefusedError});
+  };
+  await_owner_in_vain(world, kAway);
+  const SteadyTime begin = world.now.steady;
+  std::vector<SteadyTime> asked, tried;
+  std::size_t connects = world.count<ConnectProvision>();
+  std::size_t tries = world.count<ConnectOwner>();
+  world.run_until(
+      [&] {
+        if (world.count<ConnectProvision>() > connects) asked.push_back(world.now.steady);
+        if (world.count<ConnectOwner>() > tries) tried.push_back(world.now.steady);
+        connects = world.count<ConnectProvision>();
+        tries = world.count<ConnectOwner>();
+        return false;
+      },
+      std::chrono::hours(24));
+
+  REQUIRE(asked.size() > 10);
+  CHECK(asked.front() - begin >= world.config.owner_timeout);
+  CHECK(asked.size() < 30);  // 6 while the pauses grow, then one in 1.2 h
+  for (std::size_t i = 2; i < asked.size(); ++i) {
+    CHECK(asked[i] - asked[i - 1] + Millis(60'000) >= asked[i - 1] - asked[i - 2]);
+  }
+  CHECK(asked.back() - asked[asked.size() - 2] >= std::chrono::hours(1));
+  for (std::size_t i = 1; i < tried.size(); ++i) CHECK(tried[i] - tried[i - 1] <= Millis(60'000));
+  CHECK(world.state().attempts_failed == 0);
+}
+
+TEST_CASE("a platform that asks a device to come back later is obeyed, while the owner's broker is still tried") {
+  World world;
+  await_owner_in_vain(world, kAway);
+  world.platform.silent = true;
+  REQUIRE(world.run_until(Phase::kHello));
+  world.deliver(prov_answer(refusal(503, 1800), world.attempt().request_id, world.attempt().nonce));
+  const std::size_t connects = world.count<ConnectProvision>();
+  const std::size_t tries = world.count<ConnectOwner>();
+  world.pass(Millis(1'790'000));
+  CHECK(world.count<ConnectProvision>() == connects);
+  CHECK(world.count<ConnectOwner>() >= tries + 29);
+  world.pass(Millis(100'000));
+  CHECK(world.count<ConnectProvision>() == connects + 1);
+}
+
+TEST_CASE("a restart while the platform is being asked still tells of both brokers") {
+  World world;
+  await_owner_in_vain(world, kAway);
+  world.platform.silent = true;
+  REQUIRE(world.run_until(Phase::kHello));
+  world.connect = [] { return Event(ProvisionRefused{kRefusedError}); };
+  world.reboot();
+  world.settle();
+  REQUIRE(world.state().phase == Phase::kAwaitingOwner);
+  CHECK(last_failure(world).starts_with("the owner's broker did not take us; asking the platform again: refused"));
+  world.pass(Millis(60'000));
+  CHECK(holds(last_failure(world), "did not take us: connection refused"));
+  CHECK(holds(last_failure(world), "asking the platform again"));
 }
 
 TEST_CASE("an operator who re-arms the request rescues a device that its owner refuses") {

@@ -148,10 +148,46 @@ TEST_CASE("a fact cannot take the place of a metric of PROV") {
 }
 
 TEST_CASE("a malformed PROV is answered only at a well-formed request id") {
-  CHECK(answerable_request_id(changed("username", std::nullopt)) == "a1");
-  CHECK_FALSE(answerable_request_id(changed("request.id", std::nullopt)));
-  CHECK_FALSE(answerable_request_id(changed("request.id", std::string("a/b"))));
-  CHECK_FALSE(answerable_request_id(changed("request.id", std::int32_t{1})));
+  const auto id_of = [](const KuraPayload& payload) { return return_of_malformed(encode(payload)).request_id; };
+  CHECK(id_of(changed("username", std::nullopt)) == "a1");
+  CHECK_FALSE(id_of(changed("request.id", std::nullopt)));
+  CHECK_FALSE(id_of(changed("request.id", std::string("a/b"))));
+  CHECK_FALSE(id_of(changed("request.id", std::int32_t{1})));
+}
+
+TEST_CASE("what the answer to a malformed PROV needs is found in bytes that are no payload") {
+  KuraPayload payload = payload_of(full_prov());
+  const Bytes nonce = *payload.blob("prov.nonce");
+  payload.add("username", std::string("twice"));
+  const auto found = [&](const Bytes& bytes) {
+    const ProvReturn back = return_of_malformed(bytes);
+    return back.request_id == "a1" && back.nonce == nonce;
+  };
+  REQUIRE_FALSE(decode(encode(payload)));
+  CHECK(found(encode(payload)));
+  CHECK(found(encode_gzip(payload)));
+  CHECK(found(encode(payload) + "\xff\xff\xff"));
+  payload.body = Bytes(2 * kMaxProvSize, 'x');
+  CHECK(found(encode(payload)));
+
+  CHECK(return_of_malformed(R"({"sentOn":1,"metrics":{"request.id":"a1","username":"u"}})").request_id == "a1");
+  CHECK_FALSE(return_of_malformed(R"({"metrics":{"request.id":"a/b"}})").request_id);
+  CHECK_FALSE(return_of_malformed(R"({"metrics":{"request.id":7}})").request_id);
+  CHECK_FALSE(return_of_malformed(R"({"metrics":[)").request_id);
+  KuraPayload short_nonce = changed("prov.nonce", Blob{Bytes(15, 'n')});
+  CHECK_FALSE(return_of_malformed(encode(short_nonce)).nonce);
+  for (const Bytes& junk : {Bytes(), Bytes("{"), Bytes("\x1f\x8b"), Bytes(1000, '\xff'), Bytes(100000, '[')}) {
+    CHECK_FALSE(return_of_malformed(junk).request_id);
+  }
+}
+
+TEST_CASE("a signing request is found in both forms of the reply's body") {
+  CHECK(parse_signing_request(R"({"signingRequest":"PEM"})") == "PEM");
+  CHECK(parse_signing_request(R"("PEM")") == "PEM");
+  for (const char* const bad : {"", "PEM", "{}", "[]", R"({"signingRequest":7})", R"({"signingRequest":"")"}) {
+    CAPTURE(bad);
+    CHECK_FALSE(parse_signing_request(bad));
+  }
 }
 
 TEST_CASE("replies come back as they were sent") {

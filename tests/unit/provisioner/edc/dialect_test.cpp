@@ -67,6 +67,13 @@ TEST_CASE("Signing certificates are put under CERT-V1 and read back") {
   CHECK(protocol::parse_signing_certificates(payload).value().chain_pem == pem);
 }
 
+TEST_CASE("A signing request is asked for under KEYS-V1") {
+  const auto payload =
+      Speaker{}.step(SigningRequestContent{"GW1"}, "$EDC/provision/GW1/KEYS-V1/POST/keystores/entries/csr");
+  CHECK(payload.body == R"({"keystoreServicePid":"org.eclipse.kura.core.keystore.SSLKeystore","alias":"ssl-owner",)"
+                        R"("signatureAlgorithm":"SHA256withECDSA","attributes":"CN=GW1"})");
+}
+
 TEST_CASE("A device certificate is posted under KEYS-V2 and read back") {
   const std::vector<std::string> chain{some_certificate(), some_certificate()};
   const auto payload =

@@ -81,6 +81,7 @@ TEST_CASE("A malformed PROV keeps the id to answer to, if it has one") {
   const auto message = read("$EDC/provision/GW1/MQTT/PROV", protocol::encode(payload));
   REQUIRE(std::holds_alternative<MalformedHelloIn>(message));
   CHECK(std::get<MalformedHelloIn>(message).hello_id == "h-1");
+  CHECK(std::get<MalformedHelloIn>(message).nonce == Bytes(16, 'n'));
   CHECK(std::get<MalformedHelloIn>(message).why.find("password") != std::string::npos);
 }
 
@@ -132,6 +133,32 @@ TEST_CASE("A reply names the step that it answers by its app id") {
     CHECK(reply.code == 400);
     CHECK(reply.error == "no");
   }
+}
+
+TEST_CASE("A PROV that is no payload keeps the id to answer to") {
+  auto payload = to_payload(full_prov(), "GW1", 1);
+  payload.add("username", std::string("again"));
+  for (const Bytes& bytes : {protocol::encode(payload), Bytes(R"({"metrics":{"request.id":"h-1"}})")}) {
+    const auto message = read("$EDC/provision/GW1/MQTT/PROV", bytes);
+    REQUIRE(std::holds_alternative<MalformedHelloIn>(message));
+    CHECK(std::get<MalformedHelloIn>(message).hello_id == "h-1");
+  }
+}
+
+TEST_CASE("A reply of KEYS-V1 brings the signing request that was asked for, in either form") {
+  protocol::Reply reply;
+  reply.code = 200;
+  for (const char* const body : {R"({"signingRequest":"PEM"})", R"("PEM")"}) {
+    reply.body = body;
+    const auto message =
+        read("$EDC/provision/provisioner/KEYS-V1/REPLY/" + kRid, protocol::encode(to_payload(reply, 1)));
+    REQUIRE(std::holds_alternative<StepReplyIn>(message));
+    CHECK(std::get<StepReplyIn>(message).reply.signing_request_pem == "PEM");
+  }
+  reply.body = "OK";
+  const auto other = read("$EDC/provision/provisioner/KEYS-V1/REPLY/" + kRid, protocol::encode(to_payload(reply, 1)));
+  REQUIRE(std::holds_alternative<StepReplyIn>(other));
+  CHECK(!std::get<StepReplyIn>(other).reply.signing_request_pem);
 }
 
 TEST_CASE("Replies that nobody asked for are ignored, with the reason") {

@@ -1,5 +1,7 @@
 #include "provisioner/plugin/rights.hpp"
 
+#include <string>
+
 #include <doctest/doctest.h>
 
 using namespace fleet::provisioner::plugin;
@@ -139,4 +141,12 @@ TEST_CASE("on the owner's broker a device has its two trees, both ways, retained
     }
     CHECK_FALSE(owner_device_may("acme", "+", {access, "acme/+/data"}));
   }
+}
+
+TEST_CASE("what is reported of a reply's topic does not hold its request id") {
+  const std::string rid = "0123456789abcdef0123456789abcdef";
+  CHECK(reportable("$EDC/acme/prov/CONF-V1/REPLY/" + rid) == "$EDC/acme/prov/CONF-V1/REPLY/(id)");
+  CHECK(reportable("$EDC/acme/prov/CONF-V1/REPLY/" + rid + "/b") == "$EDC/acme/prov/CONF-V1/REPLY/(id)");
+  CHECK(reportable("$EDC/acme/prov/CONF-V1/REPLY/1") == "$EDC/acme/prov/CONF-V1/REPLY/1");
+  CHECK(reportable("$EDC/acme/gw-1/MQTT/PROV") == "$EDC/acme/gw-1/MQTT/PROV");
 }

@@ -48,6 +48,11 @@ Hello Device::hello(const std::string& nonce, const std::string& hello_id) const
   return hello;
 }
 
+std::string Device::request_pem() const {
+  return "-----BEGIN CERTIFICATE REQUEST-----\n" + to_base64(crypto::Csr::create(key, "whatever").value()) +
+         "\n-----END CERTIFICATE REQUEST-----\n";
+}
+
 World::World() : signing_key_(crypto::PrivateKey::generate().value()) {
   log::set_level(log::Level::kWarn);
   using crypto::CertificateProfile;
@@ -179,6 +184,16 @@ std::vector<Heard> World::reply(const Device& device, const Heard& to, int code,
   Outcome outcome;
   run([&](Transaction& tx) -> Result<void> {
     TRY_ASSIGN(outcome, executor->on_reply(tx, device.client_id, {to.id, kinds.at(to.app), code, error}, now));
+    return {};
+  });
+  return take(outcome);
+}
+
+std::vector<Heard> World::bring_request(const Device& device, const Heard& to, const std::string& pem) {
+  Outcome outcome;
+  run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(outcome,
+               executor->on_reply(tx, device.client_id, {to.id, StepKind::kTrustedCertificate, 200, "", pem}, now));
     return {};
   });
   return take(outcome);

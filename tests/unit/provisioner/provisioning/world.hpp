@@ -35,6 +35,7 @@ struct Device {
   std::string password;
   crypto::PrivateKey key;
   Hello hello(const std::string& nonce, const std::string& hello_id) const;  // with a CSR; empty: none
+  std::string request_pem() const;
 };
 
 class World {
@@ -48,6 +49,8 @@ class World {
   std::vector<Heard> hello(const Device& device, const Hello& hello);
   std::vector<Heard> hello(const Device& device, const std::string& nonce, const std::string& hello_id = "h");
   std::vector<Heard> reply(const Device& device, const Heard& to, int code = 200, const std::string& error = "");
+  // Replies 200 with that text as the signing request.
+  std::vector<Heard> bring_request(const Device& device, const Heard& to, const std::string& pem);
   std::vector<Heard> reply_as(const Device& device, const std::string& rid, StepKind kind, int code);
   // Replies 200 to all of `messages` that are requests; what is heard back.
   std::vector<Heard> accept_all(const Device& device, const std::vector<Heard>& messages);
