@@ -58,11 +58,13 @@ Result<Outcome> Executor::on_reply(Transaction& tx, const std::string& client_id
   attempt->moved_at = now;
   if (const auto* failed = std::get_if<FailAttempt>(&verdict)) {
     TRY(fail_attempt(tx, *request, *attempt, failed->cause, now));
+    outcome.endings.push_back({request->name, client_id, AttemptState::kFailed, request->last_error});
     return outcome;
   }
   TRY(add_line(tx, request->id, attempt->id, kReplyLine, "the device accepted " + step->summary, now));
   if (std::holds_alternative<CompleteAttempt>(verdict)) {
     TRY(complete(tx, *request, *attempt, now));
+    outcome.endings.push_back({request->name, client_id, AttemptState::kCompleted, ""});
     TRY(answer(outcome, client_id, attempt->nonce, attempt->hello_id, {.answer = Answer::kRecorded}, now));
     return outcome;
   }
@@ -101,6 +103,7 @@ Result<Executor::Swept> Executor::sweep(Transaction& tx, WallTime now, std::size
     const DueVerdict verdict = judge_due(attempt, steps, now);
     if (const auto* expired = std::get_if<ExpireAttempt>(&verdict)) {
       TRY(fail_attempt(tx, *request, attempt, expired->cause, now));
+      swept.outcome.endings.push_back({request->name, request->client_id, AttemptState::kFailed, request->last_error});
       continue;
     }
     const auto& places = std::get<ResendSteps>(verdict).places;

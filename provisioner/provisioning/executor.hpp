@@ -19,10 +19,18 @@
 
 namespace fleet::provisioner {
 
+// How an attempt ended, for the service's log.
+struct Ending {
+  std::string request, client_id;
+  AttemptState state = AttemptState::kCompleted;
+  std::string why;  // empty if it completed
+};
+
 // What to do after the commit.
 struct Outcome {
   std::vector<Outgoing> send{};     // in this order
   std::vector<std::string> kick{};  // client ids whose live connection must end
+  std::vector<Ending> endings{};
   int misses = 0;  // replies that fit no step of their sender, as a guess would: to be counted (edc §3)
 };
 

@@ -166,7 +166,9 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
     TRY(fail_attempt(tx, request, *latest, cause, now));
     const RefuseHello gone{Answer::kGone, fmt::format("abandoned after {} failed attempts", request.failures),
                            "hello refused: the request is abandoned"};
-    return refuse(tx, &request, request.client_id, hello, gone, now);
+    TRY_ASSIGN(Outcome outcome, refuse(tx, &request, request.client_id, hello, gone, now));
+    outcome.endings.push_back({request.name, request.client_id, AttemptState::kFailed, request.last_error});
+    return outcome;
   }
 
   // Whatever can fail outside the store comes before the first write: a hello that is not served leaves all as it was.
@@ -206,6 +208,7 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
   if (opening.certificate) TRY(keep_certificate(tx, attempt, opening, now));
 
   Outcome outcome;
+  if (verdict.supersede) outcome.endings.push_back({request.name, request.client_id, AttemptState::kSuperseded, latest->error});
   TRY(answer(outcome, request.client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kAccepted}, now));
   TRY(begin_steps(tx, request, attempt, std::move(*new_steps), outcome, now));
   return outcome;

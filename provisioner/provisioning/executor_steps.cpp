@@ -144,7 +144,9 @@ Result<Outcome> Executor::on_signing_request(Transaction& tx, ProvisionRequest r
     step.reply_error = presentable(why);
     TRY(tx.update_step(step));
     TRY(fail_attempt(tx, request, attempt, "the device's certificate signing request cannot be used: " + why, now));
-    return Outcome{};
+    Outcome outcome;
+    outcome.endings.push_back({request.name, request.client_id, AttemptState::kFailed, request.last_error});
+    return outcome;
   };
   const auto csr = brought_by(reply);
   if (!csr) return fail_with(presentable(csr.error().message));

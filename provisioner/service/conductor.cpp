@@ -81,6 +81,14 @@ void Conductor::count_misses(const Outcome& outcome) {
 }
 
 void Conductor::deliver(Outcome outcome) {
+  for (const Ending& ending : outcome.endings) {
+    if (ending.state == AttemptState::kCompleted) {
+      log::info(kLog, "provisioned", {{"request", ending.request}, {"client", ending.client_id}});
+    } else {
+      log::warn(kLog, "attempt ended", {{"request", ending.request}, {"client", ending.client_id},
+                                        {"state", std::string(to_string(ending.state))}, {"why", ending.why}});
+    }
+  }
   for (const Outgoing& message : outcome.send) {
     if (!session_->publish(message.topic, message.payload)) {
       log::debug(kLog, "message not sent: no connection to the broker; it is repeated later", {{"client", message.client_id}});

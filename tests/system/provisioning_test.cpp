@@ -18,6 +18,7 @@ TEST_CASE("a gateway with an open request ends on its owner's broker with a cert
   CHECK(eventually([&] { return agent->provisioned(); }));
   CHECK(rig.status("gw-1") == "COMPLETED");
   CHECK(rig.sql("SELECT count(*) FROM certificate") == "1");
+  CHECK(rig.provisioner_log().find("provisioned request=gw-1 client=02FC00000001") != std::string::npos);
 
   SUBCASE("it stays there when it is started again, and does not ask for provisioning any more") {
     CHECK(agent->process().stop() == 0);

@@ -200,7 +200,7 @@ TEST_CASE(
     CHECK(holds(answer->error, why));
     CHECK(holds(rig.describe("csr"), "hello refused: " + answer->error));
   };
-  refused(std::nullopt, "no certificate signing request");
+  refused(Bytes("\x30\x03\x02\x01\x00", 5), "certificate signing request");
 
   // the key length of 1998
   const auto weak = rig.folder() / "weak.csr";
