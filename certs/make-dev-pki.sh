@@ -30,13 +30,21 @@ quietly() {
   "$@" 2>"$work/log" || { cat "$work/log" >&2; die "$EX_SOFTWARE" "$1 $2 failed"; }
 }
 
+is_ipv4() {
+  local part
+  [[ $1 =~ ^[0-9]{1,3}(\.[0-9]{1,3}){3}$ ]] || return 1
+  for part in ${1//./ }; do
+    ((10#$part <= 255)) || return 1
+  done
+}
+
 # subject_alt_name HOST…: the value of a subjectAltName extension.
 subject_alt_name() {
   local host names=()
   for host in "$@"; do
-    if [[ $host =~ ^[0-9]+(\.[0-9]+){3}$ || $host =~ ^[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*$ ]]; then
+    if is_ipv4 "$host" || [[ $host =~ ^[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*$ ]]; then
       names+=("IP:$host")
-    elif [[ $host =~ ^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$ ]]; then
+    elif [[ ! $host =~ ^[0-9.]+$ && $host =~ ^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$ ]]; then
       names+=("DNS:$host")
     else
       die "$EX_USAGE" "$host: neither a DNS name nor an IP address"
@@ -66,10 +74,13 @@ make_leaf() {
   rm "$work/$1.csr"
 }
 
-case "${1:-}" in
-  -h | --help) usage; exit 0 ;;
-  "" | -*) usage >&2; exit "$EX_USAGE" ;;
-esac
+for argument in "$@"; do
+  case "$argument" in
+    -h | --help) usage; exit 0 ;;
+    "" | -*) usage >&2; exit "$EX_USAGE" ;;
+  esac
+done
+[[ $# -gt 0 ]] || { usage >&2; exit "$EX_USAGE"; }
 out=${1%/}
 shift
 [[ $# -gt 0 ]] || set -- localhost 127.0.0.1 ::1
@@ -82,8 +93,8 @@ SAN=$(subject_alt_name "$@")
 export SAN
 
 umask 077 # keys are born 0600
-mkdir -p -- "$(dirname -- "$out")"
-work=$(mktemp -d -- "$out.XXXXXX")
+why=$(mkdir -p -- "$(dirname -- "$out")" 2>&1) || die "$EX_CANTCREAT" "$out: cannot be made: ${why##*: }"
+work=$(mktemp -d -- "$out.XXXXXX" 2>&1) || die "$EX_CANTCREAT" "$out: cannot be made: ${work##*: }"
 trap 'rm -rf -- "$work"' EXIT
 make_root
 make_leaf server

@@ -14,7 +14,6 @@ esac
 
 ./scripts/install-packages.sh --test
 ./scripts/build.sh build
-./scripts/check-house.sh
 ctest --test-dir build --output-on-failure --timeout 600
 
 echo "the agent builds without the provisioner:"

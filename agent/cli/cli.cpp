@@ -1,13 +1,15 @@
 #include "agent/cli/cli.hpp"
 
-#include <cstdio>
 #include <deque>
 #include <exception>
+#include <sstream>
 #include <sysexits.h>
 
 #include <CLI/CLI.hpp>
 
 #include "agent/cli/commands.hpp"
+#include "core/base/console.hpp"
+#include "core/config/usage.hpp"
 
 namespace fleet::agent {
 namespace {
@@ -43,16 +45,30 @@ int exit_code(ErrorCode code) {
   }
 }
 
-std::string_view hint(ErrorCode code) {
-  switch (code) {
+// Whether all problems are ones of what stands on the command line.
+bool is_only_about_options(std::string_view message) {
+  while (!message.empty()) {
+    if (!message.starts_with("command line:")) return false;
+    const std::size_t end = message.find('\n');
+    message.remove_prefix(end == std::string_view::npos ? message.size() : end + 1);
+  }
+  return true;
+}
+
+// "" where nothing is sure to help, or where the error itself says what does.
+std::string hint(const Error& error, const std::filesystem::path& settings_file) {
+  const bool about_settings = !settings_file.empty() && error.message.starts_with(settings_file.string());
+  switch (error.code) {
     case ErrorCode::kPermissionDenied:
-      return "run it as root, or give a --state-dir of your own";
+      return about_settings ? "run it as root, or as a user who may read that file"
+                            : "run it as root, or give a --state-dir of your own";
     case ErrorCode::kConflict:
       return "stop the running agent first, e.g. systemctl stop provision-agent";
     case ErrorCode::kInvalidArgument:
+      if (is_only_about_options(error.message)) return "`provision-agent run --help` explains every option";
       return "every setting is explained in the sample agent.yaml and by `provision-agent run --help`";
     case ErrorCode::kNotFound:
-      return "name the settings file with --config, or give the settings as options";
+      return about_settings ? "name the settings file with --config, or give the settings as options" : "";
     case ErrorCode::kNoSpace:
       return "make room on the device and try again";
     default:
@@ -60,20 +76,22 @@ std::string_view hint(ErrorCode code) {
   }
 }
 
-int report(const Error& error) {
+int report(const Error& error, const std::filesystem::path& settings_file = {}) {
   // several problems: each on a line of its own, each an error
   std::string_view rest = error.message;
   while (!rest.empty()) {
     const std::size_t end = rest.find('\n');
-    const std::string line = fmt::format("error: {}\n", rest.substr(0, end));
-    std::fwrite(line.data(), 1, line.size(), stderr);
+    print_error(fmt::format("error: {}", rest.substr(0, end)));
     rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
   }
-  if (const std::string_view advice = hint(error.code); !advice.empty()) {
-    const std::string line = fmt::format("hint: {}\n", advice);
-    std::fwrite(line.data(), 1, line.size(), stderr);
-  }
+  if (const std::string advice = hint(error, settings_file); !advice.empty()) print_error("hint: " + advice);
   return exit_code(error.code);
+}
+
+// Nothing is done whose result did not get out. That the reader has gone is quite all right.
+int finish(int code) {
+  const auto shown = flush_output();
+  return shown || shown.error().code == ErrorCode::kUnavailable ? code : report(shown.error());
 }
 
 // Where CLI11 puts what it reads. A deque: the addresses stay.
@@ -116,6 +134,9 @@ int run(int argc, const char* const* argv) {
   CLI::App app("Provisions this device over MQTT and keeps it connected to its owner's broker.", "provision-agent");
   app.set_version_flag("--version", "provision-agent " FLEET_VERSION);
   app.require_subcommand(1);
+  app.footer(
+      "Example:\n  provision-agent run --broker-url mqtts://provision.example.org:8883 --broker-ca-file root.crt "
+      "--platform-root-file root.crt --password-file password");
   std::deque<Inputs> inputs;
   std::vector<CLI::App*> commands;
   for (const Command& command : kCommands) {
@@ -131,15 +152,21 @@ int run(int argc, const char* const* argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
-    const std::string line = fmt::format("error: {}\nhint: see `provision-agent --help`\n", error.what());
-    std::fwrite(line.data(), 1, line.size(), stderr);
+    if (error.get_exit_code() == 0) {
+      std::ostringstream help;  // or the version
+      app.exit(error, help, help);
+      print(help.str());
+      return finish(EX_OK);
+    }
+    print_error("error: " + config::usage_error(app, error));
+    print_error("hint: see `provision-agent --help`");
     return EX_USAGE;
   }
   for (std::size_t i = 0; i < kCommands.size(); ++i) {
     if (!commands[i]->parsed()) continue;
-    const auto result = kCommands[i].run(to_invocation(*commands[i], inputs[i]));
-    return result ? *result : report(result.error());
+    const Invocation invocation = to_invocation(*commands[i], inputs[i]);
+    const auto result = kCommands[i].run(invocation);
+    return result ? finish(*result) : report(result.error(), invocation.settings_file);
   }
   return EX_USAGE;
 }

@@ -1,7 +1,6 @@
 #include "agent/cli/commands.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <sysexits.h>
 #include <utility>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "agent/apply/state_folder.hpp"
 #include "agent/identity/identity.hpp"
 #include "agent/runtime/daemon.hpp"
+#include "core/base/console.hpp"
 
 namespace fleet::agent {
 namespace {
@@ -23,8 +23,13 @@ IdentityInput identity_input(const Settings& settings) {
   return {settings.interface, settings.serial, settings.client_id, settings.username};
 }
 
-void print(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
+Result<LoadedSettings> load(const Invocation& invocation, Purpose purpose) {
+  std::error_code error;
+  if (std::filesystem::is_directory(invocation.settings_file, error)) {
+    return fail(ErrorCode::kInvalidArgument, "command line: config: {}: a folder, not a settings file",
+                invocation.settings_file.string());
+  }
+  return load_settings(invocation.settings_file, invocation.overrides, purpose);
 }
 
 // Lines of "name  value", the values under one another.
@@ -108,7 +113,7 @@ void print_status_json(const Status& status) {
 }  // namespace
 
 Result<int> run_agent(const Invocation& invocation) {
-  TRY_ASSIGN(const LoadedSettings loaded, load_settings(invocation.settings_file, invocation.overrides));
+  TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kRun));
   log::set_level(loaded.settings.log_level);
   for (const std::string& warning : loaded.warnings) log::warn("settings", warning);
   TRY_ASSIGN(const Identity identity, identify(identity_input(loaded.settings)));
@@ -122,8 +127,7 @@ Result<int> run_agent(const Invocation& invocation) {
 }
 
 Result<int> show_status(const Invocation& invocation) {
-  TRY_ASSIGN(const LoadedSettings loaded,
-             load_settings(invocation.settings_file, invocation.overrides, Purpose::kInspect));
+  TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kInspect));
   TRY_ASSIGN(const Status status, gather_status(loaded.settings));
   if (invocation.output == OutputFormat::kJson) {
     print_status_json(status);
@@ -134,8 +138,7 @@ Result<int> show_status(const Invocation& invocation) {
 }
 
 Result<int> show_identity(const Invocation& invocation) {
-  TRY_ASSIGN(const LoadedSettings loaded,
-             load_settings(invocation.settings_file, invocation.overrides, Purpose::kInspect));
+  TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kInspect));
   TRY_ASSIGN(const Identity identity, identify(identity_input(loaded.settings)));
   const std::pair<std::string, const Found*> rows[] = {{"interface", &identity.interface},
                                                        {"mac", &identity.mac},
@@ -163,8 +166,7 @@ Result<int> show_identity(const Invocation& invocation) {
 }
 
 Result<int> reset_agent(const Invocation& invocation) {
-  TRY_ASSIGN(const LoadedSettings loaded,
-             load_settings(invocation.settings_file, invocation.overrides, Purpose::kInspect));
+  TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kInspect));
   auto folder = StateFolder::open(loaded.settings.state_dir);
   if (!folder) {
     const bool running = folder.error().code == ErrorCode::kConflict;

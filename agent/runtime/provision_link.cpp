@@ -35,6 +35,7 @@ ProvisionLink::ProvisionLink(boost::asio::io_context& io, ProvisionTarget target
 void ProvisionLink::connect(crypto::TlsContext tls) {
   ++epoch_;
   leaving_ = false;
+  untrusted_ = false;
   subscription_ = -1;
   mqtt::ConnectOptions options;
   options.url = target_.url;
@@ -42,7 +43,7 @@ void ProvisionLink::connect(crypto::TlsContext tls) {
   options.username = target_.username;
   options.password = target_.password;
   options.tls = std::move(tls);
-  options.explain_tls_failure = crypto::take_openssl_errors;
+  options.explain_tls_failure = [this] { return explain_tls_failure(); };
   options.will = mqtt::Will{protocol::LifecycleTopic{target_.account, target_.client_id, "LWT"}.str(), bare_payload()};
   const auto begun = client_.connect(std::move(options));
   open_ = begun.has_value();
@@ -83,8 +84,16 @@ void ProvisionLink::on_connect(const Result<bool>& result) {
   if (result.error().code == ErrorCode::kUnauthenticated) {
     feed_(ProvisionRefused{result.error()});
   } else {
-    feed_(ProvisionUnreachable{result.error()});
+    const ErrorCode code = untrusted_ ? ErrorCode::kUnauthenticated : result.error().code;
+    feed_(ProvisionUnreachable{{code, result.error().message}});
   }
+}
+
+std::string ProvisionLink::explain_tls_failure() {
+  std::string why = crypto::take_openssl_errors();
+  // Begins so if it was we who refused the broker's certificate.
+  if (why.starts_with("certificate '")) untrusted_ = true;
+  return why;
 }
 
 void ProvisionLink::on_disconnect(const Result<void>& result) {

@@ -26,7 +26,8 @@ class ProvisionLink {
   ProvisionLink(boost::asio::io_context& io, ProvisionTarget target, std::function<void(Event)> feed,
                 std::function<void()> on_idle);
 
-  // An empty context for a broker without TLS. Errors come as ProvisionUnreachable.
+  // An empty context for a broker without TLS. Errors come as ProvisionUnreachable, with kUnauthenticated if
+  // the broker's certificate is not trusted.
   void connect(crypto::TlsContext tls);
   void subscribe(const std::string& filter);
   void publish(const std::string& topic, std::string_view payload);
@@ -41,6 +42,7 @@ class ProvisionLink {
   void on_connect(const Result<bool>& result);
   void on_disconnect(const Result<void>& result);
   void closed();
+  std::string explain_tls_failure();
 
   ProvisionTarget target_;
   std::function<void(Event)> feed_;
@@ -48,6 +50,7 @@ class ProvisionLink {
   std::uint64_t epoch_ = 0;
   bool open_ = false;  // connecting, connected or leaving
   bool leaving_ = false;
+  bool untrusted_ = false;  // the broker's certificate was refused while connecting
   int subscription_ = -1;
   mqtt::Client client_;
 };

@@ -62,14 +62,13 @@ void Session::Step::connect() {
 }
 
 // Not being reached is no failed attempt. Once the platform has been greeted the pauses are short: it waits.
-void Session::Step::reconnect_later(const Error& error) {
+void Session::Step::reconnect_later(std::string_view why) {
   live_.link = Link::kDown;
   clear(Timer::kRepeat);
   live_.reconnect.limit = is_set(Timer::kTimeout) ? kReconnectLimit : config_.retry_interval;
   const Millis pause = live_.reconnect.next(now_.random);
   set(Timer::kReconnect, pause);
-  problem(
-      fmt::format("provision broker: {}; next try in {} s", printable(error.message), (pause.count() + 999) / 1000));
+  problem(fmt::format("{}; next try in {} s", why, (pause.count() + 999) / 1000));
 }
 
 void Session::Step::hello() {
@@ -160,7 +159,11 @@ void Session::Step::refused_by_platform(const protocol::Reply& reply, bool verif
       std::find_if(kRefusals.begin(), kRefusals.end(), [&](const Meaning& m) { return m.code == reply.code; });
   std::string why = meaning != kRefusals.end() ? std::string(meaning->text)
                                                : std::string("an answer that the protocol does not know");
-  why = fmt::format("the platform answered {}: {}", reply.code, why);
+  if (is_for_owner() && reply.code == 409) {
+    why = fmt::format("refused, already provisioned: {}", kArmRequest);
+  } else {
+    why = fmt::format("the platform answered {}: {}", reply.code, why);
+  }
   if (!reply.error.empty()) why += fmt::format(" (it says: {})", printable(reply.error));
 
   // Installed is installed: nothing but time ends the wait for the 200.
@@ -180,26 +183,24 @@ void Session::Step::refused_by_platform(const protocol::Reply& reply, bool verif
 }
 
 void Session::Step::fail_attempt(std::string why, Fault fault, std::optional<Millis> pause) {
-  const bool for_owner = state_.attempt->reason == kOwnerUnreachable;
-  const Millis rest = pause.value_or(with_jitter(config_.retry_interval, now_.random));
+  const bool for_owner = is_for_owner();
   problem(fmt::format("the provision attempt has failed: {}", why));
 
   SessionState& state = change();
   state.attempt.reset();
-  state.last_failure = Failure{verification_time(), std::move(why)};
   forget_attempt();
   if (for_owner) {
     // Asking the platform for help does not end the wait for the owner's broker, and does not count.
-    state.phase = Phase::kAwaitingOwner;
-    set(Timer::kOwner, rest);
+    back_to_owner(std::move(why), pause.value_or(Millis(0)));
   } else {
+    state.last_failure = Failure{verification_time(), std::move(why)};
     if (fault != Fault::kNone) ++state.attempts_failed;
     const bool used_up = config_.retry_max_attempts >= 0 && state.attempts_failed >= config_.retry_max_attempts;
     if (fault == Fault::kCounted && used_up) {
       state.phase = Phase::kGaveUp;
       problem(fmt::format("giving up after {} failed attempts (retry-max-attempts)", state.attempts_failed));
     } else {
-      wait(rest);
+      wait(pause.value_or(with_jitter(config_.retry_interval, now_.random)));
     }
   }
   act(LeaveProvision{true});

@@ -111,7 +111,12 @@ Result<void> Session::Step::verify_accepted(std::string_view topic, const protoc
 
 Result<void> Session::Step::trust(const std::vector<crypto::Certificate>& chain, WallTime when) const {
   TRY(crypto::check_command_signing_chain(chain));
-  if (config_.ca_authentication) return crypto::verify_chain(chain, config_.platform_roots, when);
+  if (config_.ca_authentication) {
+    const auto verified = crypto::verify_chain(chain, config_.platform_roots, when);
+    if (verified) return {};
+    return fail(verified.error().code, "checked against platform-root-file of the agent's settings: {}",
+                verified.error().message);
+  }
   TRY(crypto::verify_chain_unanchored(chain, when));
   if (state_.pinned_issuer && *state_.pinned_issuer != issuer_pin(chain)) {
     return fail(

@@ -9,7 +9,8 @@ namespace {
 
 constexpr Millis kMinPause{100};
 constexpr Millis kSaveRetry{30'000};
-constexpr Millis kOwnerPauseLimit{60'000};
+constexpr Millis kOwnerPauseLimit{50'000};  // at most a minute with its jitter
+constexpr Millis kAskPauseLimit{3'600'000};
 
 // Which of the two brokers a phase deals with: events from the other one come too late and mean nothing.
 enum class Side { kNone, kProvision, kOwner };
@@ -42,6 +43,22 @@ Side side_of(Phase phase) {
   return kPhases[static_cast<std::size_t>(phase)].side;
 }
 
+// For a person: what happened and which setting to look at.
+std::string unreachable(const Error& error) {
+  const bool untrusted = error.code == ErrorCode::kUnauthenticated;
+  return fmt::format("the provision broker cannot be reached: {}; check {}", printable(error.message),
+                     untrusted ? "broker-ca-file, and that broker-url has the name in the broker's certificate"
+                               : "broker-url, and that the broker is up");
+}
+
+std::string not_taken(const Error& error, std::string_view client_id) {
+  const std::string what = fmt::format("the owner's broker did not take us: {}; check ", printable(error.message));
+  if (error.code == ErrorCode::kUnauthenticated) {
+    return what + fmt::format("that it admits client id {} with the credentials of the account", client_id);
+  }
+  return what + "the account's broker url and CA on the platform, or that the broker is up";
+}
+
 }  // namespace
 
 std::string_view to_string(Phase phase) {
@@ -53,6 +70,11 @@ Result<Phase> parse_phase(std::string_view name) {
     if (row.name == name) return row.phase;
   }
   return fail(ErrorCode::kMalformed, "'{}' is not a phase of a session", name);
+}
+
+std::optional<WallTime> next_try(const SessionState& state) {
+  const bool waits = state.phase == Phase::kWaiting || state.phase == Phase::kAwaitingOwner;
+  return waits ? state.wait_until : std::nullopt;
 }
 
 std::string printable(std::string_view text) {
@@ -121,6 +143,12 @@ bool Session::Step::in_attempt() const {
   return side_of(state_.phase) == Side::kProvision && state_.attempt;
 }
 
+// A trouble that lasts is written once: a try may come every few seconds, and flash wears out.
+void Session::Step::record_failure(std::string what) {
+  if (state_.last_failure && state_.last_failure->what == what) return;
+  change().last_failure = Failure{verification_time(), std::move(what)};
+}
+
 // --- start
 
 // The settings may have changed since the state was written: `provisioned` and `enabled` outrank the phase.
@@ -148,7 +176,9 @@ Phase Session::Step::resumed_phase() const {
 void Session::Step::on(const Started& event) {
   live_ = Live{};
   live_.csr_der = event.csr_der;
-  live_.owner_pause.limit = kOwnerPauseLimit;
+  live_.owner.pause.limit = kOwnerPauseLimit;
+  live_.owner.ask_pause.first = config_.retry_interval;
+  live_.owner.ask_pause.limit = std::max(config_.retry_interval, kAskPauseLimit);
   if (const Phase phase = resumed_phase(); phase != state_.phase) change().phase = phase;
 
   switch (state_.phase) {
@@ -232,7 +262,10 @@ void Session::Step::on(const ProvisionConnected&) {
 void Session::Step::on(const ProvisionRefused& event) {
   if (!in_attempt()) return;
   // What is left to do in this phase is to hear that the platform knows; a refusal does not undo what is installed.
-  if (state_.phase == Phase::kConfirming) return reconnect_later(event.error);
+  if (state_.phase == Phase::kConfirming) return reconnect_later(printable(event.error.message));
+  if (is_for_owner()) {
+    return fail_attempt(fmt::format("refused ({}): {}", printable(event.error.message), kArmRequest), Fault::kCounted);
+  }
   fail_attempt(
       fmt::format("the provision broker refused us: {}; the operator should check that a request for client id "
                   "{} exists, is enabled and open, and has this username and password",
@@ -242,16 +275,19 @@ void Session::Step::on(const ProvisionRefused& event) {
 
 void Session::Step::on(const ProvisionUnreachable& event) {
   if (!in_attempt()) return;
+  std::string why = unreachable(event.error);
   // The owner's broker matters more than asking for help: back to it rather than waiting here.
-  if (state_.attempt->reason == kOwnerUnreachable && !is_set(Timer::kTimeout)) {
-    return fail_attempt(fmt::format("the provision broker cannot be reached: {}", printable(event.error.message)),
-                        Fault::kNone);
-  }
-  reconnect_later(event.error);
+  if (is_for_owner() && !is_set(Timer::kTimeout)) return fail_attempt(std::move(why), Fault::kNone);
+  reconnect_later(why);
+  if (!is_for_owner()) record_failure(std::move(why));
 }
 
 void Session::Step::on(const ProvisionLost& event) {
-  if (in_attempt()) reconnect_later(event.error);
+  if (!in_attempt()) return;
+  std::string why = fmt::format("the provision broker closed the connection: {}", printable(event.error.message));
+  reconnect_later(why);
+  // Later the timeout of the attempt tells what came of it.
+  if (!is_for_owner() && !is_set(Timer::kTimeout)) record_failure(std::move(why));
 }
 
 void Session::Step::on(const ProvisionSubscribed& event) {
@@ -290,7 +326,10 @@ void Session::Step::await_owner() {
   state.attempt.reset();  // and with it every secret that it brought: the generation has them now
   state.owner_since = verification_time();
   forget_attempt();
-  live_.owner_pause.reset();
+  live_.owner.pause.reset();
+  live_.owner.ask_pause.reset();
+  live_.owner.failure.clear();
+  live_.owner.answer.clear();
   watch_owner();
   act(LeaveProvision{true});
   connect_owner();
@@ -298,7 +337,36 @@ void Session::Step::await_owner() {
 
 void Session::Step::watch_owner() {
   const Millis waited = std::clamp(verification_time() - *state_.owner_since, Millis(0), config_.owner_timeout);
-  live_.owner_deadline = now_.steady + (config_.owner_timeout - waited);
+  live_.owner.ask_platform_at = now_.steady + (config_.owner_timeout - waited);
+}
+
+void Session::Step::retry_owner() {
+  const Millis pause = live_.owner.pause.next(now_.random);
+  set(Timer::kOwner, pause);
+  if (state_.phase != Phase::kAwaitingOwner) return;
+  SessionState& state = change();
+  state.wait_until = verification_time() + pause;
+  state.wait_length = pause;
+}
+
+// The owner's broker is tried as often as before; only asking becomes rarer, for a whole fleet may be asking.
+void Session::Step::back_to_owner(std::string answer, Millis pause) {
+  change().phase = Phase::kAwaitingOwner;
+  live_.owner.answer = std::move(answer);
+  live_.owner.ask_platform_at = now_.steady + std::max(pause, live_.owner.ask_pause.next(now_.random));
+  record_failure(owner_failure());
+  retry_owner();
+}
+
+bool Session::Step::is_for_owner() const {
+  return state_.attempt && state_.attempt->reason == kOwnerUnreachable;
+}
+
+std::string Session::Step::owner_failure() const {
+  const OwnerWait& owner = live_.owner;
+  std::string what = owner.failure.empty() ? "the owner's broker did not take us" : owner.failure;
+  if (!owner.answer.empty()) what += "; asking the platform again: " + owner.answer;
+  return what;
 }
 
 void Session::Step::connect_owner() {
@@ -313,7 +381,7 @@ void Session::Step::connect_owner() {
 
 void Session::Step::on(const OwnerBorn&) {
   if (side_of(state_.phase) != Side::kOwner) return;
-  live_.owner_pause.reset();
+  live_.owner.pause.reset();
   clear(Timer::kOwner);
   if (state_.phase == Phase::kProvisioned) return note("back on the owner's broker");
   SessionState& state = change();
@@ -322,6 +390,7 @@ void Session::Step::on(const OwnerBorn&) {
   state.provisioned = true;
   state.attempts_failed = 0;
   state.owner_since.reset();
+  state.wait_until.reset();
   state.last_failure.reset();
   note("provisioned: the owner's broker has acknowledged our BIRTH");
   act(NewKey{});  // the generation has its copy; provisioning anew begins with another key
@@ -329,12 +398,17 @@ void Session::Step::on(const OwnerBorn&) {
 
 void Session::Step::on(const OwnerFailed& event) {
   if (side_of(state_.phase) != Side::kOwner) return;
-  problem(fmt::format("owner's broker: {}", printable(event.error.message)));
-  if (state_.phase == Phase::kAwaitingOwner && now_.steady >= live_.owner_deadline) {
-    clear(Timer::kOwner);
-    return begin_attempt(kOwnerUnreachable);
+  if (state_.phase == Phase::kProvisioned) {
+    // An outage of the owner's, not a failure to provision: the log is the place for it.
+    problem(fmt::format("owner's broker: {}", printable(event.error.message)));
+    return retry_owner();
   }
-  set(Timer::kOwner, live_.owner_pause.next(now_.random));
+  live_.owner.failure = not_taken(event.error, config_.client_id);
+  problem(live_.owner.failure);
+  record_failure(owner_failure());
+  if (now_.steady < live_.owner.ask_platform_at) return retry_owner();
+  clear(Timer::kOwner);
+  begin_attempt(kOwnerUnreachable);
 }
 
 // --- the disk
@@ -354,7 +428,7 @@ void Session::Step::on(const SaveFailed& event) {
   }
   if (state_.phase == Phase::kProvisioned) return;
   push(LeaveProvision{true});
-  if (live_.connect_owner_hangs_on_save) set(Timer::kOwner, live_.owner_pause.next(now_.random));
+  if (live_.connect_owner_hangs_on_save) set(Timer::kOwner, live_.owner.pause.next(now_.random));
 }
 
 }  // namespace fleet::agent

@@ -7,7 +7,8 @@
 //   hello ────── PROV sent, nothing accepted yet ──────────────────┤
 //   installing ─ CERT-V1 accepted, requests are being handled ─────┘
 //   confirming ─ CONF-V1 is durable; its reply is repeated until the platform has recorded it, or `timeout`
-//   awaiting-owner ─ the owner's broker has not acknowledged BIRTH yet: growing pauses
+//   awaiting-owner ─ the owner's broker has not acknowledged BIRTH yet: growing pauses up to a minute; after
+//                `owner-timeout` also attempts (owner-unreachable), with growing pauses up to an hour
 //   provisioned ─ BIRTH was acknowledged; keep the owner's connection
 //   gave-up ──── retry-max-attempts used up
 #pragma once
@@ -101,13 +102,16 @@ struct SessionState {
   int attempts_failed = 0;
   std::uint64_t generation = 0;  // of the configuration in force, 0: none
   std::optional<Attempt> attempt;
-  std::optional<WallTime> wait_until;   // phase waiting
+  std::optional<WallTime> wait_until;   // phases waiting and awaiting-owner: the next try
   Millis wait_length{0};                // of that pause when it began: bounds it if the clock has been set since
   std::optional<WallTime> owner_since;  // since when the owner's broker has not taken us
   std::optional<Bytes> pinned_issuer;   // spki_sha256 of the signing leaf's issuer (ca-authentication false)
   std::optional<WallTime> last_time;    // at which a platform chain verified against platform_roots; only grows
-  std::optional<Failure> last_failure;
+  std::optional<Failure> last_failure;  // none once provisioned; a text that is repeated keeps its first time
 };
+
+// When the session tries again by itself, if it is waiting for that; a time that is over means that it is trying now.
+std::optional<WallTime> next_try(const SessionState& state);
 
 // JSON text of a state and back; secrets of configurations are in it, so the file is born 0600. Otherwise kCorrupt.
 std::string to_json(const SessionState& state);
@@ -131,7 +135,7 @@ struct ProvisionConnected {};
 struct ProvisionRefused {
   Error error;
 };
-// DNS, network, TLS.
+// DNS, network, TLS; kUnauthenticated: the broker's certificate is not trusted.
 struct ProvisionUnreachable {
   Error error;
 };
@@ -235,14 +239,22 @@ class Session {
     std::string reply_topic;
   };
 
+  // Waiting for the owner's broker, and asking the platform again about that.
+  struct OwnerWait {
+    Backoff pause;               // between tries of the owner's broker
+    Backoff ask_pause;           // between attempts for its sake
+    SteadyTime ask_platform_at;  // not before
+    std::string failure;         // of the last try, for a person; empty: none in this run of the process
+    std::string answer;          // what came of asking the platform; empty: not asked
+  };
+
   // What a restart of the process forgets.
   struct Live {
     Bytes csr_der;
     Link link = Link::kDown;  // to the provision broker
     std::array<std::optional<SteadyTime>, kTimers> timers;
     Backoff reconnect;
-    Backoff owner_pause;
-    SteadyTime owner_deadline;       // when owner_timeout is over
+    OwnerWait owner;
     std::optional<Owed> installing;  // CONF-V1, until Installed
     std::optional<Owed> answering;   // the request whose reply hangs on the last SaveState
     std::string last_drop;           // why a message of this attempt was dropped: what its timeout may have come from

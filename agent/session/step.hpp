@@ -17,6 +17,8 @@
 namespace fleet::agent {
 
 inline constexpr std::string_view kOwnerUnreachable = "owner-unreachable";
+// What helps a device whose request is COMPLETED and whose owner's broker does not take it.
+inline constexpr std::string_view kArmRequest = "an operator can arm the request with: provisioner retry request";
 inline constexpr Millis kConfRepeat{5'000};  // edc §4, end
 // How long an attempt goes on after a refusal of ours: the platform may repeat once what it has already sent.
 inline constexpr Millis kRefusalLinger{15'000};
@@ -86,17 +88,23 @@ class Session::Step {
   void fired(Timer timer);
   WallTime verification_time() const;  // edc: max(clock, build time, last time)
   Phase resumed_phase() const;
+  void record_failure(std::string what);
 
   // --- the owner's side (session.cpp)
   void await_owner();  // the attempt has done its work
   void connect_owner();
+  void retry_owner();  // after a pause
   void watch_owner();  // starts the time that owner_timeout limits, from state_.owner_since
+  // An attempt that asks the platform for help has ended; at least `pause` before the next one.
+  void back_to_owner(std::string answer, Millis pause);
+  bool is_for_owner() const;  // the attempt under way asks the platform for help
+  std::string owner_failure() const;
 
   // --- attempt.cpp
   void begin_attempt(std::string_view reason);
   std::string_view next_reason() const;
   void connect();
-  void reconnect_later(const Error& error);
+  void reconnect_later(std::string_view why);
   void hello();  // what is due after each SUBACK and repeated while unanswered
   void send_prov();
   void timed_out();

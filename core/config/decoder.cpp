@@ -271,6 +271,21 @@ std::size_t distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+// The only candidate whose last words are `word`: "password" for "provisionUserPassword"; else "".
+std::string only_one_ending_with(std::string_view word, const std::vector<std::string>& candidates) {
+  constexpr std::size_t kShortest = 4;
+  if (word.size() < kShortest) return {};
+  const auto same_letter = [](char a, char b) { return (a | 0x20) == (b | 0x20); };
+  const std::string* found = nullptr;
+  for (const std::string& candidate : candidates) {
+    if (candidate.size() < word.size()) continue;
+    if (!std::equal(word.rbegin(), word.rend(), candidate.rbegin(), same_letter)) continue;
+    if (found != nullptr) return {};
+    found = &candidate;
+  }
+  return found == nullptr ? std::string() : *found;
+}
+
 }  // namespace
 
 std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
@@ -284,7 +299,7 @@ std::string nearest(std::string_view word, const std::vector<std::string>& candi
     best_distance = away;
     best = candidate;
   }
-  return best;
+  return best.empty() ? only_one_ending_with(word, candidates) : best;
 }
 
 }  // namespace fleet::config

@@ -20,6 +20,7 @@
 #include "core/base/log.hpp"
 #include "core/base/secret.hpp"
 #include "provisioner/broker/managed_broker_child.hpp"
+#include "provisioner/broker/mosquitto_log.hpp"
 
 namespace fleet::provisioner {
 namespace asio = boost::asio;
@@ -119,12 +120,9 @@ struct ManagedBroker::Impl : std::enable_shared_from_this<ManagedBroker::Impl> {
       if (c != '\n' && current.line.size() < kMaxLine) {
         current.line += c;
       } else if (!current.line.empty()) {
-        const bool error = current.line.starts_with("Error");
-        const auto level = error                                 ? log::Level::kError
-                           : current.line.starts_with("Warning") ? log::Level::kWarn
-                                                                 : log::Level::kInfo;
-        log::write(level, "broker", current.line);
-        if (error) remember(current);
+        const auto [level, said] = read_broker_log(current.line);
+        log::write(level, "broker", said);
+        if (level == log::Level::kError) remember(current);
         current.line.clear();
       }
     }

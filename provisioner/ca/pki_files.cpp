@@ -54,7 +54,7 @@ Result<crypto::PrivateKey> read_key_of(const crypto::Certificate& certificate, c
   auto new_key = read_key(new_key_path(folder, name));
   if (new_key && new_key->check_fits(certificate.public_key())) return new_key;
   if (!key) return key;
-  return fail(ErrorCode::kConflict, "{}: is not the key of {}: restore the two files together from a backup",
+  return fail(ErrorCode::kCorrupt, "{}: is not the key of {}: restore the two files together from a backup",
               key_path(folder, name).string(), certificate_path(folder, name).string());
 }
 

@@ -64,7 +64,7 @@ Result<void> check_chain(const fs::path& folder, std::string_view name, const En
 Result<Pki> load_pki(const fs::path& folder, WallTime now) {
   std::error_code error;
   if (!fs::is_directory(folder, error)) {
-    return fail(ErrorCode::kNotFound, "{}: no PKI here: make one with `provisioner init`", folder.string());
+    return fail(ErrorCode::kNotFound, "{}: there is no PKI here", folder.string());
   }
   TRY_ASSIGN(const Entry root, load_entry(folder, kRoot, 1, KeyNeed::kMayBeElsewhere, now));
   TRY_ASSIGN(const Entry platform_ca, load_entry(folder, kPlatformCa, 1, KeyNeed::kMayBeElsewhere, now));

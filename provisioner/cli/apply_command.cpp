@@ -1,4 +1,4 @@
-#include <map>
+#include <algorithm>
 #include <optional>
 #include <set>
 #include <sysexits.h>
@@ -82,35 +82,67 @@ void print_changes(const json::object& answer, bool dry_run) {
   }
 }
 
-// From here on the secrets exist and are nowhere else: they reach the file or, if that fails, the terminal.
-Result<void> hand_over(const std::vector<SecretRow>& rows, std::optional<SecretsFile>& file,
-                       const std::filesystem::path& path) {
-  if (rows.empty()) return {};
-  if (!file) {
-    print_secrets(rows);
-    return {};
+// "a, b, c and 97 more"
+std::string names_of(const std::vector<SecretRow>& rows) {
+  constexpr std::size_t kNamed = 10;
+  std::string names;
+  for (std::size_t i = 0; i < std::min(rows.size(), kNamed); ++i) names += (i == 0 ? "" : ", ") + rows[i].name;
+  return rows.size() > kNamed ? fmt::format("{} and {} more", names, rows.size() - kNamed) : names;
+}
+
+// From here on the secrets exist and are nowhere else: they reach the file or, if that fails, the terminal. Returns the
+// exit code.
+int hand_over(const std::vector<SecretRow>& rows, std::optional<SecretsFile>& file, const std::filesystem::path& path) {
+  if (rows.empty()) return EX_OK;
+  int exit_code = EX_OK;
+  if (file) {
+    auto kept = file->keep(secrets_csv(rows).reveal());
+    if (kept) {
+      print(fmt::format("{} generated secret{} written to {}: keep it safe, they cannot be shown again\n", rows.size(),
+                        rows.size() == 1 ? "" : "s", path.string()));
+      return EX_OK;
+    }
+    exit_code = complain(with_context(std::move(kept).error(), "everything was applied, but the file lacks secrets"),
+                         EX_IOERR, "standard output has them all");
   }
-  if (auto kept = file->keep(secrets_csv(rows).reveal()); !kept) {
-    print_secrets(rows);
-    return fail(
-        with_context(std::move(kept).error(), "everything was applied, but the secrets above are not in the file"));
-  }
-  print(fmt::format("{} generated secret{} written to {}: keep it safe, they cannot be shown again\n", rows.size(),
-                    rows.size() == 1 ? "" : "s", path.string()));
-  return {};
+  print_secrets(rows);
+  auto shown = flush_output();
+  if (shown) return exit_code;
+  print_error("error: " + shown.error().message);
+  return complain(
+      {ErrorCode::kIo, fmt::format("everything was applied, but generated secrets did not get out and cannot be shown "
+                                   "again; these requests have them: {}",
+                                   names_of(rows))},
+      EX_IOERR,
+      "delete these requests and apply them again with --secrets-out FILE; where only the password was generated, it "
+      "is enough to apply a spec.provisionUserPassword");
+}
+
+// A source that cannot be read; what is wrong with its content is another matter.
+int report_unreadable(const Error& error) {
+  const bool content = error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kLimitExceeded;
+  return complain(error, content ? EX_DATAERR : EX_NOINPUT);
 }
 
 }  // namespace
 
 Result<int> apply_documents(const DataLayout& layout, const ApplyArguments& arguments) {
-  TRY_ASSIGN(const LoadedDocuments loaded, load_documents(arguments.sources));
+  const auto read = load_documents(arguments.sources);
+  if (!read) return report_unreadable(read.error());
+  const LoadedDocuments& loaded = *read;
   if (!loaded.problems.empty()) return report_problems(loaded.problems);
   if (loaded.documents.empty()) return fail(ErrorCode::kInvalidArgument, "there is no document in what -f names");
 
   std::optional<SecretsFile> file;
   if (!arguments.secrets_out.empty() && !arguments.dry_run) {
-    TRY_ASSIGN(SecretsFile created, SecretsFile::create(arguments.secrets_out));
-    file.emplace(std::move(created));
+    auto created = SecretsFile::create(arguments.secrets_out);
+    if (!created) {
+      return complain(created.error(), EX_CANTCREAT,
+                      created.error().code == ErrorCode::kAlreadyExists
+                          ? "--secrets-out makes a new file and replaces none: name another one"
+                          : "name a new file for --secrets-out, in a folder that is there and that you may write to");
+    }
+    file.emplace(std::move(*created));
   }
   auto answer = post_to_service(layout, "/v1/apply", body_of(loaded.documents, arguments));
   if (!answer) {
@@ -118,8 +150,7 @@ Result<int> apply_documents(const DataLayout& layout, const ApplyArguments& argu
     return fail(std::move(answer).error().error);
   }
   print_changes(*answer, arguments.dry_run);
-  TRY(hand_over(secrets_of(*answer), file, arguments.secrets_out));
-  return EX_OK;
+  return hand_over(secrets_of(*answer), file, arguments.secrets_out);
 }
 
 }  // namespace fleet::provisioner

@@ -1,13 +1,16 @@
 #include "provisioner/cli/cli.hpp"
 
 #include <csignal>
-#include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <functional>
+#include <sstream>
 #include <sysexits.h>
 
 #include <CLI/CLI.hpp>
 
+#include "core/config/usage.hpp"
+#include "provisioner/cli/advice.hpp"
 #include "provisioner/cli/commands.hpp"
 #include "provisioner/cli/output.hpp"
 #include "provisioner/provisioning/model.hpp"
@@ -15,77 +18,22 @@
 namespace fleet::provisioner {
 namespace {
 
-// Where an error comes from decides what it means to the person at the prompt.
-enum class Side { kService, kClient };
-
-int service_exit_code(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kPermissionDenied:
-      return EX_NOPERM;
-    case ErrorCode::kIo:
-    case ErrorCode::kNoSpace:
-      return EX_IOERR;
-    case ErrorCode::kConflict:
-    case ErrorCode::kTimedOut:
-      return EX_TEMPFAIL;
-    case ErrorCode::kUnavailable:
-      return EX_UNAVAILABLE;
-    case ErrorCode::kInternal:
-      return EX_SOFTWARE;
-    default:
-      return EX_CONFIG;
-  }
+int report(Act act, const Error& error, const DataLayout& layout) {
+  return complain(error, exit_code_of(act, error.code), hint_for(act, error, layout));
 }
 
-std::string hint(Side side, ErrorCode code, const DataLayout& layout) {
-  const std::string data = layout.folder.string();
-  if (side == Side::kClient) {
-    switch (code) {
-      case ErrorCode::kUnavailable:
-        return fmt::format("start it with `provisioner serve --data {}`", data);
-      case ErrorCode::kPermissionDenied:
-        return "run it as root or as the user that the service runs as";
-      case ErrorCode::kNotFound:
-        return fmt::format("`provisioner get requests --data {}` lists all names", data);
-      case ErrorCode::kTimedOut:
-      case ErrorCode::kIo:
-        return "look with `provisioner status` and `provisioner get requests` how far it came";
-      case ErrorCode::kNoSpace:
-        return fmt::format("make room on the disk of {}; nothing was changed", data);
-      default:
-        return {};
-    }
-  }
-  switch (code) {
-    case ErrorCode::kPermissionDenied:
-      return fmt::format("run it as the owner of {}, or name another folder with --data", data);
-    case ErrorCode::kAlreadyExists:
-      return "a data folder is made once; remove it, or name another one with --data";
-    case ErrorCode::kConflict:
-      return "another provisioner works on this data folder: stop it first";
-    case ErrorCode::kNoSpace:
-      return fmt::format("make room on the disk of {}", data);
-    default:
-      return {};
-  }
-}
-
-int report(Side side, const Error& error, const DataLayout& layout) {
-  // several problems: each on a line of its own, each an error
-  std::string_view rest = error.message;
-  while (!rest.empty()) {
-    const std::size_t end = rest.find('\n');
-    print_error("error: " + printable(rest.substr(0, end)));
-    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
-  }
-  if (const std::string advice = hint(side, error.code, layout); !advice.empty()) print_error("hint: " + advice);
-  return side == Side::kService ? service_exit_code(error.code) : client_exit_code(error.code);
+std::string default_data_folder() {
+  const char* const given = std::getenv("PROVISIONER_DATA");
+  return given != nullptr && *given != '\0' ? given : std::string(kDefaultDataFolder);
 }
 
 std::string check_status(const std::string& text) {
-  const auto status = parse_job_status(text);
-  return status ? std::string()
-                : status.error().message + ": CREATED, STARTED, RUNNING, COMPLETED, FAILED, ABANDONED, …";
+  if (parse_job_status(text)) return {};
+  std::string names;
+  for (int i = 0; i <= static_cast<int>(JobStatus::kStopped); ++i) {
+    names += (i == 0 ? "" : ", ") + std::string(to_string(static_cast<JobStatus>(i)));
+  }
+  return fmt::format("'{}': no such status; there are {}", text, names);
 }
 
 std::string check_listen(const std::string& text) {
@@ -104,9 +52,6 @@ class CommandLine {
   CommandLine() {
     app_.set_version_flag("--version", "provisioner " FLEET_VERSION);
     app_.require_subcommand(1);
-    app_.failure_message([](const CLI::App*, const CLI::Error& error) {
-      return fmt::format("error: {}\nhint: add --help to see what is possible here, with an example\n", error.what());
-    });
     app_.footer("Example:\n  provisioner get requests --status FAILED");
     add_init();
     add_serve();
@@ -125,15 +70,29 @@ class CommandLine {
     try {
       app_.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-      return app_.exit(error) == 0 ? EX_OK : EX_USAGE;
+      if (error.get_exit_code() != 0) {
+        return complain({ErrorCode::kInvalidArgument, config::usage_error(app_, error)}, EX_USAGE,
+                        "add --help to see what is possible here, with an example");
+      }
+      std::ostringstream help;  // or the version
+      app_.exit(error, help, help);
+      print(help.str());
+      return finish(EX_OK);
     }
     layout_.folder = data_;
     const Result<int> done = chosen_();
-    return done ? *done : report(side_, done.error(), layout_);
+    return done ? finish(*done) : report(act_, done.error(), layout_);
   }
 
  private:
   using Command = std::function<Result<int>()>;
+
+  // Nothing is done whose result did not get out. That the reader has gone is quite all right.
+  static int finish(int exit_code) {
+    const auto shown = flush_output();
+    if (shown || shown.error().code == ErrorCode::kUnavailable || exit_code == EX_IOERR) return exit_code;
+    return complain(shown.error(), EX_IOERR);
+  }
 
   CLI::App* add(CLI::App& parent, const std::string& name, const std::string& help, const std::string& example) {
     CLI::App* command = parent.add_subcommand(name, help);
@@ -143,14 +102,14 @@ class CommandLine {
 
   // A command that does something, as opposed to one that has others below it.
   CLI::App* add_leaf(CLI::App& parent, const std::string& name, const std::string& help, const std::string& example,
-                     Side side, Command command) {
+                     Act act, Command command) {
     CLI::App* leaf = add(parent, name, help, example);
-    leaf->add_option("--data", data_, "the service's data folder")
-        ->envname("PROVISIONER_DATA")
+    leaf->add_option("--data", data_,
+                     "the service's data folder; the default is that of PROVISIONER_DATA, if it is set")
         ->type_name("DIR")
         ->capture_default_str();
-    leaf->callback([this, side, command = std::move(command)] {
-      side_ = side;
+    leaf->callback([this, act, command = std::move(command)] {
+      act_ = act;
       chosen_ = command;
     });
     return leaf;
@@ -173,7 +132,7 @@ class CommandLine {
   void add_init() {
     CLI::App* init =
         add_leaf(app_, "init", "Make a data folder: settings, PKI, keys",
-                 "provisioner init --host provision.example.org --listen 0.0.0.0:8883", Side::kService, [this] {
+                 "provisioner init --host provision.example.org --listen 0.0.0.0:8883", Act::kInit, [this] {
                    init_.layout = layout_;
                    init_.listen = parse_listen_address(listen_).value_or(init_.listen);
                    return run_init(init_);
@@ -194,7 +153,7 @@ class CommandLine {
 
   void add_serve() {
     CLI::App* serve = add_leaf(app_, "serve", "Run the service and its broker until it is told to stop",
-                               "provisioner serve --data /var/lib/provisioner", Side::kService,
+                               "provisioner serve --data /var/lib/provisioner", Act::kServe,
                                [this] { return run_service(layout_, check_config_); });
     serve->add_flag("--check-config", check_config_, "only say what would keep it from starting");
   }
@@ -202,7 +161,7 @@ class CommandLine {
   void add_apply() {
     CLI::App* apply =
         add_leaf(app_, "apply", "Create or change accounts, profiles and provision requests: all or nothing",
-                 "provisioner apply -f gateways/ --secrets-out secrets.csv", Side::kClient,
+                 "provisioner apply -f gateways/ --secrets-out secrets.csv", Act::kApply,
                  [this] { return apply_documents(layout_, apply_); });
     apply->add_option("-f,--file", apply_.sources, "YAML file, folder of *.yaml, or - for stdin; may be repeated")
         ->required()
@@ -216,11 +175,12 @@ class CommandLine {
   }
 
   void add_renew() {
-    CLI::App* renew = add_group("renew", "Make new leaf certificates of the service itself", "provisioner renew signing");
-    add_leaf(*renew, "signing", "A new certificate and key that sign what devices are told", "provisioner renew signing",
-             Side::kService, [this] { return renew_signing_leaf(layout_); });
+    CLI::App* renew =
+        add_group("renew", "Make new leaf certificates of the service itself", "provisioner renew signing");
+    add_leaf(*renew, "signing", "A new certificate and key that sign what devices are told",
+             "provisioner renew signing", Act::kRenew, [this] { return renew_signing_leaf(layout_); });
     CLI::App* broker = add_leaf(*renew, "broker", "A new certificate and key of the provision broker",
-                                "provisioner renew broker --host provision.example.org", Side::kService,
+                                "provisioner renew broker --host provision.example.org", Act::kRenew,
                                 [this] { return renew_broker_leaf(layout_, init_.hosts); });
     broker->add_option("--host", init_.hosts, "name or address by which devices reach the broker; may be repeated")
         ->required()
@@ -232,7 +192,7 @@ class CommandLine {
     CLI::App* get = add_group("get", "List what there is", "provisioner get requests -l site=north");
     CLI::App* requests =
         add_leaf(*get, "requests", "List provision requests", "provisioner get requests --status FAILED -l site=north",
-                 Side::kClient, [this] { return get_requests(layout_, list_, format()); });
+                 Act::kList, [this] { return get_requests(layout_, list_, format()); });
     requests->add_option("--status", list_.status, "only those in this state")
         ->type_name("STATUS")
         ->check(check_status, "");
@@ -243,9 +203,9 @@ class CommandLine {
     requests->add_option("--text", list_.text, "only those with this in their name, client id or username")
         ->type_name("TEXT");
     add_output(*requests);
-    add_output(*add_leaf(*get, "profiles", "List profiles", "provisioner get profiles -o json", Side::kClient,
+    add_output(*add_leaf(*get, "profiles", "List profiles", "provisioner get profiles -o json", Act::kList,
                          [this] { return get_profiles(layout_, format()); }));
-    add_output(*add_leaf(*get, "accounts", "List owner accounts", "provisioner get accounts", Side::kClient,
+    add_output(*add_leaf(*get, "accounts", "List owner accounts", "provisioner get accounts", Act::kList,
                          [this] { return get_accounts(layout_, format()); }));
   }
 
@@ -253,7 +213,7 @@ class CommandLine {
     CLI::App* describe =
         add_group("describe", "Show everything about one thing", "provisioner describe request north-gw-01");
     CLI::App* request = add_leaf(*describe, "request", "Show a request: state, what to do next, attempts, history",
-                                 "provisioner describe request north-gw-01", Side::kClient,
+                                 "provisioner describe request north-gw-01", Act::kDescribe,
                                  [this] { return describe_request(layout_, name_, format()); });
     request->add_option("name", name_, "the request")->required()->type_name("NAME");
     add_output(*request);
@@ -262,19 +222,19 @@ class CommandLine {
   void add_change(const std::string& act, const std::string& help) {
     CLI::App* group = add_group(act, help, "provisioner " + act + " request north-gw-01");
     CLI::App* request = add_leaf(*group, "request", help, "provisioner " + act + " request north-gw-01 north-gw-02",
-                                 Side::kClient, [this, act] { return change_requests(layout_, act, names_); });
+                                 Act::kChange, [this, act] { return change_requests(layout_, act, names_); });
     request->add_option("names", names_, "the requests")->required()->type_name("NAME");
   }
 
   void add_status() {
     add_output(*add_leaf(app_, "status", "Show how the service is (exit code 69: it does not run)",
-                         "provisioner status", Side::kClient, [this] { return show_status(layout_, format()); }));
+                         "provisioner status", Act::kList, [this] { return show_status(layout_, format()); }));
   }
 
   CLI::App app_{"Brings devices to their owners' brokers over MQTT.", "provisioner"};
-  std::string data_{kDefaultDataFolder};
+  std::string data_ = default_data_folder();
   DataLayout layout_;
-  Side side_ = Side::kClient;
+  Act act_ = Act::kList;
   Command chosen_;
   std::string output_ = "table";
   InitOptions init_;
@@ -294,7 +254,7 @@ int run_cli(int argc, const char* const* argv) {
   try {
     return CommandLine().run(argc, argv);
   } catch (const std::exception& exception) {
-    return report(Side::kClient, Error{ErrorCode::kInternal, fmt::format("internal error: {}", exception.what())}, {});
+    return report(Act::kList, Error{ErrorCode::kInternal, fmt::format("internal error: {}", exception.what())}, {});
   }
 }
 

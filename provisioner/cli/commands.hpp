@@ -37,11 +37,8 @@ Result<int> get_requests(const DataLayout& layout, const ListArguments& argument
 Result<int> get_profiles(const DataLayout& layout, OutputFormat format);
 Result<int> get_accounts(const DataLayout& layout, OutputFormat format);
 Result<int> describe_request(const DataLayout& layout, const std::string& name, OutputFormat format);
-// `act`: "retry", "enable", "disable" or "delete". All are tried; the exit code is that of the first failure.
+// `act`: "retry", "enable", "disable" or "delete". All are tried; names that there are not are told first.
 Result<int> change_requests(const DataLayout& layout, const std::string& act, const std::vector<std::string>& names);
 Result<int> show_status(const DataLayout& layout, OutputFormat format);
-
-// The exit code for an error of a call to the service.
-int client_exit_code(ErrorCode code);
 
 }  // namespace fleet::provisioner

@@ -32,6 +32,18 @@ std::string last_refusal(const json::array& timeline) {
   return text_at(last, "kind") == "refused" ? text_at(last, "text") : std::string();
 }
 
+// Whether the device asked again for what it has, since it got it.
+bool came_back(const json::array& timeline) {
+  for (std::size_t i = timeline.size(); i-- > 0;) {
+    const json::object& line = timeline[i].as_object();
+    if (text_at(line, "kind") == "completed") return false;
+    if (text_at(line, "kind") == "refused" && text_at(line, "text").find("already provisioned") != std::string::npos) {
+      return true;
+    }
+  }
+  return false;
+}
+
 // What can be done about it, if no state of the request is the reason.
 std::string_view remedy(std::string_view refusal) {
   for (const std::string_view secret : {"wrong-credentials", "wrong username", "activation key"}) {
@@ -47,6 +59,12 @@ std::string next_step(const json::object& request, const json::array& timeline, 
   const std::string name = text_at(request, "name");
   const std::string status = text_at(request, "status");
   const std::string last_error = text_at(request, "lastError");
+  if (status == "COMPLETED" && came_back(timeline)) {
+    return fmt::format(
+        "the device came back after it was completed: it was reset, or it cannot reach its owner's broker. Check url "
+        "and CA of account {}, then: provisioner retry request {}",
+        text_at(request, "account"), name);
+  }
   if (status == "COMPLETED") {
     return fmt::format("nothing: it is provisioned. To provision it anew: provisioner retry request {}", name);
   }
@@ -92,9 +110,10 @@ std::vector<std::pair<std::string, std::string>> summary(const json::object& req
           {"Completed", with_age(text_at(request, "completedAt"), now)}};
 }
 
-std::string reply_text(const json::object& step, WallTime now) {
+// An attempt that has ended waits for nothing.
+std::string reply_text(const json::object& step, bool ended, WallTime now) {
   const std::string code = text_at(step, "replyCode");
-  if (code.empty()) return "no reply yet";
+  if (code.empty()) return ended ? "" : "no reply yet";
   const std::string words = text_at(step, "replyError");
   return fmt::format("{}{} {}", code, words.empty() ? "" : " " + words, with_age(text_at(step, "repliedAt"), now));
 }
@@ -103,13 +122,14 @@ void print_steps(const json::object& attempt, WallTime now) {
   const json::array& steps = array_at(attempt, "steps");
   if (steps.empty()) return;
   print(fmt::format("\nSteps of attempt {}\n", text_at(attempt, "number")));
+  const bool ended = !text_at(attempt, "endedAt").empty();
   std::vector<std::vector<std::string>> rows;
   for (const json::value& value : steps) {
     const json::object& step = value.as_object();
     const std::int64_t times = number_at(step, "timesSent");
     rows.push_back({text_at(step, "summary"),
                     text_at(step, "sentAt") + (times > 1 ? fmt::format(" ({} times)", times) : ""),
-                    reply_text(step, now)});
+                    reply_text(step, ended, now)});
   }
   print_table({"STEP", "SENT", "REPLY"}, rows);
 }

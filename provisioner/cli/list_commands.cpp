@@ -4,6 +4,7 @@
 #include <boost/json.hpp>
 
 #include "core/base/bytes.hpp"
+#include "provisioner/cli/advice.hpp"
 #include "provisioner/cli/call.hpp"
 #include "provisioner/cli/commands.hpp"
 #include "provisioner/cli/output.hpp"
@@ -51,25 +52,6 @@ std::string joined(const json::array& list) {
 }
 
 }  // namespace
-
-int client_exit_code(ErrorCode code) {
-  switch (code) {
-    case ErrorCode::kUnavailable:
-      return EX_UNAVAILABLE;
-    case ErrorCode::kPermissionDenied:
-      return EX_NOPERM;
-    case ErrorCode::kIo:
-      return EX_IOERR;
-    case ErrorCode::kTimedOut:
-    case ErrorCode::kNoSpace:
-      return EX_TEMPFAIL;
-    case ErrorCode::kCorrupt:
-    case ErrorCode::kInternal:
-      return EX_SOFTWARE;
-    default:
-      return EX_DATAERR;
-  }
-}
 
 Result<int> get_requests(const DataLayout& layout, const ListArguments& arguments, OutputFormat format) {
   TRY_ASSIGN(const json::array requests, fetch_requests(layout, arguments));
@@ -131,19 +113,25 @@ Result<int> get_accounts(const DataLayout& layout, OutputFormat format) {
 Result<int> change_requests(const DataLayout& layout, const std::string& act, const std::vector<std::string>& names) {
   const bool deletes = act == "delete";
   const std::string done_word = act == "retry" ? "armed again" : act + "d";
-  int exit_code = EX_OK;
+  std::string done_lines, missing;
   for (const std::string& name : names) {
     const std::string target = "/v1/requests/" + percent_encode(name) + (deletes ? "" : "/" + act);
     auto done = call_service(layout, deletes ? "DELETE" : "POST", target);
     if (done) {
-      print(fmt::format("request {}: {}\n", printable(name), done_word));
+      done_lines += fmt::format("request {}: {}\n", printable(name), done_word);
       continue;
     }
     // of several names, those that are wrong; that nobody answers is one error for all
-    if (names.size() == 1 || done.error().code != ErrorCode::kNotFound) return fail(std::move(done).error());
-    print_error("error: " + printable(done.error().message));
-    if (exit_code == EX_OK) exit_code = client_exit_code(done.error().code);
+    if (names.size() == 1 || done.error().code != ErrorCode::kNotFound) {
+      print(done_lines);
+      return fail(std::move(done).error());
+    }
+    missing += (missing.empty() ? "" : "\n") + done.error().message;
   }
+  // what went wrong comes first: it must not be lost among many names
+  const int exit_code =
+      missing.empty() ? EX_OK : complain({ErrorCode::kNotFound, missing}, EX_DATAERR, list_names_hint(layout));
+  print(done_lines);
   return exit_code;
 }
 

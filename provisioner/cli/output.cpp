@@ -1,7 +1,6 @@
 #include "provisioner/cli/output.hpp"
 
 #include <algorithm>
-#include <cstdio>
 
 #include <boost/json.hpp>
 
@@ -35,13 +34,15 @@ std::string line_of(const std::vector<std::string>& cells, const std::vector<std
 
 }  // namespace
 
-void print(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-}
-
-void print_error(std::string_view line) {
-  const std::string whole = std::string(line) + "\n";
-  std::fwrite(whole.data(), 1, whole.size(), stderr);
+int complain(const Error& error, int exit_code, std::string_view hint) {
+  std::string_view rest = error.message;
+  while (!rest.empty()) {
+    const std::size_t end = rest.find('\n');
+    print_error("error: " + printable(rest.substr(0, end)));
+    rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+  }
+  if (!hint.empty()) print_error(fmt::format("hint: {}", printable(hint)));
+  return exit_code;
 }
 
 std::string printable(std::string_view text) {

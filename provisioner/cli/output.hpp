@@ -8,12 +8,14 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 
+#include "core/base/console.hpp"
+#include "core/base/result.hpp"
 #include "core/base/time.hpp"
 
 namespace fleet::provisioner {
 
-void print(std::string_view text);        // to stdout
-void print_error(std::string_view line);  // to stderr, with a line end
+// Prints an error, one for each line of its message, and below it a hint unless that is empty. Returns `exit_code`.
+int complain(const Error& error, int exit_code, std::string_view hint = {});
 
 // `text` without what could steer a terminal: much of what is shown was said by devices.
 std::string printable(std::string_view text);

@@ -196,13 +196,16 @@ TEST_CASE(
   agent->start();
   CHECK(eventually([&] { return agent->phase() == "awaiting-owner"; }, 20s));
   CHECK(rig.status("gw") == "COMPLETED");
-  CHECK(eventually([&] { return count_lines(agent->log(), "owner's broker: ") >= 2; }, 20s));
+  CHECK(eventually([&] { return count_lines(agent->log(), "the owner's broker did not take us: ") >= 2; }, 20s));
+  CHECK(holds(agent->last_failure(), "the owner's broker did not take us: mqtts://localhost:"));
+  CHECK(holds(agent->last_failure(), "check the account's broker url and CA on the platform"));
   CHECK_FALSE(agent->provisioned());
 
   agent->start();  // kill -9: it goes on waiting
   CHECK(eventually([&] { return agent->phase() == "awaiting-owner"; }));
   rig.start_owner();
   CHECK(eventually([&] { return agent->provisioned(); }, 40s));
+  CHECK(agent->last_failure().empty());
   CHECK(rig.births("02FC50000013") >= 1);
   CHECK(rig.sql("SELECT count(*) FROM attempt") == "1");
 }
@@ -217,11 +220,32 @@ TEST_CASE(
   agent->set("retry-max-attempts", "1");
   agent->start();
   const auto begin = std::chrono::steady_clock::now();
-  CHECK(eventually([&] { return count_lines(agent->log(), "provision broker: ") >= 3; }, 20s));
+  CHECK(eventually(
+      [&] { return count_lines(agent->log(), "the provision broker cannot be reached: mqtts://localhost:") >= 3; },
+      20s));
   // the first pause is a second, the next ones are not shorter; spread by 20 %
   CHECK(std::chrono::steady_clock::now() - begin > std::chrono::milliseconds(1500));
   CHECK(agent->phase() == "connecting");
+  CHECK(holds(agent->last_failure(), "check broker-url"));
   rig.start_provisioner();
   CHECK(eventually([&] { return agent->provisioned(); }, 20s));
   CHECK(rig.status("gw") == "COMPLETED");
+}
+
+TEST_CASE("an agent with the wrong CA for the provision broker names the setting, and arrives once it is corrected") {
+  Rig rig;
+  rig.start_all();
+  const Credentials gateway = rig.request("gw", "02FC50000015");
+  auto agent = rig.agent(gateway);
+  agent->set("broker-ca-file", (rig.folder() / "owner" / "owner-root.crt").string());
+  agent->start();
+  CHECK(eventually([&] { return holds(agent->last_failure(), "check broker-ca-file"); }, 20s));
+  INFO(agent->log());
+  CHECK(holds(agent->last_failure(), "certificate '"));
+  CHECK(agent->phase() == "connecting");
+
+  agent->set("broker-ca-file", rig.root_certificate().string());
+  agent->start();
+  CHECK(eventually([&] { return agent->provisioned(); }, 20s));
+  CHECK(agent->last_failure().empty());
 }

@@ -189,6 +189,26 @@ TEST_CASE("platforms that must not be believed get 400 and the attempt ends") {
   }
 }
 
+TEST_CASE("a chain that the roots do not vouch for is told with the setting that names them, to the platform as well") {
+  World world;
+  world.say_hello();
+  const Signer other = pki().make_signer(
+      make_ca("Somebody's CA", crypto::CertificateProfile::kPlatformCa, make_root("Somebody's Root")));
+  world.deliver(request(cert_draft(other), "cert", world.attempt().nonce, other));
+  CHECK(world.reported("platform-root-file"));
+  CHECK(world.state().last_failure->what.find("platform-root-file") != std::string::npos);
+  CHECK(world.reply_to("cert").find("platform-root-file") != Bytes::npos);
+}
+
+TEST_CASE("a chain for another purpose is not blamed on the roots") {
+  World world;
+  world.say_hello();
+  const Signer device = pki().make_signer(pki().device_ca, crypto::CertificateProfile::kDevice);
+  world.deliver(request(cert_draft(device), "cert", world.attempt().nonce, device));
+  CHECK(world.state().last_failure->what.find("not trusted") != std::string::npos);
+  CHECK(world.state().last_failure->what.find("platform-root-file") == std::string::npos);
+}
+
 TEST_CASE("a clock set back does not bring an expired leaf to life again") {
   World world;
   world.start();

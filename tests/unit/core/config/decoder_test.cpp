@@ -254,6 +254,9 @@ TEST_CASE("the nearest key is the one that was meant, or none") {
   CHECK(nearest("b", keys) == "a");
   CHECK(nearest("", keys) == "a");
   CHECK(nearest("timeout", keys) == "");
+  CHECK(nearest("password", {"name", "userPassword", "userPasswordFile"}) == "userPassword");
+  CHECK(nearest("password", {"userPassword", "ownerPassword"}) == "");
+  CHECK(nearest("url", keys) == "");
   CHECK(nearest("x", {}) == "");
   CHECK(nearest(std::string(100'000, 'x'), keys) == "");
 }

@@ -1,0 +1,33 @@
+#include "provisioner/broker/mosquitto_log.hpp"
+
+#include <array>
+
+namespace fleet::provisioner {
+namespace {
+
+// TLS alerts by which a client says that it does not take the broker's certificate (RFC 8446 §6.2).
+constexpr std::array<std::string_view, 5> kRefusals{"unknown ca", "bad certificate", "certificate unknown",
+                                                    "certificate expired", "unsupported certificate"};
+
+// "OpenSSL Error[0]: error:0A000418:SSL routines::tlsv1 alert unknown ca"
+std::string tls_failure(std::string_view line) {
+  for (const std::string_view refusal : kRefusals) {
+    if (!line.ends_with(fmt::format("alert {}", refusal))) continue;
+    return fmt::format("a client refused our certificate ({}): does it have the platform's root?", refusal);
+  }
+  const std::size_t colon = line.rfind(':');
+  return fmt::format("TLS with a client failed: {}", line.substr(colon == std::string_view::npos ? 0 : colon + 1));
+}
+
+}  // namespace
+
+BrokerLogLine read_broker_log(std::string_view line) {
+  // its own unix socket, which has no such option
+  if (line.starts_with("Warning: Unable to set TCP_NODELAY")) return {log::Level::kDebug, std::string(line)};
+  if (line.starts_with("OpenSSL Error")) return {log::Level::kWarn, tls_failure(line)};
+  if (line.starts_with("Error")) return {log::Level::kError, std::string(line)};
+  if (line.starts_with("Warning")) return {log::Level::kWarn, std::string(line)};
+  return {log::Level::kInfo, std::string(line)};
+}
+
+}  // namespace fleet::provisioner
