@@ -78,10 +78,8 @@ void print_status(const Status& status) {
     failure = fmt::format("{} ({} ago)", state.last_failure->what,
                           format_age(std::max(now - state.last_failure->at, Millis(0))));
   }
-  std::string next_try;
-  if (state.phase == Phase::kWaiting && state.wait_until) {
-    next_try = *state.wait_until > now ? "in " + format_age(*state.wait_until - now) : "now";
-  }
+  std::string next_text;
+  if (const auto next = next_try(state)) next_text = *next > now ? "in " + format_age(*next - now) : "now";
   print_table({{"phase", phase_text(status)},
                {"provisioned", state.provisioned ? "yes" : "no"},
                {"client id", status.client_id},
@@ -89,7 +87,7 @@ void print_status(const Status& status) {
                {"owner broker", status.owner_broker},
                {"failed attempts", std::to_string(state.attempts_failed)},
                {"last failure", failure},
-               {"next try", next_try}});
+               {"next try", next_text}});
 }
 
 void print_status_json(const Status& status) {
@@ -106,7 +104,7 @@ void print_status_json(const Status& status) {
   if (state.last_failure) {
     object["lastFailure"] = {{"at", format_time(state.last_failure->at)}, {"what", state.last_failure->what}};
   }
-  if (state.phase == Phase::kWaiting && state.wait_until) object["nextTry"] = format_time(*state.wait_until);
+  if (const auto next = next_try(state)) object["nextTry"] = format_time(*next);
   print(json::serialize(object) + "\n");
 }
 

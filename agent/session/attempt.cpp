@@ -9,7 +9,8 @@ namespace {
 constexpr std::size_t kNonceSize = 16;
 constexpr Millis kProvRepeat{10'000};
 constexpr Millis kReconnectLimit{10'000};
-constexpr Millis kRetryAfterLimit{3'600'000};  // edc §4.1
+// With the jitter on top it makes the hour of edc §4.1.
+constexpr Millis kRetryAfterLimit{3'000'000};
 
 // What an answer to PROV means, and who can do something about it.
 struct Meaning {
@@ -75,6 +76,8 @@ void Session::Step::hello() {
   if (!is_set(Timer::kTimeout) && !live_.installing) {
     set(Timer::kTimeout, state_.attempt->refused ? kRefusalLinger : config_.timeout);
   }
+  // Another PROV would open another attempt, which fails and counts as well. The platform repeats what it has no reply to.
+  if (state_.attempt->refused) return;
   if (state_.phase != Phase::kConfirming) {
     send_prov();
     return set(Timer::kRepeat, kProvRepeat);

@@ -144,8 +144,10 @@ TEST_CASE("a repeated request gets the same reply word for word, also after a re
   CHECK(world.code_of("later") == 400);
   CHECK(error_of(world, "later").find("earlier request") != std::string::npos);
 
+  const std::size_t published_before = world.published.size();
   world.reboot();
   world.settle();
+  CHECK(world.published.size() == published_before);  // no PROV: it would open an attempt that must fail as well
   check_repeated(bad, "bad");
   check_repeated(good, "good");
   check_repeated(request(cert_draft(pki().signer), "cert", nonce), "cert");
