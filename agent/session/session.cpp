@@ -285,6 +285,8 @@ void Session::Step::on(const ProvisionUnreachable& event) {
 void Session::Step::on(const ProvisionLost& event) {
   if (!in_attempt()) return;
   std::string why = fmt::format("the provision broker closed the connection: {}", printable(event.error.message));
+  // As when it cannot be reached: before a hello no timeout ends this attempt, and the owner's broker may be back.
+  if (is_for_owner() && !is_set(Timer::kTimeout)) return fail_attempt(std::move(why), Fault::kNone);
   reconnect_later(why);
   // Later the timeout of the attempt tells what came of it.
   if (!is_for_owner() && !is_set(Timer::kTimeout)) record_failure(std::move(why));

@@ -14,6 +14,10 @@ constexpr std::array<std::string_view, 6> kReplyApps{
     protocol::kAppDeployV1, protocol::kAppDeployV2, protocol::kAppConf,
 };
 
+// The plugin puts a prefix in front of a device's topic, and MQTT's length field has 16 bits: what no longer fits would
+// reach the provisioner as an empty topic and end its connection, at every reconnect anew. The protocol's are far shorter.
+constexpr std::size_t kLongestTopic = 1024;
+
 // Removes `prefix` from the front of `rest`; false, and `rest` as it was, if it is not there.
 bool take(std::string_view& rest, std::string_view prefix) {
   if (!rest.starts_with(prefix)) return false;
@@ -50,7 +54,7 @@ bool is_answer(std::string_view rest, std::string_view client_id) {
 }
 
 bool device_may_publish(const ProvisionNames& names, std::string_view client_id, std::string_view topic) {
-  if (!take_account(topic, names.account)) return false;
+  if (topic.size() > kLongestTopic || !take_account(topic, names.account)) return false;
   std::string_view own = topic;
   if (take_level(own, client_id)) return take_level(own, "MQTT") && !own.empty();
   return take_level(topic, names.provisioner_id) && is_answer(topic, client_id);
@@ -87,6 +91,8 @@ bool provisioner_may(const ProvisionNames& names, const Action& action) {
 }
 
 std::string reportable(std::string_view topic) {
+  constexpr std::size_t kReported = 200;
+  if (topic.size() > kReported) return reportable(topic.substr(0, kReported)) + "…";
   constexpr std::string_view kReply = "/REPLY/";
   constexpr std::size_t kRequestIdSize = 32;  // 128 bits in hex: what is shorter is none of the provisioner's
   const std::size_t at = topic.find(kReply);

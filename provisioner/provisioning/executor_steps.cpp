@@ -14,6 +14,8 @@ namespace fleet::provisioner {
 namespace {
 
 constexpr Millis kDay{86'400'000};
+// The broker closes the connection of whoever sends more than 1 MiB: it would be ours, with every device behind it.
+constexpr std::size_t kLargestMessage = 1024 * 1024 - 1024;
 
 // A certificate that ends within its attempt is as good as an expired one (edc §4.4, reuse).
 bool is_reusable(const IssuedCertificate& certificate, WallTime now) {
@@ -116,6 +118,10 @@ Result<std::vector<Step>> Executor::make_steps(const std::string& client_id, con
     step.sent_at = now;
     auto message = dialect_.step_message(client_id, nonce, step.rid, content, now);
     if (!message) return fail(with_context(std::move(message).error(), step.summary + " cannot be sent"));
+    if (message->topic.size() + message->payload.size() > kLargestMessage) {
+      return fail(ErrorCode::kLimitExceeded, "{}: {} bytes, more than a message takes; make the profile's configuration smaller",
+                  step.summary, message->payload.size());
+    }
     step.topic = std::move(message->topic);
     step.payload = std::move(message->payload);
     steps.push_back(std::move(step));

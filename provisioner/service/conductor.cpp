@@ -193,8 +193,9 @@ void Conductor::sweep_after(Millis pause) {
 void Conductor::sweep() {
   auto swept = std::make_shared<Executor::Swept>();
   store_.submit(
-      [this, swept](Transaction& tx) -> Result<void> {
-        TRY_ASSIGN(*swept, executor_.sweep(tx, wall_now(), kSweepLimit));
+      // Judged as of now: a reply that comes in while this waits in the queue shall not be too late for that.
+      [this, swept, now = wall_now()](Transaction& tx) -> Result<void> {
+        TRY_ASSIGN(*swept, executor_.sweep(tx, now, kSweepLimit));
         return {};
       },
       [this, swept](Result<void> done) {

@@ -34,6 +34,14 @@ TEST_CASE("a device publishes its lifecycle, replies and deploy notifications") 
   }
 }
 
+TEST_CASE("a device publishes no topic that would be too long with the plugin's prefix") {
+  const std::string prefix = "$EDC/acme/gw-1/MQTT/";
+  CHECK(publish((prefix + std::string(1024 - prefix.size(), 'x')).c_str()));
+  CHECK_FALSE(publish((prefix + std::string(1025 - prefix.size(), 'x')).c_str()));
+  CHECK_FALSE(publish((prefix + std::string(65'000, 'x')).c_str()));
+  CHECK(reportable(prefix + std::string(65'000, 'x')).size() < 256);
+}
+
 TEST_CASE("a device publishes nothing else") {
   for (const char* topic :
        {"", "x", "acme/gw-1/data", "$EDC", "$EDC/acme/gw-1", "$EDC/acme/gw-1/", "$EDC/acme/gw-1/MQTT",
