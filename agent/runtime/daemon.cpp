@@ -86,8 +86,12 @@ class Daemon {
             io_, [this](Event event) { feed(std::move(event), &owner_.epoch()); }, [this] { stop_if_idle(); }) {}
 
   Result<Ending> run() {
-    TRY_ASSIGN(const crypto::PrivateKey key, folder_.device_key());
-    TRY_ASSIGN(Bytes csr, crypto::Csr::create(key, config_.client_id));
+    // A provisioned device asks for nothing and needs no pending key, which a full disk would not let it make.
+    Bytes csr;
+    if (!session_.state().provisioned) {
+      TRY_ASSIGN(const crypto::PrivateKey key, folder_.device_key());
+      TRY_ASSIGN(csr, crypto::Csr::create(key, config_.client_id));
+    }
     wait_for_signal();
     notify("READY=1");
     feed(Started{std::move(csr)});

@@ -128,8 +128,8 @@ Result<FileLock> FileLock::acquire(const fs::path& path) {
     return fail(ErrorCode::kConflict, "{}: in use by process {}", path.string(),
                 holder && !holder->empty() ? *holder : "unknown");
   }
-  if (::ftruncate(fd.get(), 0) != 0) return fail(errno_error(errno, path.string()));
-  TRY(write_all(fd.get(), std::to_string(::getpid()), path));
+  // Only for the message that the next one gets: on a full disk the lock holds without it.
+  if (::ftruncate(fd.get(), 0) == 0) static_cast<void>(write_all(fd.get(), std::to_string(::getpid()), path).has_value());
   return FileLock(std::move(fd));
 }
 
