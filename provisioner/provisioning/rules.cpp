@@ -8,6 +8,8 @@ namespace fleet::provisioner {
 
 namespace {
 
+// A step that was repeated so short a time ago is not repeated for yet another hello.
+constexpr Millis kRepeatPause{2000};
 constexpr std::string_view kWrongCredentialsMessage = "wrong username, password or activation key";
 
 RefuseHello wrong_credentials(std::string_view what) {
@@ -93,6 +95,12 @@ DueVerdict judge_due(const Attempt& open, const std::vector<Step>& steps, WallTi
     if (unanswered(steps[i]) && now >= steps[i].sent_at + kResendAfter) resend.places.push_back(i);
   }
   return resend;
+}
+
+bool worth_repeating(const Step& step, WallTime now) {
+  if (!unanswered(step)) return false;
+  const bool just_sent = step.sent_at <= now && now - step.sent_at < kRepeatPause;
+  return step.send_count <= 1 || !just_sent;
 }
 
 WallTime next_due(const Attempt& open, const std::vector<Step>& steps) {

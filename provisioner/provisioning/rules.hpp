@@ -80,6 +80,11 @@ struct ResendSteps {
 using DueVerdict = std::variant<ExpireAttempt, ResendSteps>;
 DueVerdict judge_due(const Attempt& open, const std::vector<Step>& steps, WallTime now);
 
+// Whether a repeated hello is reason enough to send a step again: it is unanswered, and was sent only once or not just
+// now. The first repetition is immediate (edc §4, duplicates); a device that says hello without end is not answered
+// with its whole configuration each time.
+bool worth_repeating(const Step& step, WallTime now);
+
 // When judge_due has something to do next: a resend or the deadline.
 WallTime next_due(const Attempt& open, const std::vector<Step>& steps);
 

@@ -72,7 +72,7 @@ TEST_CASE("The same hello a hundred times is one attempt with the same messages 
   const Device device = world.add_device("GW1");
   const auto first = world.hello(device, kNonce1);
   for (int i = 0; i < 99; ++i) {
-    world.now += Millis(1);
+    world.now += Seconds(2);
     const auto again = world.hello(device, kNonce1);
     REQUIRE(line_of(again) == line_of(first));
     for (std::size_t k = 1; k < first.size(); ++k) CHECK(again[k].raw == first[k].raw);
@@ -82,6 +82,21 @@ TEST_CASE("The same hello a hundred times is one attempt with the same messages 
   CHECK(world.issued == 1);
   CHECK(world.steps(world.attempts("gw1")[0].id)[0].send_count == 100);
   CHECK(world.timeline("gw1").size() == 7);
+}
+
+TEST_CASE("A flood of the same hello brings all that is unanswered twice, then only answers until two seconds are over") {
+  World world;
+  const Device device = world.add_device("GW1");
+  const auto first = world.hello(device, kNonce1);
+  CHECK(line_of(world.hello(device, kNonce1)) == line_of(first));
+  for (int i = 0; i < 1000; ++i) {
+    world.now += Millis(1);
+    REQUIRE(line_of(world.hello(device, kNonce1)) == "202");
+  }
+  CHECK(world.steps(world.attempts("gw1")[0].id)[0].send_count == 2);
+  CHECK(world.timeline("gw1").size() == 7);
+  world.now += Seconds(2);
+  CHECK(line_of(world.hello(device, kNonce1)) == line_of(first));
 }
 
 TEST_CASE("A repeated hello is answered under its own id and brings only what is unanswered") {
