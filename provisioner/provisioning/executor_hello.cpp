@@ -82,7 +82,7 @@ Result<void> Executor::answer(Outcome& outcome, const std::string& client_id, co
 
 Result<Outcome> Executor::refuse(Transaction& tx, const ProvisionRequest* request, const std::string& client_id,
                                  const Hello& hello, const RefuseHello& refusal, WallTime now) const {
-  AnswerDetails details{.answer = refusal.answer, .message = refusal.message};
+  AnswerDetails details{.answer = refusal.answer, .message = refusal.message, .retry_after = refusal.retry_after};
   if (refusal.answer == Answer::kNotNow) details.retry_after = kNotNowPause;
   if (request != nullptr) {
     if (refusal.answer == Answer::kNotNow) {
