@@ -173,7 +173,8 @@ TEST_CASE("a device reaches neither another device, nor the broker, nor the prov
                                            "$EDC/provision/provisioner/PROV-V1/REPLY/1",
                                            "$EDC/provision/02FC30000004/CERT-V1/PUT/certificates",
                                            "weather"};
-  // of what is denied within a second eight are told by name: so a few at a time
+  // of what is denied within a second eight are told by name: so a few at a time, and after the above
+  attacker.client().listen(Millis(2000));
   constexpr std::size_t kAtOnce = 4;
   for (std::size_t begin = 0; begin < forbidden.size(); begin += kAtOnce) {
     const std::vector<std::string> some(forbidden.begin() + begin, forbidden.begin() + begin + kAtOnce);
