@@ -13,11 +13,12 @@ struct KindTopic {
   EventKind kind;
   std::string_view topic;
 };
-constexpr std::array<KindTopic, 4> kTopics{{
+constexpr std::array<KindTopic, 5> kTopics{{
     {EventKind::kConnected, "$PROVISIONER/connected"},
     {EventKind::kDisconnected, "$PROVISIONER/disconnected"},
     {EventKind::kRefused, "$PROVISIONER/refused"},
     {EventKind::kDenied, "$PROVISIONER/denied"},
+    {EventKind::kLocked, "$PROVISIONER/locked"},
 }};
 
 // "-" stands for an empty field, so a field that really is "-" (a valid client id) is written as its escape.

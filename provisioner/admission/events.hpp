@@ -29,7 +29,7 @@ struct Inbound {
 // kMalformed if `topic` is not an inbound topic.
 Result<Inbound> parse_inbound(std::string_view topic);
 
-enum class EventKind { kConnected, kDisconnected, kRefused, kDenied };
+enum class EventKind { kConnected, kDisconnected, kRefused, kDenied, kLocked };
 
 // In aggregated events: the client id and reason of what had no room of its own, and the reason of one client id's many.
 inline constexpr std::string_view kEverybody = "*";
@@ -40,13 +40,14 @@ inline constexpr std::string_view kOtherReasons = "others";
 struct BrokerEvent {
   std::string client_id;
   // kRefused: "unknown", "wrong-credentials", "disabled", "not-yet-active", "expired", "abandoned", "completed",
-  // "bad-client-id", "reserved-client-id", "unavailable". kDenied: "publish TOPIC" or "subscribe TOPIC".
+  // "bad-client-id", "reserved-client-id", "unavailable", "locked" (a try during a lockout). kDenied: "publish TOPIC" or
+  // "subscribe TOPIC". kLocked: a lockout that has begun, as a phrase.
   std::string reason;
   std::uint32_t count = 1;
   std::string address;  // of the peer, last seen
 };
 
-// "$PROVISIONER/connected", …/disconnected, …/refused, …/denied
+// "$PROVISIONER/connected", …/disconnected, …/refused, …/denied, …/locked
 std::string_view event_topic(EventKind kind);
 // kMalformed if it is none of these.
 Result<EventKind> parse_event_topic(std::string_view topic);

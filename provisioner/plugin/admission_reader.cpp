@@ -9,6 +9,9 @@
 namespace fleet::provisioner::plugin {
 namespace {
 
+constexpr std::string_view kUnknown = "unknown";
+constexpr std::string_view kWrongCredentials = "wrong-credentials";
+
 constexpr std::string_view kLookup =
     "SELECT username, verifier, state, opens_ms, closes_ms FROM device WHERE client_id = ?1";
 constexpr Seconds kReopenPause{1};
@@ -42,14 +45,18 @@ bool worth_another_try(int result) {
 
 }  // namespace
 
+bool is_guess(std::string_view reason) {
+  return reason == kUnknown || reason == kWrongCredentials;
+}
+
 std::optional<std::string_view> refusal(const AdmissionRow* row, std::string_view username, std::string_view verifier,
                                         std::int64_t now_ms) {
   static const AdmissionRow nobody{"", Bytes(32, '\0'), Admission::kDisabled, 0, 0};
   const AdmissionRow& known = row != nullptr ? *row : nobody;
   const bool username_fits = constant_time_equal(known.username, username);
   const bool verifier_fits = constant_time_equal(known.verifier, verifier);
-  if (row == nullptr) return "unknown";
-  if (!username_fits || !verifier_fits) return "wrong-credentials";
+  if (row == nullptr) return kUnknown;
+  if (!username_fits || !verifier_fits) return kWrongCredentials;
   switch (row->state) {
     case Admission::kOpen:
       if (now_ms < row->opens_ms) return "not-yet-active";

@@ -31,6 +31,9 @@ struct AdmissionRow {
 std::optional<std::string_view> refusal(const AdmissionRow* row, std::string_view username, std::string_view verifier,
                                         std::int64_t now_ms);
 
+// Whether a reason of refusal() says that the secrets were wrong, as opposed to right at the wrong time.
+bool is_guess(std::string_view reason);
+
 // A read-only handle with one prepared statement. It never waits for the writer: a lookup that finds the database busy
 // is tried once more and then fails. After any other failure the database is opened again, at most once a second; the
 // same happens when the file was replaced by another one. Not thread-safe.

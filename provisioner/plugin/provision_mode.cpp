@@ -1,5 +1,6 @@
 // The provision broker (edc §1): admission from the projection, rights by the table, the provisioner told of it all.
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <unordered_map>
 #include <utility>
@@ -8,6 +9,7 @@
 #include "core/base/secret.hpp"
 #include "core/crypto/digest.hpp"
 #include "core/protocol/topic.hpp"
+#include "provisioner/admission/lockout.hpp"
 #include "provisioner/plugin/admission_reader.hpp"
 #include "provisioner/plugin/event_batch.hpp"
 #include "provisioner/plugin/mode.hpp"
@@ -103,6 +105,7 @@ class ProvisionMode final : public Mode {
     if (!live_.contains(names_.provisioner_id)) return MOSQ_ERR_SUCCESS;
     flush(EventKind::kRefused, refused_);
     flush(EventKind::kDenied, denied_);
+    flush(EventKind::kLocked, locked_);
     // In this order: what is in both batches connected first, see basic_auth.
     flush(EventKind::kConnected, connected_);
     flush(EventKind::kDisconnected, disconnected_);
@@ -131,12 +134,34 @@ class ProvisionMode final : public Mode {
     }
     if (reserved) return "reserved-client-id";
     if (!protocol::is_client_id(client_id)) return "bad-client-id";
-    const Bytes verifier =
-        crypto::secret_verifier(verifier_key_.reveal(), kConnectPurpose, client_id, view(event.password));
-    const auto row = admission_.find(client_id, std::chrono::steady_clock::now());
+    const SteadyTime now = std::chrono::steady_clock::now();
+    const auto row = admission_.find(client_id, now);
     report(row);
     if (!row) return "unavailable";
-    return refusal(*row ? &**row : nullptr, view(event.username), verifier, to_unix_millis(wall_now()));
+    const AdmissionRow* const known = *row ? &**row : nullptr;
+    // Known and unknown client ids are locked alike, so that a lockout tells nobody which there are.
+    const std::string who = lockout_key(client_id, address);
+    const std::uint64_t secret = known != nullptr ? name_of(known->verifier) : 0;
+    if (lockout_.pause_of(who, now, secret)) return "locked";
+    const Bytes verifier =
+        crypto::secret_verifier(verifier_key_.reveal(), kConnectPurpose, client_id, view(event.password));
+    const auto reason = refusal(known, view(event.username), verifier, to_unix_millis(wall_now()));
+    if (!reason || !is_guess(*reason)) {
+      lockout_.right(who);
+    } else if (const auto lock = lockout_.wrong(who, now, secret)) {
+      locked_.add(client_id,
+                  fmt::format("{} wrong tries in a row, not listened to for {}", lock->wrong_tries,
+                              format_duration(lock->pause)),
+                  address);
+    }
+    return reason;
+  }
+
+  // Tells one secret from another in the lockout; says nothing that helps to guess it.
+  static std::uint64_t name_of(std::string_view verifier) {
+    std::uint64_t name = 0;
+    std::memcpy(&name, verifier.data(), std::min(sizeof name, verifier.size()));
+    return name;
   }
 
   // Logs when the projection becomes unreadable and when it is back, not each refusal in between.
@@ -168,11 +193,13 @@ class ProvisionMode final : public Mode {
   Secret verifier_key_;
   AdmissionReader admission_;
   bool unavailable_ = false;
+  Lockout lockout_;
 
   // The connection that a client id belongs to now. The pointers are only compared.
   std::unordered_map<std::string, const mosquitto*> live_;
   EventBatch refused_{kMaxIncidents};
   EventBatch denied_{kMaxIncidents};
+  EventBatch locked_{kMaxIncidents};
   // Only admitted devices get here, so the projection bounds these.
   EventBatch connected_{std::numeric_limits<std::size_t>::max()};
   EventBatch disconnected_{std::numeric_limits<std::size_t>::max()};

@@ -30,7 +30,8 @@ TEST_CASE("what is not an inbound topic is malformed") {
 
 TEST_CASE("each kind of event has its topic") {
   for (const EventKind kind :
-       {EventKind::kConnected, EventKind::kDisconnected, EventKind::kRefused, EventKind::kDenied}) {
+       {EventKind::kConnected, EventKind::kDisconnected, EventKind::kRefused, EventKind::kDenied,
+                               EventKind::kLocked}) {
     CHECK(parse_event_topic(event_topic(kind)) == kind);
   }
   CHECK(event_topic(EventKind::kRefused) == "$PROVISIONER/refused");
