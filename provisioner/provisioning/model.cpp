@@ -40,6 +40,10 @@ std::string_view to_string(StepKind kind) {
   return kStepKindNames.at(static_cast<std::size_t>(kind));
 }
 
+std::string_view to_string(AuditSource source) {
+  return source == AuditSource::kOperator ? "operator" : "device";
+}
+
 AdmissionRow admission_of(const ProvisionRequest& request) {
   AdmissionRow row{.client_id = request.client_id, .username = request.username, .verifier = request.connect_verifier};
   if (request.activates_on) row.opens_ms = to_unix_millis(*request.activates_on);

@@ -150,6 +150,24 @@ struct TimelineEntry {
   std::string text;
 };
 
+// Whose doing a line of the audit is.
+enum class AuditSource : std::uint8_t { kOperator, kDevice };
+std::string_view to_string(AuditSource source);  // "operator", "device"
+
+// One line of the audit: who did what, or was kept from it.
+struct AuditEntry {
+  WallTime at{};     // the first time
+  WallTime until{};  // the last time
+  std::int64_t times = 1;
+  AuditSource source = AuditSource::kDevice;
+  // "refused", "denied", "locked", "kicked"; of operators "apply", "retry", "enable", "disable", "delete", and "start" of
+  // the service itself
+  std::string kind{};
+  std::string who{};        // "uid 0 (root)", a network address, or "provisioner"
+  std::string client_id{};  // empty: none; "*": of many
+  std::string text{};       // what, and how it ended; without secrets
+};
+
 // The row of the admission projection for a request (edc §1, "admitted").
 struct AdmissionRow {
   std::string client_id, username;

@@ -118,8 +118,26 @@ CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WIT
 INSERT INTO counter (name, value) VALUES ('admission_generation', 0);
 )sql";
 
+constexpr std::string_view kAudit = R"sql(
+CREATE TABLE audit (
+  id        INTEGER PRIMARY KEY AUTOINCREMENT,
+  at        INTEGER NOT NULL,
+  until     INTEGER NOT NULL,
+  times     INTEGER NOT NULL CHECK (times >= 1),
+  source    TEXT NOT NULL CHECK (source IN ('operator', 'device')),
+  kind      TEXT NOT NULL,
+  who       TEXT NOT NULL,
+  client_id TEXT NOT NULL,
+  text      TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_by_client_id ON audit (client_id, id);
+CREATE INDEX audit_by_source ON audit (source, id);
+CREATE INDEX request_by_expiry ON request (expires_on) WHERE expires_on IS NOT NULL;
+)sql";
+
 constexpr std::array kMigrations{
     Migration{"0001-initial", kInitial},
+    Migration{"0004-audit", kAudit},
 };
 
 // "FLTP": tells our file from any other SQLite database.

@@ -52,6 +52,7 @@ CREATE TABLE request (
 ) STRICT;
 CREATE INDEX request_by_username ON request (username);
 CREATE INDEX request_by_status ON request (status);
+CREATE INDEX request_by_expiry ON request (expires_on) WHERE expires_on IS NOT NULL;
 
 CREATE TABLE attempt (
   id         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -110,6 +111,21 @@ CREATE TABLE timeline (
   text       TEXT NOT NULL
 ) STRICT;
 CREATE INDEX timeline_by_request ON timeline (request_id, id);
+
+-- No reference to request: most lines are about client ids that no request has.
+CREATE TABLE audit (
+  id        INTEGER PRIMARY KEY AUTOINCREMENT,
+  at        INTEGER NOT NULL,
+  until     INTEGER NOT NULL,
+  times     INTEGER NOT NULL CHECK (times >= 1),
+  source    TEXT NOT NULL CHECK (source IN ('operator', 'device')),
+  kind      TEXT NOT NULL,
+  who       TEXT NOT NULL,
+  client_id TEXT NOT NULL,
+  text      TEXT NOT NULL
+) STRICT;
+CREATE INDEX audit_by_client_id ON audit (client_id, id);
+CREATE INDEX audit_by_source ON audit (source, id);
 
 -- admission_generation: another random number whenever the admission of any request changes; the admission projection holds
 -- the same one.

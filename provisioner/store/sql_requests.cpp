@@ -234,6 +234,18 @@ Result<std::vector<ProvisionRequest>> SqlTransaction::list_requests(const Reques
   return read_all<ProvisionRequest>(query, read_request);
 }
 
+Result<std::vector<std::string>> SqlTransaction::expired_between(WallTime after, WallTime until) {
+  TRY_ASSIGN(const auto query,
+             statements_.use("SELECT client_id FROM request WHERE expires_on > ?1 AND expires_on <= ?2"));
+  Binder(*query).time(after).time(until);
+  std::vector<std::string> client_ids;
+  while (true) {
+    TRY_ASSIGN(const bool row, query->next());
+    if (!row) return client_ids;
+    client_ids.push_back(query->text(0));
+  }
+}
+
 Result<std::map<JobStatus, std::int64_t>> SqlTransaction::count_requests() {
   TRY_ASSIGN(const auto query, statements_.use("SELECT status, count(*) FROM request GROUP BY status"));
   std::map<JobStatus, std::int64_t> counts;

@@ -19,6 +19,11 @@ inline constexpr std::int64_t kTimelineKept = 1000;
 // So many of the newest ended attempts of a request are kept, when another begins.
 inline constexpr std::int64_t kAttemptsKept = 100;
 
+// So many of the newest audit lines of each source are kept, and up to kAuditSlack more.
+inline constexpr std::int64_t kAuditKept = 100'000;
+inline constexpr std::int64_t kAuditSlack = 1'000;
+inline constexpr Seconds kAuditMerged{600};
+
 // One for the life of a connection; the writer sets the borders of transactions and savepoints. Not thread-safe.
 class SqlTransaction final : public Transaction {
  public:
@@ -53,6 +58,7 @@ class SqlTransaction final : public Transaction {
   Result<std::optional<ProvisionRequest>> find_request_by_username(std::string_view username) override;
   Result<std::vector<ProvisionRequest>> list_requests(const RequestFilter& filter) override;
   Result<std::map<JobStatus, std::int64_t>> count_requests() override;
+  Result<std::vector<std::string>> expired_between(WallTime after, WallTime until) override;
 
   Result<void> insert_attempt(Attempt& attempt) override;
   Result<void> update_attempt(const Attempt& attempt) override;
@@ -75,11 +81,16 @@ class SqlTransaction final : public Transaction {
   Result<void> add_timeline(const TimelineEntry& entry) override;
   Result<std::vector<TimelineEntry>> timeline_of(std::int64_t request_id, std::size_t limit) override;
 
+  Result<void> add_audit(const AuditEntry& entry) override;
+  Result<std::vector<AuditEntry>> list_audit(const AuditFilter& filter) override;
+
  private:
   struct StoredAdmission {
     AdmissionRow row;
     std::int64_t optlock;
   };
+  // True if the line was added to one of the last about that client id.
+  Result<bool> merge_audit(const AuditEntry& entry);
   Result<std::optional<StoredAdmission>> stored_admission(std::int64_t id);
 
   sqlite::Database& database_;

@@ -25,6 +25,13 @@ struct RequestFilter {
   std::size_t limit = 1000;
 };
 
+struct AuditFilter {
+  std::optional<WallTime> since = {};  // the last time of a line
+  std::string client_id = {};          // empty: all
+  std::string kind = {};               // the same
+  std::size_t limit = 1000;            // the newest
+};
+
 // Reads and changes within one piece of work. Everything is by value; a find that finds nothing is nullopt. Errors are
 // kCorrupt, kNoSpace, kIo; kAlreadyExists where a unique name, client id, rid or serial is taken; kNotFound where a
 // change names a row that is not there; kInvalidArgument where a value cannot be stored (a verifier or SPKI hash that
@@ -55,6 +62,8 @@ class Transaction {
   virtual Result<std::optional<ProvisionRequest>> find_request_by_username(std::string_view username) = 0;
   virtual Result<std::vector<ProvisionRequest>> list_requests(const RequestFilter& filter) = 0;
   virtual Result<std::map<JobStatus, std::int64_t>> count_requests() = 0;
+  // Client ids of the requests with after < expires_on <= until.
+  virtual Result<std::vector<std::string>> expired_between(WallTime after, WallTime until) = 0;
 
   // Assigns attempt.id. kAlreadyExists if the request has an open attempt, or one of that number: supersede it first.
   // Of the request's ended attempts the newest 100 are kept, with their steps.
@@ -84,6 +93,13 @@ class Transaction {
   virtual Result<void> add_timeline(const TimelineEntry& entry) = 0;
   // Oldest first; the newest `limit`.
   virtual Result<std::vector<TimelineEntry>> timeline_of(std::int64_t request_id, std::size_t limit) = 0;
+
+  // `at` is when; `until` is not looked at. A device's line that says what one of the last about that client id says, not
+  // ten minutes after it began, adds its times to that one. About the newest 100,000 lines of each source are kept: devices, and who
+  // claims to be one, do not push out what operators did.
+  virtual Result<void> add_audit(const AuditEntry& entry) = 0;
+  // Oldest first; the newest that fit.
+  virtual Result<std::vector<AuditEntry>> list_audit(const AuditFilter& filter) = 0;
 };
 
 struct StoreSettings {
