@@ -127,11 +127,12 @@ Result<Executor::Swept> Executor::sweep(Transaction& tx, WallTime now, std::size
   return swept;
 }
 
-Result<void> Executor::note(Transaction& tx, const std::string& client_id, const std::string& kind,
+Result<bool> Executor::note(Transaction& tx, const std::string& client_id, const std::string& kind,
                             const std::string& text, WallTime now) const {
   TRY_ASSIGN(const std::optional<ProvisionRequest> request, tx.find_request_by_client_id(client_id));
-  if (!request) return {};
-  return add_line_once(tx, request->id, std::nullopt, kind, presentable(text), now);
+  if (!request) return false;
+  TRY(add_line_once(tx, request->id, std::nullopt, kind, presentable(text), now));
+  return true;
 }
 
 Result<void> Executor::check_renders(const ProvisionRequest& request, const Profile& profile,

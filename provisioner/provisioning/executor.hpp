@@ -31,6 +31,8 @@ struct Outcome {
   std::vector<Outgoing> send{};     // in this order
   std::vector<std::string> kick{};  // client ids whose live connection must end
   std::vector<Ending> endings{};
+  // Of a hello; kNotJudged where it was turned away for another reason.
+  enum class Secrets : std::uint8_t { kNotJudged, kRight, kWrong } secrets = Secrets::kNotJudged;
   int misses = 0;  // replies that fit no step of their sender, as a guess would: to be counted (edc §3)
 };
 
@@ -71,8 +73,8 @@ class Executor {
   };
   Result<Swept> sweep(Transaction& tx, WallTime now, std::size_t limit) const;
   // A connection was refused or an action denied by the broker: a line in the timeline of the device that it names, if
-  // there is such a request. `text` is a sentence.
-  Result<void> note(Transaction& tx, const std::string& client_id, const std::string& kind, const std::string& text,
+  // there is such a request: tells that. `text` is a sentence.
+  Result<bool> note(Transaction& tx, const std::string& client_id, const std::string& kind, const std::string& text,
                     WallTime now) const;
 
   // --- the operator's side ------------------------------------------------------------------------------------------

@@ -92,6 +92,7 @@ Result<Outcome> Executor::refuse(Transaction& tx, const ProvisionRequest* reques
     }
   }
   Outcome outcome;
+  if (refusal.answer == Answer::kWrongCredentials) outcome.secrets = Outcome::Secrets::kWrong;
   TRY(answer(outcome, client_id, hello.nonce.value_or(Bytes{}), hello.hello_id.value_or(""), details, now));
   return outcome;
 }
@@ -116,7 +117,7 @@ Result<Outcome> Executor::record_again(Transaction& tx, Attempt attempt, const s
   }
   TRY(add_line_once(tx, attempt.request_id, attempt.id, kHelloLine,
                     "the device asked again and was told that it is provisioned", now));
-  Outcome outcome;
+  Outcome outcome{.secrets = Outcome::Secrets::kRight};
   TRY(answer(outcome, client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kRecorded}, now));
   return outcome;
 }
@@ -125,7 +126,7 @@ Result<Outcome> Executor::repeat(Transaction& tx, Attempt attempt, std::vector<S
                                  const std::string& client_id, const Hello& hello, WallTime now) const {
   // moved_at stays: a device that only says hello does not get anywhere.
   attempt.hello_id = hello.hello_id.value_or("");
-  Outcome outcome;
+  Outcome outcome{.secrets = Outcome::Secrets::kRight};
   TRY(answer(outcome, client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kAccepted}, now));
   std::vector<Step> repeated;
   for (Step& step : steps) {
@@ -210,7 +211,7 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
       now));
   if (opening.certificate) TRY(keep_certificate(tx, attempt, opening, now));
 
-  Outcome outcome;
+  Outcome outcome{.secrets = Outcome::Secrets::kRight};
   if (verdict.supersede) outcome.endings.push_back({request.name, request.client_id, AttemptState::kSuperseded, latest->error});
   TRY(answer(outcome, request.client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kAccepted}, now));
   TRY(begin_steps(tx, request, attempt, std::move(*new_steps), outcome, now));

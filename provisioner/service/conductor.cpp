@@ -1,17 +1,20 @@
 #include "provisioner/service/conductor.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "core/base/log.hpp"
+#include "provisioner/service/broker_events.hpp"
 
 namespace fleet::provisioner {
 namespace {
 
 constexpr std::string_view kLog = "provisioning";
-// What waited in the broker comes at once; it is over when so long nothing came, and in any case before the first sweep.
-constexpr Millis kQuietMoment{200};
+// What waited in the broker is over in any case by then, and before the first sweep.
 constexpr Millis kLongestSettling{4000};
 constexpr std::size_t kSweepLimit = 200;
+// Of one report of the plugin, which comes every second while there is something to tell.
+constexpr std::size_t kEventsLogged = 16;
 // What a device is told when its hello could not be kept (disk full, for one).
 constexpr Seconds kNotNowRetry{30};
 
@@ -38,7 +41,7 @@ void Conductor::on_session(bool ready) {
 
 // Until no message has come for a moment: then the broker's queue is empty.
 void Conductor::settle_until(SteadyTime end) {
-  settle_timer_.expires_after(kQuietMoment);
+  settle_timer_.expires_after(settings_.quiet_moment);
   settle_timer_.async_wait([this, end, before = messages_](boost::system::error_code cancelled) {
     if (cancelled || stopped_) return;
     if (messages_ != before && std::chrono::steady_clock::now() < end) return settle_until(end);
@@ -72,7 +75,9 @@ void Conductor::submit(const std::string& client_id, Act act, Failed failed) {
         if (stopped_) return;
         if (!done) return failed(done.error());
         count_misses(*outcome);
+        const Outcome::Secrets secrets = outcome->secrets;
         deliver(std::move(*outcome));
+        judge_secrets(client_id, secrets);  // last: it may end the connection
       });
 }
 
@@ -144,52 +149,91 @@ void Conductor::on_message(Inbound inbound, Bytes payload) {
 }
 
 void Conductor::on_hello(const std::string& client_id, Hello hello) {
+  Asker asker{client_id, hello.hello_id, hello.nonce};
+  if (const auto pause = lockout_.pause_of(client_id, std::chrono::steady_clock::now())) {
+    return refuse_locked_out(asker, *pause);
+  }
   log::debug(kLog, "hello", {{"client", client_id}, {"reason", hello.reason}});
-  const auto hello_id = hello.hello_id;
-  const auto nonce = hello.nonce;
   submit(client_id,
          [this, client_id, hello = std::move(hello)](
              Transaction& tx) { return executor_.on_hello(tx, client_id, hello, wall_now()); },
-         [this, client_id, hello_id, nonce](const Error& error) { refuse_for_now(client_id, hello_id, nonce, error); });
+         [this, asker = std::move(asker)](const Error& error) { refuse_for_now(asker, error); });
 }
 
-void Conductor::refuse_for_now(const std::string& client_id, const std::optional<std::string>& hello_id,
-                               const std::optional<Bytes>& nonce, const Error& error) {
-  log::error(kLog, "hello not kept; the device is asked to come back",
-             {{"client", client_id}, {"why", error.message}, {"retry_after", kNotNowRetry.count()}});
-  if (!hello_id) return;
-  AnswerDetails details;
-  details.answer = Answer::kNotNow;
-  details.message = "the platform cannot record this now";
-  details.retry_after = kNotNowRetry;
-  auto answer = dialect_.answer_message(client_id, nonce.value_or(Bytes()), *hello_id, details, wall_now());
+void Conductor::refuse(const Asker& asker, AnswerDetails details) {
+  if (!asker.hello_id) return;
+  auto answer =
+      dialect_.answer_message(asker.client_id, asker.nonce.value_or(Bytes()), *asker.hello_id, details, wall_now());
   if (answer) session_->publish(answer->topic, answer->payload);
 }
 
+void Conductor::refuse_locked_out(const Asker& asker, Millis pause) {
+  if (locked_out_.add()) {
+    log::warn(kLog, "hellos of devices that are locked out",
+              {{"client", asker.client_id}, {"for", format_duration(pause)}, {"so_far", locked_out_.so_far()}});
+  }
+  refuse(asker, {Answer::kTooMany, "too many wrong secrets in a row", std::chrono::ceil<Seconds>(pause)});
+}
+
+void Conductor::refuse_for_now(const Asker& asker, const Error& error) {
+  log::error(kLog, "hello not kept; the device is asked to come back",
+             {{"client", asker.client_id}, {"why", error.message}, {"retry_after", kNotNowRetry.count()}});
+  refuse(asker, {Answer::kNotNow, "the platform cannot record this now", kNotNowRetry});
+}
+
+void Conductor::judge_secrets(const std::string& client_id, Outcome::Secrets secrets) {
+  if (secrets == Outcome::Secrets::kRight) lockout_.right(client_id);
+  // what was on its way when the lockout began is no further try
+  if (secrets != Outcome::Secrets::kWrong || lockout_.pause_of(client_id, std::chrono::steady_clock::now())) return;
+  const auto lock = lockout_.wrong(client_id, std::chrono::steady_clock::now());
+  if (!lock) return;
+  const std::string text =
+      fmt::format("{} wrong secrets in a row: hellos are refused for {}", lock->wrong_tries, format_duration(lock->pause));
+  log::warn(kLog, "device locked out", {{"client", client_id}, {"why", text}});
+  session_->kick(client_id);
+  record("lockout", [this, client_id, text](Transaction& tx) -> Result<void> {
+    const WallTime now = wall_now();
+    TRY(executor_.note(tx, client_id, "locked", text, now));
+    return tx.add_audit({.at = now, .kind = "locked", .who = "provisioner", .client_id = client_id, .text = text});
+  });
+}
+
 void Conductor::on_events(EventKind kind, const std::vector<BrokerEvent>& events) {
+  std::size_t logged = 0;
   for (const BrokerEvent& event : events) {
+    if (kind != EventKind::kConnected && kind != EventKind::kDisconnected && ++logged > kEventsLogged) {
+      log::warn(kLog, "more of the same; see provisioner audit", {{"lines", events.size() - kEventsLogged}});
+      break;
+    }
     const std::initializer_list<log::Field> fields{
         {"client", event.client_id}, {"why", event.reason}, {"times", event.count}, {"from", event.address}};
     switch (kind) {
-      case EventKind::kConnected: log::debug(kLog, "device connected", fields); continue;
-      case EventKind::kDisconnected: log::debug(kLog, "device disconnected", fields); continue;
+      case EventKind::kConnected: log::debug(kLog, "device connected", fields); break;
+      case EventKind::kDisconnected: log::debug(kLog, "device disconnected", fields); break;
       case EventKind::kRefused: log::warn(kLog, "connection refused", fields); break;
       case EventKind::kDenied: log::warn(kLog, "action denied", fields); break;
+      case EventKind::kLocked: log::warn(kLog, "locked out", fields); break;
     }
-    const std::string kind_name = kind == EventKind::kRefused ? "refused" : "denied";
-    std::string text = kind == EventKind::kRefused
-                           ? fmt::format("connection refused by the broker: {}", event.reason)
-                           : fmt::format("denied by the broker: {}", event.reason);
-    if (event.count > 1) text += fmt::format(" ({} times)", event.count);
-    if (!event.address.empty()) text += fmt::format(", from {}", event.address);
-    store_.submit(
-        [this, client_id = event.client_id, kind_name, text](Transaction& tx) {
-          return executor_.note(tx, client_id, kind_name, text, wall_now());
-        },
-        [](Result<void> done) {
-          if (!done) log::warn(kLog, "refusal not recorded", {{"why", done.error().message}});
-        });
   }
+  if (kind == EventKind::kConnected || kind == EventKind::kDisconnected) return;
+  record("events of the broker", [this, kind, events](Transaction& tx) {
+    return record_events(tx, executor_, kind, events, wall_now());
+  });
+}
+
+// What is only told: a failure costs nothing but the line.
+void Conductor::record(const char* what, Work work) {
+  store_.submit(std::move(work), [what](Result<void> done) {
+    if (!done) log::warn(kLog, "not recorded", {{"what", what}, {"why", done.error().message}});
+  });
+}
+
+void Conductor::end_expired(std::vector<std::string> client_ids) {
+  if (client_ids.empty()) return;
+  for (const std::string& client_id : client_ids) session_->kick(client_id);
+  record("expiry", [client_ids = std::move(client_ids)](Transaction& tx) -> Result<void> {
+    return record_expired(tx, client_ids, wall_now());
+  });
 }
 
 void Conductor::after(Millis pause, void (Conductor::*what)()) {
@@ -212,21 +256,31 @@ void Conductor::put_off_deadlines() {
 }
 
 void Conductor::sweep() {
-  auto swept = std::make_shared<Executor::Swept>();
+  struct Found {
+    Executor::Swept swept;
+    std::vector<std::string> expired;
+  };
+  auto found = std::make_shared<Found>();
+  // Judged as of now: a reply that comes in while this waits in the queue shall not be too late for that.
+  const WallTime now = wall_now();
+  const WallTime expired_until = std::min(expired_until_, now);  // the clock may have been set back
   store_.submit(
-      // Judged as of now: a reply that comes in while this waits in the queue shall not be too late for that.
-      [this, swept, now = wall_now()](Transaction& tx) -> Result<void> {
-        TRY_ASSIGN(*swept, executor_.sweep(tx, now, kSweepLimit));
+      [this, found, now, expired_until](Transaction& tx) -> Result<void> {
+        TRY_ASSIGN(found->swept, executor_.sweep(tx, now, kSweepLimit));
+        TRY_ASSIGN(found->expired, tx.expired_between(expired_until, now));
         return {};
       },
-      [this, swept, session = sessions_](Result<void> done) {
+      [this, found, now, session = sessions_](Result<void> done) {
         if (stopped_) return;
         if (!done) {
           log::error(kLog, "overdue attempts not looked after", {{"why", done.error().message}});
         } else {
-          deliver(std::move(swept->outcome));
+          expired_until_ = now;
+          end_expired(std::move(found->expired));
+          deliver(std::move(found->swept.outcome));
         }
-        if (session == sessions_) after(done && swept->more ? Millis(0) : settings_.sweep_every, &Conductor::sweep);
+        const bool more = done && found->swept.more;
+        if (session == sessions_) after(more ? Millis(0) : settings_.sweep_every, &Conductor::sweep);
       });
 }
 

@@ -13,6 +13,7 @@
 #include "core/base/bytes.hpp"
 #include "core/base/result.hpp"
 #include "provisioner/admission/events.hpp"
+#include "provisioner/admission/lockout.hpp"
 #include "provisioner/broker/session.hpp"
 #include "provisioner/edc/inbound.hpp"
 #include "provisioner/provisioning/executor.hpp"
@@ -28,6 +29,8 @@ struct ConductorSettings {
   // After each (re)connection, replies that waited in the broker come first: they are not late.
   Millis first_sweep_after{5000};
   Millis sweep_every{500};
+  // What waited in the broker comes at once; it is over when so long nothing came.
+  Millis quiet_moment{200};
 };
 
 // Single-threaded, on the thread of `io`. Everything it is given outlives it, and the store has run all its work before it
@@ -50,9 +53,20 @@ class Conductor {
   void deliver(Outcome outcome);
 
  private:
+  // Where a hello wants its answer.
+  struct Asker {
+    std::string client_id;
+    std::optional<std::string> hello_id;
+    std::optional<Bytes> nonce;
+  };
   void on_hello(const std::string& client_id, Hello hello);
-  void refuse_for_now(const std::string& client_id, const std::optional<std::string>& hello_id,
-                      const std::optional<Bytes>& nonce, const Error& error);
+  void refuse(const Asker& asker, AnswerDetails details);
+  void refuse_locked_out(const Asker& asker, Millis pause);
+  void refuse_for_now(const Asker& asker, const Error& error);
+  // Counts wrong secrets; too many in a row lock the device out.
+  void judge_secrets(const std::string& client_id, Outcome::Secrets secrets);
+  void end_expired(std::vector<std::string> client_ids);
+  void record(const char* what, Work work);
   // Runs `act` in the store and delivers its outcome after the commit; `failed` is called instead if it could not be kept.
   using Act = std::function<Result<Outcome>(Transaction&)>;
   using Failed = std::function<void(const Error&)>;
@@ -78,6 +92,10 @@ class Conductor {
   Occurrences misses_;   // replies that fit nothing that their sender was asked (edc §3)
   Occurrences dropped_;  // messages of devices that had their share in hand
   Occurrences malformed_;
+  Occurrences locked_out_;  // hellos of devices that were locked out
+  // By client id: the broker has admitted them, so nobody else can bring this about. Checked before any hash.
+  Lockout lockout_;
+  WallTime expired_until_ = wall_now();  // live connections of what expired up to then have been ended
   bool stopped_ = false;
 };
 

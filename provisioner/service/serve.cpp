@@ -73,6 +73,17 @@ ConductorSettings conductor_settings(const Settings& of) {
   return settings;
 }
 
+// With the serials, so that the audit shows since when a renewed leaf is in use.
+void audit_start(Store& store, const Pki& pki) {
+  AuditEntry entry{.at = wall_now(), .source = AuditSource::kOperator, .kind = "start", .who = "provisioner"};
+  entry.text = fmt::format("version {}, signing certificate {}, broker certificate {}", FLEET_VERSION,
+                           pki.signing.certificate.serial(), pki.broker.serial());
+  store.submit([entry](Transaction& tx) { return tx.add_audit(entry); },
+               [](Result<void> done) {
+                 if (!done) log::warn(kLog, "start not recorded", {{"why", done.error().message}});
+               });
+}
+
 // The running service: everything that lives on the one io_context, wired together, and its orderly end.
 class Service {
  public:
@@ -183,6 +194,7 @@ Result<void> serve(const DataLayout& layout) {
   TRY_ASSIGN(const FileLock lock, FileLock::acquire(layout.lock()));
   boost::asio::io_context io(1);
   TRY_ASSIGN(std::unique_ptr<Store> store, open_store(layout, foundation.broker, io));
+  audit_start(*store, foundation.pki);
   Service service(layout, std::move(foundation), io, *store);
   auto result = service.run();
   // Work that is still queued uses the service's executor: it commits before the service goes.

@@ -1,115 +1,25 @@
-// The conductor against a real store whose work the test lets through by hand, and a session that never connects.
 #include "provisioner/service/conductor.hpp"
-
-#include <deque>
-#include <utility>
 
 #include <doctest/doctest.h>
 
-#include "core/base/log.hpp"
 #include "core/protocol/message.hpp"
-#include "provisioner/edc/dialect.hpp"
-#include "tests/support/process.hpp"
-#include "tests/support/temp_folder.hpp"
+#include "tests/unit/provisioner/service/stage.hpp"
 
 using namespace fleet;
 using namespace fleet::provisioner;
+using namespace fleet::provisioner::test;
 using namespace std::chrono_literals;
 
 namespace {
 
-// Holds every piece of work until the test lets it through.
-class HoldingStore final : public Store {
- public:
-  HoldingStore() {
-    StoreSettings settings;
-    settings.database = folder_ / "provisioner.db";
-    settings.admission = folder_ / "admission.db";
-    auto opened = Store::open(std::move(settings), [](std::function<void()> done) { done(); });
-    REQUIRE(opened.has_value());
-    store_ = std::move(*opened);
-  }
-
-  void submit(Work work, Done done) override { held_.emplace_back(std::move(work), std::move(done)); }
-  Result<void> run(Work work) override { return store_->run(std::move(work)); }
-  std::size_t backlog() const override { return held_.size(); }
-
-  // The oldest piece runs and commits, or fails with `error` without having run.
-  void let_through(std::optional<Error> error = {}) {
-    REQUIRE_FALSE(held_.empty());
-    auto [work, done] = std::move(held_.front());
-    held_.pop_front();
-    done(error ? Result<void>(fail(*error)) : store_->run(work));
-  }
-
- private:
-  fleet::test::TempFolder folder_;
-  std::unique_ptr<Store> store_;
-  std::deque<std::pair<Work, Done>> held_;
-};
-
-struct Stage {
-  Stage() {
-    log::set_level(log::Level::kError);
-    conductor.connect(session);
-    run([&](Transaction& tx) -> Result<void> {
-      ProvisionRequest request;
-      request.name = "gw1";
-      request.client_id = "GW1";
-      request.connect_verifier = request.username_verifier = Bytes(32, 'v');
-      request.created_at = request.updated_at = wall_now();
-      TRY(tx.insert_request(request));
-      request_id = request.id;
-      return {};
-    });
-  }
-
-  static ConductorSettings settings() {
-    ConductorSettings settings;
-    settings.account = "provision";
-    settings.provisioner_id = "provisioner";
-    settings.first_sweep_after = settings.sweep_every = Millis(1);
-    return settings;
-  }
-
-  void run(const Work& work) { REQUIRE(store.run(work).has_value()); }
-  // Lets timers pass until so many pieces of work are held; false if they do not come.
-  bool until_held(std::size_t count) {
-    const auto end = std::chrono::steady_clock::now() + 10s;
-    while (store.backlog() < count && std::chrono::steady_clock::now() < end) {
-      io.restart();
-      io.run_for(1ms);
-    }
-    return store.backlog() == count;
-  }
-  void open_attempt(WallTime moved_at, Millis timeout) {
-    run([&](Transaction& tx) -> Result<void> {
-      Attempt attempt;
-      attempt.request_id = request_id;
-      attempt.started_at = attempt.moved_at = moved_at;
-      attempt.timeout = timeout;
-      attempt.due_at = moved_at + timeout;
-      return tx.insert_attempt(attempt);
-    });
-  }
-  Attempt attempt() {
-    std::optional<Attempt> found;
-    run([&](Transaction& tx) -> Result<void> {
-      TRY_ASSIGN(found, tx.latest_attempt(request_id));
-      return {};
-    });
-    REQUIRE(found.has_value());
-    return *found;
-  }
-
-  boost::asio::io_context io;
-  HoldingStore store;
-  EdcDialect dialect{"provision", "provisioner", crypto::PrivateKey::generate().value()};
-  Executor executor{ExecutorSettings{Bytes(32, 'k'), "", "", {}}, dialect};
-  BrokerSession session{io, "/nowhere", "provisioner", {}};
-  Conductor conductor{io, settings(), store, executor, dialect};
-  std::int64_t request_id = 0;
-};
+Bytes hello_with_password(const std::string& password) {
+  protocol::Prov hello;
+  hello.username = "user";
+  hello.password = Secret(password);
+  hello.request_id = "h";
+  hello.nonce = Bytes(16, 'n');
+  return protocol::encode(protocol::to_payload(hello, "GW1", 0));
+}
 
 }  // namespace
 
@@ -171,4 +81,54 @@ TEST_CASE("Of one device's messages so many wait for the store, of another's sti
   stage.store.let_through(Error{ErrorCode::kNoSpace, "disk full"});
   for (int i = 0; i < 10; ++i) publish("GW1");
   CHECK(stage.store.backlog() == DeviceShares::kPiecesInHand + 1);
+}
+
+TEST_CASE("Five wrong secrets in a row lock a device out before anything is hashed, and both histories tell it") {
+  Stage stage;
+  stage.conductor.on_session(true);
+  const auto say = [&](const std::string& client_id) {
+    stage.conductor.on_message(Inbound{client_id, "$EDC/provision/" + client_id + "/MQTT/PROV"}, hello_with_password("no"));
+  };
+  stage.io.run_for(50ms);  // what waited in the broker is over
+  for (int i = 0; i < 5; ++i) {
+    stage.store.let_all_through();
+    say("GW1");
+    REQUIRE(stage.store.backlog() == 1);
+  }
+  stage.store.let_all_through();
+  CHECK(stage.timeline().back() == "locked: 5 wrong secrets in a row: hellos are refused for 1s");
+  const auto audit = stage.audit();
+  REQUIRE(audit.size() == 1);
+  CHECK(audit[0].kind == "locked");
+  CHECK(audit[0].client_id == "GW1");
+  say("GW1");
+  CHECK(stage.store.backlog() == 0);
+  say("GW2");
+  CHECK(stage.store.backlog() == 1);
+}
+
+TEST_CASE("What expires is cut off once, and the audit tells it") {
+  Stage stage;
+  stage.conductor.on_session(true);
+  stage.run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(auto request, tx.find_request(stage.request_id));
+    request->expires_on = wall_now() + Millis(20);
+    return tx.update_request(*request);
+  });
+  const auto end = std::chrono::steady_clock::now() + 10s;
+  while (stage.audit().empty() && std::chrono::steady_clock::now() < end) {
+    stage.io.restart();
+    stage.io.run_for(5ms);
+    stage.store.let_all_through();
+  }
+  for (int i = 0; i < 20; ++i) {
+    stage.io.restart();
+    stage.io.run_for(2ms);
+    stage.store.let_all_through();
+  }
+  const auto audit = stage.audit();
+  REQUIRE(audit.size() == 1);
+  CHECK(audit[0].kind == "kicked");
+  CHECK(audit[0].client_id == "GW1");
+  CHECK(audit[0].times == 1);
 }
