@@ -4,6 +4,7 @@
 #include <utility>
 
 #include <boost/json.hpp>
+#include <fmt/ranges.h>
 
 #include "core/base/log.hpp"
 #include "core/config/decoder.hpp"
@@ -18,6 +19,7 @@ namespace json = boost::json;
 
 constexpr std::string_view kLog = "admin";
 constexpr std::size_t kMaxPage = 1000;
+constexpr std::size_t kMaxAudit = 10'000;
 constexpr std::size_t kTimelineLines = 1000;
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
@@ -28,6 +30,14 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
     if (end == std::string_view::npos) return parts;
     text.remove_prefix(end + 1);
   }
+}
+
+Result<void> read_limit(const std::string& value, std::size_t most, std::size_t& limit) {
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), limit);
+  if (error != std::errc() || end != value.data() + value.size() || limit < 1 || limit > most) {
+    return fail(ErrorCode::kMalformed, "limit '{}': must be 1 to {}", value, most);
+  }
+  return {};
 }
 
 Result<void> read_parameter(std::string_view key, const std::string& value, RequestFilter& filter) {
@@ -42,18 +52,31 @@ Result<void> read_parameter(std::string_view key, const std::string& value, Requ
   } else if (key == "after") {
     filter.after = value;
   } else if (key == "limit") {
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), filter.limit);
-    if (error != std::errc() || end != value.data() + value.size() || filter.limit < 1 || filter.limit > kMaxPage) {
-      return fail(ErrorCode::kMalformed, "limit '{}': must be 1 to {}", value, kMaxPage);
-    }
+    TRY(read_limit(value, kMaxPage, filter.limit));
   } else {
     return fail(ErrorCode::kMalformed, "'{}' is no parameter of this list: use status, label, text, after, limit", key);
   }
   return {};
 }
 
-Result<RequestFilter> parse_filter(std::string_view query) {
-  RequestFilter filter;
+Result<void> read_parameter(std::string_view key, const std::string& value, AuditFilter& filter) {
+  if (key == "since") {
+    TRY_ASSIGN(filter.since, parse_time(value));
+  } else if (key == "clientId") {
+    filter.client_id = value;
+  } else if (key == "kind") {
+    filter.kind = value;
+  } else if (key == "limit") {
+    TRY(read_limit(value, kMaxAudit, filter.limit));
+  } else {
+    return fail(ErrorCode::kMalformed, "'{}' is no parameter of this list: use since, clientId, kind, limit", key);
+  }
+  return {};
+}
+
+template <typename Filter>
+Result<Filter> parse_filter(std::string_view query) {
+  Filter filter;
   if (query.empty()) return filter;
   for (const std::string_view parameter : split(query, '&')) {
     const std::size_t equals = parameter.find('=');
@@ -102,6 +125,33 @@ Result<std::vector<NumberedManifest>> Application::decode() {
   return manifests;
 }
 
+AuditEntry operator_line(std::string kind, std::string by, std::string client_id, std::string text) {
+  return {.at = wall_now(),
+          .source = AuditSource::kOperator,
+          .kind = std::move(kind),
+          .who = std::move(by),
+          .client_id = std::move(client_id),
+          .text = std::move(text)};
+}
+
+// "created: Account acme, ProvisionRequest gw-1, … (12); configured: …"; the unchanged are no news.
+std::string summary_of(const ApplyReport& report) {
+  static constexpr std::size_t kNamed = 10;
+  std::string text;
+  for (const std::string_view change : {"created", "configured"}) {
+    std::vector<std::string> names;
+    std::size_t count = 0;
+    for (const Applied& applied : report.applied) {
+      if (applied.change != change) continue;
+      if (count++ < kNamed) names.push_back(applied.kind + " " + applied.name);
+    }
+    if (count == 0) continue;
+    text += fmt::format("{}{}: {}{}", text.empty() ? "" : "; ", change, fmt::join(names, ", "),
+                        count > kNamed ? fmt::format(", … ({})", count) : "");
+  }
+  return text.empty() ? "nothing changed" : text;
+}
+
 Result<void> Application::run(Transaction& tx, const Executor& executor) {
   TRY_ASSIGN(const std::vector<NumberedManifest> manifests, decode());
   if (problems.empty()) {
@@ -114,7 +164,7 @@ Result<void> Application::run(Transaction& tx, const Executor& executor) {
     return fail(ErrorCode::kInvalidArgument, "{} problem{}; nothing was applied", problems.size(),
                 problems.size() == 1 ? "" : "s");
   }
-  if (!dry_run) return {};
+  if (!dry_run) return tx.add_audit(operator_line("apply", options.by, "", summary_of(report)));
   rolled_back = true;
   return fail(ErrorCode::kConflict, "a dry run is rolled back");
 }
@@ -146,11 +196,15 @@ void AdminApi::handle(AdminCall call, Respond respond) {
 
   if (parts.size() == 3) {
     if (noun == "apply") return call.method == "POST" ? apply(std::move(call), std::move(respond)) : wrong_method();
-    if (noun != "requests" && noun != "accounts" && noun != "profiles" && noun != "status") return nowhere();
+    if (noun != "requests" && noun != "accounts" && noun != "profiles" && noun != "status" &&
+        noun != "audit") {
+      return nowhere();
+    }
     if (call.method != "GET") return wrong_method();
     if (noun == "requests") return list_requests(query, std::move(respond));
     if (noun == "accounts") return list_accounts(std::move(respond));
     if (noun == "profiles") return list_profiles(std::move(respond));
+    if (noun == "audit") return list_audit(query, std::move(respond));
     return status(std::move(respond));
   }
   if (noun != "requests") return nowhere();
@@ -197,7 +251,10 @@ void AdminApi::apply(AdminCall call, Respond respond) {
                   : good                   ? "apply"
                                            : "apply refused",
                   {{"by", by}, {"documents", application->documents}, {"outcome", good ? "ok" : done.error().message}});
-        if (!good) return respond(reply_with(done.error(), application->problems));
+        if (!good) {
+          if (!application->dry_run) self->record(operator_line("apply", by, "", "refused: " + done.error().message));
+          return respond(reply_with(done.error(), application->problems));
+        }
         if (application->rolled_back) {
           application->report.secrets.clear();
         } else if (!self->stopped_) {
@@ -208,7 +265,7 @@ void AdminApi::apply(AdminCall call, Respond respond) {
 }
 
 void AdminApi::list_requests(std::string_view query, Respond respond) {
-  auto filter = parse_filter(query);
+  auto filter = parse_filter<RequestFilter>(query);
   if (!filter) return respond(reply_with(filter.error()));
   submit(
       [filter = std::move(*filter)](Transaction& tx) -> Result<Answer> {
@@ -250,6 +307,8 @@ void AdminApi::change_request(std::string act, std::string name, std::string by,
         const Executor& executor = self->executor_;
         const WallTime now = wall_now();
         Answer answer{json::object{{"name", name}}};
+        TRY_ASSIGN(const auto request, tx.find_request_by_name(name));
+        TRY(tx.add_audit(operator_line(act, by, request ? request->client_id : "", "request " + name)));
         if (act == "retry") {
           TRY_ASSIGN(answer.outcome, executor.retry(tx, name, by, now));
         } else if (act == "delete") {
@@ -259,7 +318,8 @@ void AdminApi::change_request(std::string act, std::string name, std::string by,
         }
         return answer;
       },
-      [act, name, by, respond = std::move(respond)](AdminReply reply) {
+      [self = shared_from_this(), act, name, by, respond = std::move(respond)](AdminReply reply) {
+        if (reply.status >= 400) self->record(operator_line(act, by, "", fmt::format("request {}: refused", name)));
         log::info(kLog, act + " request", {{"by", by}, {"request", name}, {"http_status", reply.status}});
         respond(std::move(reply));
       });
@@ -285,6 +345,24 @@ void AdminApi::list_profiles(Respond respond) {
         return Answer{json::object{{"profiles", std::move(list)}}};
       },
       std::move(respond));
+}
+
+void AdminApi::list_audit(std::string_view query, Respond respond) {
+  auto filter = parse_filter<AuditFilter>(query);
+  if (!filter) return respond(reply_with(filter.error()));
+  submit(
+      [filter = std::move(*filter)](Transaction& tx) -> Result<Answer> {
+        TRY_ASSIGN(const std::vector<AuditEntry> entries, tx.list_audit(filter));
+        return Answer{to_json(entries)};
+      },
+      std::move(respond));
+}
+
+void AdminApi::record(AuditEntry entry) {
+  store_.submit([entry = std::move(entry)](Transaction& tx) { return tx.add_audit(entry); },
+                [](Result<void> done) {
+                  if (!done) log::warn(kLog, "audit line not kept", {{"why", done.error().message}});
+                });
 }
 
 void AdminApi::status(Respond respond) {

@@ -5,6 +5,7 @@
 //   page GET    /v1/requests/{name}              the request, its attempts, certificates and timeline POST
 //   /v1/requests/{name}/retry | enable | disable DELETE /v1/requests/{name} GET    /v1/profiles, /v1/accounts,
 //   /v1/status
+//   GET    /v1/audit?since=TIME&clientId=&kind=&limit=      oldest first, the newest that fit
 #pragma once
 
 #include <functional>
@@ -49,6 +50,9 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
   void change_request(std::string act, std::string name, std::string by, Respond respond);
   void list_accounts(Respond respond);
   void list_profiles(Respond respond);
+  void list_audit(std::string_view query, Respond respond);
+  // A line about what was not done, so that no transaction of its own tells it.
+  void record(AuditEntry entry);
   void status(Respond respond);
 
   AdminSettings settings_;

@@ -150,6 +150,20 @@ json::object to_json(const RequestDescription& description) {
           {"timeline", to_json(description.timeline, numbers)}};
 }
 
+json::object to_json(const std::vector<AuditEntry>& entries) {
+  json::array lines;
+  for (const AuditEntry& entry : entries) {
+    lines.push_back({{"at", format_time(entry.at)},
+                     {"until", format_time(entry.until)},
+                     {"times", entry.times},
+                     {"kind", entry.kind},
+                     {"who", text(entry.who)},
+                     {"clientId", text(entry.client_id)},
+                     {"text", text(entry.text)}});
+  }
+  return {{"audit", std::move(lines)}};
+}
+
 json::object to_json(const ApplyReport& report) {
   json::array applied, secrets;
   for (const Applied& item : report.applied) {

@@ -32,6 +32,9 @@ struct RequestDescription {
 // {"request": {…}, "attempts": […], "certificates": […], "timeline": […]}
 boost::json::object to_json(const RequestDescription& description);
 
+// {"audit": […]}
+boost::json::object to_json(const std::vector<AuditEntry>& entries);
+
 // {"applied": […], "secrets": […]}
 boost::json::object to_json(const ApplyReport& report);
 

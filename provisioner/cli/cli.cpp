@@ -46,6 +46,11 @@ std::string check_label(const std::string& text) {
                                                                     : std::string();
 }
 
+std::string check_duration(const std::string& text) {
+  const auto duration = parse_duration(text);
+  return duration ? std::string() : duration.error().message;
+}
+
 // The tree of commands, and which one was chosen.
 class CommandLine {
  public:
@@ -63,6 +68,7 @@ class CommandLine {
     add_change("enable", "Admit the devices of requests again");
     add_change("disable", "Admit the devices of requests no longer, and cut them off");
     add_change("delete", "Delete requests with their history; certificates stay on record");
+    add_audit();
     add_status();
   }
 
@@ -226,6 +232,23 @@ class CommandLine {
     request->add_option("names", names_, "the requests")->required()->type_name("NAME");
   }
 
+  void add_audit() {
+    CLI::App* audit = add_leaf(app_, "audit", "Show who did what, and who was refused, denied or locked out",
+                               "provisioner audit --since 1h --kind refused", Act::kList,
+                               [this] { return show_audit(layout_, audit_, format()); });
+    audit->add_option("--since", audit_.since, "only the last 30m, 12h, 7d, …")
+        ->type_name("DURATION")
+        ->check(check_duration, "");
+    audit->add_option("--client-id", audit_.client_id, "only about this device")->type_name("CLIENT-ID");
+    audit->add_option("--kind", audit_.kind, "only refused, denied, locked, kicked, apply, retry, enable, disable, …")
+        ->type_name("KIND");
+    audit->add_option("--limit", audit_.limit, "the newest so many lines")
+        ->type_name("NUMBER")
+        ->check(CLI::Range(1, 10000))
+        ->capture_default_str();
+    add_output(*audit);
+  }
+
   void add_status() {
     add_output(*add_leaf(app_, "status", "Show how the service is (exit code 69: it does not run)",
                          "provisioner status", Act::kList, [this] { return show_status(layout_, format()); }));
@@ -242,6 +265,7 @@ class CommandLine {
   bool check_config_ = false;
   ApplyArguments apply_;
   ListArguments list_;
+  AuditArguments audit_;
   std::string name_;
   std::vector<std::string> names_;
 };

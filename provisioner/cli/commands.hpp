@@ -26,6 +26,12 @@ struct ListArguments {
   std::string text;
 };
 
+struct AuditArguments {
+  std::string since;  // a duration, "" for all
+  std::string client_id, kind;
+  std::size_t limit = 100;
+};
+
 // Each returns the exit code of what is no error of the program itself (see cli.hpp). They print to stdout; problems of
 // documents and of single requests go to stderr as they are found.
 Result<int> run_init(const InitOptions& options);
@@ -39,6 +45,7 @@ Result<int> get_accounts(const DataLayout& layout, OutputFormat format);
 Result<int> describe_request(const DataLayout& layout, const std::string& name, OutputFormat format);
 // `act`: "retry", "enable", "disable" or "delete". All are tried; names that there are not are told first.
 Result<int> change_requests(const DataLayout& layout, const std::string& act, const std::vector<std::string>& names);
+Result<int> show_audit(const DataLayout& layout, const AuditArguments& arguments, OutputFormat format);
 Result<int> show_status(const DataLayout& layout, OutputFormat format);
 
 }  // namespace fleet::provisioner

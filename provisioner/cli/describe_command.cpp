@@ -25,11 +25,15 @@ std::string state_line(const json::object& request) {
   return text;
 }
 
-// What a device was told last, if it was refused since anything else has happened to it; "" otherwise.
+// What a device was told last, if it was refused since anything else has happened to it; "" otherwise. A lockout is not
+// looked at: it follows from refusals, which tell why.
 std::string last_refusal(const json::array& timeline) {
-  if (timeline.empty()) return {};
-  const json::object& last = timeline.back().as_object();
-  return text_at(last, "kind") == "refused" ? text_at(last, "text") : std::string();
+  for (auto line = timeline.rbegin(); line != timeline.rend(); ++line) {
+    const std::string kind = text_at(line->as_object(), "kind");
+    if (kind == "refused") return text_at(line->as_object(), "text");
+    if (kind != "locked") break;
+  }
+  return {};
 }
 
 // Whether the device asked again for what it has, since it got it.
