@@ -57,6 +57,12 @@ class FakePlatform {
   // Sends those bytes.
   void send_bytes(const std::string& topic, std::string_view payload);
   void listen(Millis time) { client_->listen(time); }
+  // What devices have sent since the last hello.
+  const std::vector<mqtt::Message>& heard() const { return client_->received(); }
+
+  // Its folder, with root.crt, and the certificate of localhost in server.crt and server.key.
+  const TempFolder& folder() const { return folder_; }
+  int port() const { return port_; }
 
   // Provisions the device as an honest platform does; false if it did not install the configuration.
   bool provision(const std::string& client_id);
