@@ -34,6 +34,7 @@ class FakePlatform {
 
   // --- the PKI: a root that the agents trust, and one that they do not
   const Signer& signer() const { return *signer_; }
+  Signer another_signer() const;  // as good as the first
   Signer stranger() const;  // a complete chain under another root
   // The certificate of an ordinary device under the same root, held by somebody who wants to sign commands with it.
   Signer device_as_signer() const;

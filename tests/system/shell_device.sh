@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A device that is provisioned by command line tools alone: mosquitto_pub, mosquitto_sub, protoc, openssl, curl and what
 # every Debian has. It shows what the protocol asks of a device, and that anybody can write one; "edc §" cites the
-# protocol's specification. Ends with exit code 0 once its BIRTH came through the owner's broker.
+# protocol's specification. Ends with exit code 0 once the owner's broker has taken its BIRTH.
 #
 #   shell_device.sh --broker HOST:PORT --client-id ID --username NAME --password-file FILE [--activation-key-file FILE]
 #                   --broker-ca-file PEM --platform-root-file PEM --state-dir FOLDER
@@ -16,23 +16,25 @@ umask 077 # keys and passwords are born 0600
 . "$(dirname "${BASH_SOURCE[0]}")/shell_payload.sh"
 
 readonly EX_USAGE=64 EX_TEMPFAIL=75 EX_NOPERM=77
-readonly kRepeatAfter=5                                        # s, of the reply to CONF-V1 (edc §4, End)
-readonly kKeystore=org.eclipse.kura.core.keystore.SSLKeystore # edc §4.4
-readonly kAlias=ssl-owner                                      # edc §4.4
-readonly kTransport=org.eclipse.kura.core.data.transport.mqtt.MqttDataTransport # edc §4.6
+readonly kRepeatAfter=5 # s, of the reply to CONF-V1 (edc §4, End)
+# names of edc §4.4 and §4.6
+readonly kKeystore=org.eclipse.kura.core.keystore.SSLKeystore kAlias=ssl-owner
+readonly kTransport=org.eclipse.kura.core.data.transport.mqtt.MqttDataTransport
 
 say() { echo "$*"; }
 die() { echo "error: ${*:2}" >&2; exit "$1"; }
 
 # --- settings
 
+readonly kOptions="--broker --client-id --username --password-file --activation-key-file --broker-ca-file \
+--platform-root-file --state-dir --account --timeout --csr"
 declare -A option=([account]=provision [timeout]=60 [csr]=prov)
 
 read_options() {
   while (($# > 0)); do
-    [[ $1 =~ ^--(broker|client-id|username|password-file|activation-key-file|broker-ca-file|platform-root-file|state-dir|account|timeout|csr)$ && $# -ge 2 ]] ||
+    [[ " $kOptions " == *" $1 "* && $# -ge 2 ]] ||
       die "$EX_USAGE" "$1: not an option, or without its value: the head of ${BASH_SOURCE[0]##*/} names them"
-    option[${BASH_REMATCH[1]}]=$2
+    option[${1#--}]=$2
     shift 2
   done
   local name
@@ -44,14 +46,15 @@ read_options() {
 }
 
 # What lies in the state folder:
-#   key.pem, ssl-owner.pem, ssl-owner-ca-N.pem   the device's key and certificate, the CAs of the owner's broker
+#   key.pem                                      the device's key, which never leaves it
+#   ssl-owner.pem, ssl-owner-ca-N.pem            its certificate, the CAs of the owner's broker
 #   configurations.xml, packages/                what was installed
-#   attempt/                                     of this attempt: signing-N.pem, signer.pub, replies/
+#   attempt/                                     of this attempt: signer.pub, and replies/ by request id
 #   provision/, owner/                           the options of mosquitto_pub and mosquitto_sub for the two brokers
 #   work/                                        scratch
 prepare() {
   work=$state/work
-  rm -rf "$state/attempt" "$work"
+  rm -rf "$state/attempt" "$work" "$state/$kAlias"*.pem "$state/configurations.xml" # nothing of an earlier attempt counts
   mkdir -p "$state"/{attempt/replies,packages,provision,owner,work}
   make_schema
   [[ -s $state/key.pem ]] || openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$state/key.pem"
@@ -60,8 +63,9 @@ prepare() {
 # --- MQTT (edc §1, §3: QoS 1, nothing retained)
 #
 # Each tool is a connection of its own, and both must come as this client id, so they take turns: the second would push
-# out the first. Therefore the session is kept between them (-c), and the broker keeps what comes in between. A device
-# with one connection for all has a clean session (edc §1).
+# out the first. Therefore the session is kept between them (-c), and the broker keeps what comes in between. What comes
+# just while mosquitto_pub is there is lost, and is sent again: requests without a reply after 10 s (edc §4, Time), the
+# final answer when we repeat our reply to CONF-V1. A device with one connection for all has a clean session (edc §1).
 
 # tool_options FOLDER OPTION…: what the tools say at each CONNECT; in files, as a command line can be read by everybody.
 tool_options() {
@@ -69,7 +73,8 @@ tool_options() {
 }
 use_broker() { export XDG_CONFIG_HOME=$state/$1; }
 
-publish() { mosquitto_pub -c -q 1 -s -t "$1"; } # payload: stdin
+# publish TOPIC [OPTION…]: the payload on stdin; returns once the broker has acknowledged it.
+publish() { mosquitto_pub -c -q 1 -s -t "$1" "${@:2}"; }
 # subscribe ACCOUNT: to our own tree; returns once the broker has granted it.
 subscribe() { mosquitto_sub -c -q 1 -E -t "\$EDC/$1/$client_id/#"; }
 # listen ACCOUNT SECONDS: "TOPIC HEX" of each message that is there or comes within that time.
@@ -85,15 +90,15 @@ leave() { encode </dev/null | mosquitto_pub -q 0 -s -t "\$EDC/$1/$client_id/MQTT
 new_attempt() {
   nonce=$(openssl rand -hex 16 | tr a-f A-F)
   hello_id=$(openssl rand -hex 8)
-  heard=no      # whether the platform has said anything to PROV
-  refused=no    # whether we refused a request: then we refuse the rest (edc §4, Order)
-  conf_rid=     # the request id of CONF-V1, once we have done what it asks
-  recorded=no   # whether the platform has recorded that
+  heard=no    # whether the platform has said anything to PROV
+  refused=no  # whether we refused a request: then we refuse the rest (edc §4, Order)
+  conf_rid=   # the request id of CONF-V1, once we have done what it asks
+  recorded=no # whether the platform has recorded that
 }
 
 make_csr() { openssl req -new -key "$state/key.pem" -subj "/CN=$client_id" -outform "$1"; }
 
-# The facts of edc §5, all STRING.
+# What edc §5 tells about the device, all STRING; PROV may carry it too.
 facts() {
   string_metric serial_number "shell-$client_id"
   string_metric model_name "shell device"
@@ -101,6 +106,23 @@ facts() {
   string_metric os "$(uname -s)"
   string_metric os_version "$(uname -r)"
   string_metric os_arch "$(uname -m)"
+}
+
+# BIRTH (edc §5): the facts, and what else the owner's applications want to know.
+birth_metrics() {
+  facts
+  string_metric uptime "$(($(cut -d. -f1 /proc/uptime) * 1000))"
+  string_metric display_name "$client_id"
+  string_metric model_id shell
+  string_metric part_number shell
+  string_metric bios_version none
+  string_metric available_processors "$(nproc)"
+  string_metric total_memory "$(awk '/^MemTotal:/ { print $2 }' /proc/meminfo)"
+  string_metric connection_interface unknown
+  string_metric connection_ip unknown
+  string_metric accept_encoding gzip
+  string_metric application_ids "CERT-V1,KEYS-V1,KEYS-V2,DEPLOY-V1,DEPLOY-V2,CONF-V1"
+  string_metric payload_encoding kura-protobuf
 }
 
 say_hello() {
@@ -118,12 +140,12 @@ say_hello() {
   } | encode | publish "\$EDC/$account/$client_id/MQTT/PROV"
 }
 
-# on_answer: PROV-V1 REPLY (edc §4.1). Without an accepted CERT-V1 nobody has signed it, so it is a hint; we take a refusal
-# for one to end this attempt.
+# PROV-V1 REPLY (edc §4.1). Before CERT-V1 nobody has signed it: it is a hint, good enough to end this attempt and no more.
 on_answer() {
   local code
   code=$((16#$(metric INT32 response.code || echo 0)))
   case $code in
+    429 | 503) die "$EX_TEMPFAIL" "the platform wants another try later: $code: $(text response.exception.message)" ;;
     202) say "202: the platform has accepted PROV" ;;
     200) [[ -z $conf_rid ]] || recorded=yes ;;
     *) die "$EX_NOPERM" "the platform refused PROV: $code: $(text response.exception.message)" ;;
@@ -146,8 +168,13 @@ on_message() { # TOPIC HEX
   rid=$(text request.id)
   local requester
   requester=$(text requester.client.id)
+  reply_to="\$EDC/$account/$requester/${path%%/*}"
   if [[ -e $state/attempt/signer.pub ]] && ! signed_with "$state/attempt/signer.pub" "$topic"; then
-    drop "$topic" "its signature does not verify"
+    if [[ $path == CERT-V1/PUT/certificates ]] && carries_signer && signed_with "$work/signer.pub" "$topic"; then
+      refuse 400 "another signing certificate than the one of this attempt"
+    else
+      drop "$topic" "its signature does not verify"
+    fi
   elif [[ $path == "PROV-V1/REPLY/$hello_id" ]]; then
     on_answer
   elif [[ ! $path =~ ^([A-Z0-9-]+)/(GET|PUT|POST|DEL|EXEC)/ ]]; then
@@ -155,48 +182,53 @@ on_message() { # TOPIC HEX
   elif [[ ! $rid =~ ^[A-Za-z0-9_.:-]{1,64}$ || ! $requester =~ ^[A-Za-z0-9_-]{1,64}$ ]]; then
     drop "$topic" "no request.id or requester.client.id"
   else
-    reply_to="\$EDC/$account/$requester/${path%%/*}"
     on_request "$topic" "$path"
   fi
 }
 
+public_key_of() { openssl x509 -in "$1" -noout -pubkey; }
+subject_of() { openssl x509 -in "$1" -noout -subject; }
 extension() { openssl x509 -in "$1" -noout -ext "$2" 2>/dev/null | sed -n '2s/^ *//p'; }
 
 # split_pem PREFIX: the certificates on stdin to PREFIX-1.pem, PREFIX-2.pem, …
 split_pem() {
   rm -f "$1"-[0-9]*.pem
-  awk -v prefix="$1" '/^-----BEGIN CERTIFICATE-----/ { out = prefix "-" ++n ".pem" } out { print >out } /^-----END/ { close(out); out = "" }'
+  awk -v prefix="$1" '
+    /^-----BEGIN CERTIFICATE-----/ { out = prefix "-" ++n ".pem" }
+    out { print >out }
+    out && /^-----END/ { close(out); out = "" }'
 }
 
-# The chain attempt/signing-*.pem: may its leaf sign commands, and does it come from the platform's root (edc §4.2)?
-is_platform_chain() {
-  local leaf=$state/attempt/signing-1.pem usage issuer
+# Does the body hold the PEM chain of a leaf that may sign commands and comes from the platform's root (edc §4.2)? The
+# leaf's public key is then in work/signer.pub.
+carries_signer() {
+  local leaf=$work/signing-1.pem issuer usage
+  unhex <<<"$body" | split_pem "$work/signing"
   [[ -s $leaf ]] || return 1
   [[ $(extension "$leaf" basicConstraints) != *CA:TRUE* ]] || return 1
   [[ $(extension "$leaf" keyUsage) == *"Digital Signature"* ]] || return 1
   [[ $(extension "$leaf" extendedKeyUsage) == "Code Signing" ]] || return 1
   : >"$work/issuers.pem"
-  for issuer in "$state"/attempt/signing-[!1]*.pem; do
+  for issuer in "$work"/signing-[!1]*.pem; do
     [[ -e $issuer ]] || continue
     # a CA that is for clients issues device certificates: else any device could sign commands
     usage=$(extension "$issuer" extendedKeyUsage)
     [[ -z $usage || $usage == *"Code Signing"* ]] || return 1
     cat "$issuer" >>"$work/issuers.pem"
   done
-  openssl verify -no-CApath -no-CAstore -CAfile "${option[platform-root-file]}" -untrusted "$work/issuers.pem" "$leaf" >"$work/log" 2>&1
+  openssl verify -no-CApath -no-CAstore -CAfile "${option[platform-root-file]}" -untrusted "$work/issuers.pem" "$leaf" \
+    >"$work/log" 2>&1 || return 1
+  public_key_of "$leaf" >"$work/signer.pub"
 }
 
 # CERT-V1 PUT certificates (edc §4.2): the first request of an attempt, signed by the leaf that it carries.
 on_certificates() {
-  local topic=$1
-  [[ ! -e $state/attempt/signer.pub ]] || { accept "CERT-V1: the same certificates again"; return; }
+  [[ ! -e $state/attempt/signer.pub ]] || { accept "CERT-V1: the same signing certificate again"; return; }
   [[ $(text certificate.usage) == COMMAND_SIGNING ]] || { refuse 400 "certificate.usage is not COMMAND_SIGNING"; return; }
-  unhex <<<"$body" | split_pem "$state/attempt/signing"
-  is_platform_chain || { refuse 400 "the signing certificate does not come from the platform's root"; return; }
-  openssl x509 -in "$state/attempt/signing-1.pem" -noout -pubkey >"$work/signer.pub"
-  signed_with "$work/signer.pub" "$topic" || { drop "$topic" "its signature does not verify"; return; }
+  carries_signer || { refuse 400 "the signing certificate does not come from the platform's root"; return; }
+  signed_with "$work/signer.pub" "$1" || { drop "$1" "its signature does not verify"; return; }
   mv "$work/signer.pub" "$state/attempt/signer.pub"
-  accept "CERT-V1: commands are signed by $(openssl x509 -in "$state/attempt/signing-1.pem" -noout -subject)"
+  accept "CERT-V1: commands are signed by $(subject_of "$work/signing-1.pem")"
 }
 
 # --- replies (edc §3)
@@ -262,11 +294,10 @@ json_certificates() {
   unhex <<<"$body" | grep -o -e '-----BEGIN CERTIFICATE-----[^"]*-----END CERTIFICATE-----' | sed 's/\\r//g; s/\\n/\n/g; s#\\/#/#g'
 }
 
-public_key_of() { openssl x509 -in "$1" -noout -pubkey; }
+names_our_key() { [[ $(json_string keystoreServicePid) == "$kKeystore" && $(json_string alias) == "$kAlias" ]]; }
 
 on_csr_wish() {
-  [[ $(json_string keystoreServicePid) == "$kKeystore" && $(json_string alias) == "$kAlias" ]] ||
-    { refuse 404 "this device has only the key $kAlias in $kKeystore"; return; }
+  names_our_key || { refuse 404 "this device has only the key $kAlias in $kKeystore"; return; }
   local pem
   pem=$(make_csr PEM | awk '{ printf "%s\\n", $0 }')
   if [[ ${option[csr]} == string ]]; then
@@ -277,23 +308,26 @@ on_csr_wish() {
 }
 
 on_device_certificate() {
-  [[ -z $(json_string privateKey) ]] || { refuse 400 "a private key never travels"; return; }
-  [[ $(json_string keystoreServicePid) == "$kKeystore" && $(json_string alias) == "$kAlias" ]] ||
-    { refuse 404 "this device has only the key $kAlias in $kKeystore"; return; }
+  [[ $(unhex <<<"$body") != *'"privateKey"'* ]] || { refuse 400 "a private key never travels"; return; }
+  names_our_key || { refuse 404 "this device has only the key $kAlias in $kKeystore"; return; }
   json_certificates >"$work/chain.pem" || { refuse 400 "no certificate"; return; }
   [[ $(public_key_of "$work/chain.pem") == "$(openssl pkey -in "$state/key.pem" -pubout)" ]] ||
     { refuse 400 "the certificate is not for this device's key"; return; }
   mv "$work/chain.pem" "$state/$kAlias.pem"
-  accept "KEYS-V2: this device is $(openssl x509 -in "$state/$kAlias.pem" -noout -subject)"
+  accept "KEYS-V2: this device is $(subject_of "$state/$kAlias.pem")"
 }
 
 on_trusted_certificate() {
   local alias
   alias=$(json_string alias)
-  [[ $alias =~ ^$kAlias-ca-[0-9]{1,2}$ ]] || { refuse 400 "alias: not $kAlias-ca-1, …"; return; }
-  json_certificates >"$work/ca.pem" && public_key_of "$work/ca.pem" >"$work/log" 2>&1 || { refuse 400 "no certificate"; return; }
+  [[ $(json_string keystoreServicePid) == "$kKeystore" && $alias =~ ^$kAlias-ca-[0-9]{1,2}$ ]] ||
+    { refuse 400 "not $kAlias-ca-1, … in $kKeystore"; return; }
+  if ! json_certificates >"$work/ca.pem" || ! public_key_of "$work/ca.pem" >"$work/log" 2>&1; then
+    refuse 400 "no certificate"
+    return
+  fi
   mv "$work/ca.pem" "$state/$alias.pem"
-  accept "KEYS-V1: the owner's broker comes from $(openssl x509 -in "$state/$alias.pem" -noout -subject)"
+  accept "KEYS-V1: the owner's broker comes from $(subject_of "$state/$alias.pem")"
 }
 
 # --- DEPLOY (edc §4.5). To install is a device's own affair: this one keeps the files.
@@ -312,7 +346,9 @@ notify() {
 
 # The job and the package that a DEPLOY-V2 request names.
 read_job() {
-  job=$(metric INT64 job.id) && job=$((16#$job)) && name=$(text dp.name) && version=$(text dp.version) && is_name "$name" && is_name "$version"
+  job=$(metric INT64 job.id) || return 1
+  job=$((16#$job)) name=$(text dp.name) version=$(text dp.version)
+  is_name "$name" && is_name "$version"
 }
 
 # fetch URI SHA256 FILE: http and https only, on redirects too; the file is there only if it has that hash.
@@ -327,13 +363,13 @@ on_download() {
   uri=$(text dp.uri) hash=$(text dp.download.hash)
   read_job || { refuse 400 "job.id, dp.name or dp.version"; return; }
   [[ $uri =~ ^https?:// ]] || { refuse 400 "dp.uri: neither http nor https"; return; }
-  [[ $hash =~ ^SHA-256:([0-9A-Fa-f]{64})$ ]] || { refuse 400 "dp.download.hash: not SHA-256:hex"; return; }
+  [[ $hash =~ ^SHA-256:[0-9A-Fa-f]{64}$ ]] || { refuse 400 "dp.download.hash: not SHA-256:hex"; return; }
   accept "DEPLOY-V2: download of $name $version"
   mkdir -p "$state/packages/$name"
   notify download 0 IN_PROGRESS
-  if ! fetch "$uri" "${BASH_REMATCH[1]}" "$state/packages/$name/$version"; then
-    say "DEPLOY-V2: $name $version: $(<"$work/log")"
-    notify download 0 FAILED "$(<"$work/log")"
+  if ! fetch "$uri" "${hash#SHA-256:}" "$state/packages/$name/$version"; then
+    say "DEPLOY-V2: $name $version: $(head -n 1 "$work/log")"
+    notify download 0 FAILED "$(head -n 1 "$work/log")"
     return
   fi
   notify download 100 COMPLETED
@@ -354,14 +390,20 @@ install_package() {
   notify install 100 COMPLETED
 }
 
-# DEPLOY-V1 EXEC install: the package is the body; one reply, when all is done.
+# DEPLOY-V1 EXEC install: the package is the body, NAME_VERSION.tar.gz its file name; one reply, when all is done.
 on_inline_package() {
-  local file base
+  local file name version
   file=$(text deploy.filename)
-  is_name "$file" || { refuse 400 "deploy.filename is no file name"; return; }
-  base=${file%.tar.gz}
-  unhex <<<"$body" >"$state/packages/$file"
-  accept "DEPLOY-V1: $file is installed" "$(string_metric deploy.pkg.name "${base%_*}"; string_metric deploy.pkg.version "${base##*_}")"
+  name=${file%_*} version=${file##*_}
+  version=${version%.tar.gz}
+  if [[ $file != *_* ]] || ! is_name "$name" || ! is_name "$version"; then
+    refuse 400 "deploy.filename: not NAME_VERSION.tar.gz"
+    return
+  fi
+  mkdir -p "$state/packages/$name"
+  unhex <<<"$body" >"$state/packages/$name/$version"
+  accept "DEPLOY-V1: $name $version is installed" \
+    "$(string_metric deploy.pkg.name "$name"; string_metric deploy.pkg.version "$version")"
 }
 
 # --- CONF-V1 (edc §4.6)
@@ -416,11 +458,12 @@ provision() {
 
 # With the certificate that was issued, or the password of the configuration, to the owner's broker (edc §4.6, §5).
 be_born() {
-  local url account birth
+  local url account birth host port
   url=$(property broker-url) account=$(property topic.context.account-name)
   [[ $url =~ ^mqtts://([^:/]+|\[[^]]+\])(:([0-9]+))?/?$ ]] || die "$EX_NOPERM" "$url: not mqtts://HOST[:PORT]"
-  local options=("-h ${BASH_REMATCH[1]}" "-p ${BASH_REMATCH[3]:-8883}" "-i $client_id" "--cafile $state/owner/cas.pem")
-  cat "$state/$kAlias"-ca-*.pem >"$state/owner/cas.pem"
+  host=${BASH_REMATCH[1]//[\[\]]/} port=${BASH_REMATCH[3]:-8883}
+  cat "$state/$kAlias"-ca-*.pem >"$state/owner/cas.pem" || die "$EX_NOPERM" "the platform sent no CA of the owner's broker"
+  local options=("-h $host" "-p $port" "-i $client_id" "--cafile $state/owner/cas.pem")
   if [[ -n $(property username) ]]; then
     options+=("-u $(property username)" "-P $(property password)")
   else
@@ -429,13 +472,12 @@ be_born() {
   tool_options owner "${options[@]}"
   use_broker owner
 
-  # a device publishes BIRTH before it subscribes; this one is there first, to see that its BIRTH comes through
-  subscribe "$account" || die "$EX_NOPERM" "the owner's broker does not admit this device"
+  # MQTT 3.1.1 acknowledges a publish that was denied; MQTT 5 tells: 0 taken, 16 taken but nobody listens
   birth="\$EDC/$account/$client_id/MQTT/BIRTH"
-  facts | encode | publish "$birth"
-  listen "$account" 2 >"$work/inbox"
-  grep -qF "$birth " "$work/inbox" || die "$EX_NOPERM" "the owner's broker did not take BIRTH"
-  say "BIRTH came through the owner's broker"
+  birth_metrics | encode | publish "$birth" -V mqttv5 -d >"$work/log" 2>&1 || die "$EX_NOPERM" "the owner's broker: $(<"$work/log")"
+  grep -qE 'received PUBACK .*RC:(0|16)\)' "$work/log" || die "$EX_NOPERM" "the owner's broker did not take BIRTH: $(<"$work/log")"
+  subscribe "$account" || die "$EX_NOPERM" "the owner's broker does not let this device subscribe"
+  say "BIRTH: the owner's broker has taken it"
   leave "$account"
 }
 

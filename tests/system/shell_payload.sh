@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # KuraPayloads (edc §2) and their signatures (edc §4.3) with protoc, openssl and coreutils: read by shell_device.sh.
 # Needs $work, an existing folder, and `set -o pipefail`. Bytes are kept in upper-case hex, as a shell's variables cannot
 # hold a NUL.
@@ -11,6 +12,7 @@ hex_of() { printf %s "$1" | hex; }   # text → hex
 # The schema of edc §2, but with the fixed-width integers that a DOUBLE and a FLOAT have in common with their IEEE 754
 # bits: the same on the wire, and protoc then shows the bits that are signed.
 make_schema() {
+  : "${work:?a folder for scratch}"
   sed 's/double double_value/sfixed64 double_value/; s/float float_value/sfixed32 float_value/' \
     "$(dirname "${BASH_SOURCE[0]}")/../../core/protocol/kura_payload.proto" >"$work/kura_payload.proto"
 }
