@@ -70,6 +70,7 @@ class CommandLine {
     add_init();
     add_serve();
     add_renew();
+    add_broker_config();
     add_apply();
     add_get();
     add_describe();
@@ -215,6 +216,12 @@ class CommandLine {
                                "provisioner serve --data /var/lib/provisioner", Act::kServe,
                                [this] { return run_service(layout_, check_config_); });
     serve->add_flag("--check-config", check_config_, "only say what would keep it from starting");
+  }
+
+  void add_broker_config() {
+    add_leaf(app_, "broker-config", "Print what a Mosquitto under another supervisor needs (broker.managed: false)",
+             "provisioner broker-config > /etc/mosquitto/conf.d/provisioner.conf", Act::kServe,
+             [this] { return print_broker_config(layout_); });
   }
 
   void add_apply() {

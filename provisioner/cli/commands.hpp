@@ -55,6 +55,7 @@ struct WatchArguments {
 // documents and of single requests go to stderr as they are found.
 Result<int> run_init(const InitOptions& options);
 Result<int> run_service(const DataLayout& layout, bool only_check);
+Result<int> print_broker_config(const DataLayout& layout);
 Result<int> renew_signing_leaf(const DataLayout& layout);
 Result<int> renew_broker_leaf(const DataLayout& layout, const std::vector<std::string>& hosts);
 Result<int> apply_documents(const DataLayout& layout, const ApplyArguments& arguments);

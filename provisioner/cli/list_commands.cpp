@@ -123,15 +123,14 @@ constexpr std::string_view kHiddenHint =
     "# Values of params and of Password properties are left out (null), and apply refuses them so: --show-secrets writes "
     "them.\n";
 
-Result<void> print_all_manifests(const DataLayout& layout, const std::vector<std::string>& targets,
-                                 const ListArguments& arguments, std::set<std::string>& seen) {
+// Of requests, page by page.
+Result<void> print_request_manifests(const DataLayout& layout, const ListArguments& arguments,
+                                     std::set<std::string>& seen) {
   if (!arguments.show_secrets) print(kHiddenHint);
-  std::vector<std::string> with_flag = targets;
-  for (std::string& target : with_flag) {
-    if (arguments.show_secrets) target += "secrets=true&";
-  }
-  return fetch(layout, with_flag, Quota(arguments.limit, arguments.all, OutputFormat::kYaml), OutputFormat::kYaml,
-               [&](const std::string& body) { return print_manifests(body, seen, arguments.selection.names); });
+  std::vector<std::string> targets = targets_of("/v1/manifests/requests", arguments.selection);
+  for (std::string& target : targets) target += arguments.show_secrets ? "secrets=true&" : "";
+  return fetch(layout, targets, Quota(arguments.limit, arguments.all, OutputFormat::kYaml), OutputFormat::kYaml,
+               [&](const std::string& body) { return print_manifests(body, seen, {}); });
 }
 
 // Exit code 65 if a name that was asked for is not there.
@@ -190,7 +189,7 @@ Result<int> get_requests(const DataLayout& layout, const ListArguments& argument
   const Selection& selection = arguments.selection;
   std::set<std::string> seen;
   if (format == OutputFormat::kYaml) {
-    TRY(print_all_manifests(layout, targets_of("/v1/manifests/requests", selection), arguments, seen));
+    TRY(print_request_manifests(layout, arguments, seen));
     return report_missing("request", selection.names, seen, layout);
   }
   ListPrinter list(format);
@@ -258,7 +257,10 @@ Result<int> get_profiles(const DataLayout& layout, const ListArguments& argument
   const std::vector<std::string>& names = arguments.selection.names;
   std::set<std::string> seen;
   if (format == OutputFormat::kYaml) {
-    TRY(print_all_manifests(layout, {"/v1/manifests/profiles?"}, arguments, seen));
+    if (!arguments.show_secrets) print(kHiddenHint);
+    const std::string query = arguments.show_secrets ? "?secrets=true" : "";
+    TRY_ASSIGN(const std::string body, ask_service(layout, "GET", "/v1/manifests/profiles" + query));
+    TRY(print_manifests(body, seen, names));
     return report_missing("profile", names, seen, layout);
   }
   TRY_ASSIGN(const json::object answer, call_service(layout, "GET", "/v1/profiles"));
@@ -282,9 +284,8 @@ Result<int> get_accounts(const DataLayout& layout, const ListArguments& argument
   const std::vector<std::string>& names = arguments.selection.names;
   std::set<std::string> seen;
   if (format == OutputFormat::kYaml) {
-    ListArguments shown = arguments;
-    shown.show_secrets = true;  // there are none in it
-    TRY(print_all_manifests(layout, {"/v1/manifests/accounts?"}, shown, seen));
+    TRY_ASSIGN(const std::string body, ask_service(layout, "GET", "/v1/manifests/accounts"));
+    TRY(print_manifests(body, seen, names));
     return report_missing("account", names, seen, layout);
   }
   TRY_ASSIGN(const json::object answer, call_service(layout, "GET", "/v1/accounts"));

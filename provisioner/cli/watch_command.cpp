@@ -18,8 +18,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr Millis kPause{1000};
 constexpr Seconds kAnswerWithin{30};
-// The service may spend this part of its time on us.
-constexpr int kShare = 10;
+// The service spends no more than this part of its time on us, however many requests it has to count.
+constexpr int kShare = 4;
 // So many requests that are not COMPLETED are told by name.
 constexpr std::size_t kNamed = 20;
 
