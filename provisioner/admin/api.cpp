@@ -175,6 +175,18 @@ void AdminApi::submit(Work work, Respond respond) {
       });
 }
 
+void AdminApi::read(Work work, Respond respond) {
+  auto answer = std::make_shared<Answer>();
+  store_.read(
+      [work = std::move(work), answer](Transaction& tx) -> Result<void> {
+        TRY_ASSIGN(*answer, work(tx));
+        return {};
+      },
+      [answer, respond = std::move(respond)](Result<void> done) {
+        respond(done ? reply_with(answer->body) : reply_with(done.error()));
+      });
+}
+
 void AdminApi::apply(AdminCall call, Respond respond) {
   auto application = std::make_shared<Application>();
   application->body = std::move(call.body);
@@ -202,7 +214,7 @@ void AdminApi::apply(AdminCall call, Respond respond) {
 }
 
 void AdminApi::describe_request(std::string name, Respond respond) {
-  submit(
+  read(
       [name = std::move(name)](Transaction& tx) -> Result<Answer> {
         TRY_ASSIGN(std::optional<ProvisionRequest> request, tx.find_request_by_name(name));
         if (!request) return fail(ErrorCode::kNotFound, "request {}: no such request", name);
@@ -246,7 +258,7 @@ void AdminApi::change_request(std::string act, std::string name, std::string by,
 }
 
 void AdminApi::list_accounts(Respond respond) {
-  submit(
+  read(
       [](Transaction& tx) -> Result<Answer> {
         TRY_ASSIGN(const std::vector<Account> accounts, tx.list_accounts());
         json::array list;
@@ -257,7 +269,7 @@ void AdminApi::list_accounts(Respond respond) {
 }
 
 void AdminApi::list_profiles(Respond respond) {
-  submit(
+  read(
       [](Transaction& tx) -> Result<Answer> {
         TRY_ASSIGN(const std::vector<Profile> profiles, tx.list_profiles());
         json::array list;
@@ -270,7 +282,7 @@ void AdminApi::list_profiles(Respond respond) {
 void AdminApi::status(Respond respond) {
   const std::string broker = settings_.broker_state ? settings_.broker_state() : "unknown";
   const std::size_t backlog = store_.backlog();
-  submit(
+  read(
       [broker, backlog](Transaction& tx) -> Result<Answer> {
         TRY_ASSIGN(const auto counts, tx.count_requests());
         json::object by_status;

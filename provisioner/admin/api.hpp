@@ -48,6 +48,8 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
   using Work = std::function<Result<Answer>(Transaction&)>;
 
   void submit(Work work, Respond respond);
+  // As submit() for what changes nothing: no device waits for it.
+  void read(Work work, Respond respond);
   // True if the call was one for the reader, and is being answered.
   bool show(const AdminCall& call, const std::vector<std::string_view>& parts, const std::string& query,
             const Respond& respond);

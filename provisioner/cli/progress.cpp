@@ -52,6 +52,20 @@ std::string shut_out(const Progress& progress) {
   return text;
 }
 
+// `text` in lines of `width` characters, broken at blanks, three at most.
+std::vector<std::string> wrapped(std::string text, std::size_t width) {
+  constexpr std::size_t kLines = 3;
+  std::vector<std::string> lines;
+  while (lines.size() + 1 < kLines && cut(text, width) != text) {
+    const std::size_t blank = cut(text, width).rfind(' ');
+    if (blank == std::string::npos || blank == 0) break;
+    lines.push_back(text.substr(0, blank));
+    text.erase(0, blank + 1);
+  }
+  lines.push_back(cut(std::move(text), width));
+  return lines;
+}
+
 std::string pace(const Progress& progress, const RateMeter& rate) {
   if (progress.total > 0 && progress.open() == 0) {
     return progress.stuck == 0 ? "all are provisioned" : "the others wait for an operator";
@@ -124,8 +138,13 @@ std::vector<std::string> progress_page(const std::string& title, const Progress&
     lines.emplace_back();
     lines.emplace_back("  Why they fail, most frequent first");
     for (const Progress::Reason& reason : progress.reasons) {
-      lines.push_back(fmt::format("  {:>9}  {}", grouped(reason.requests), reason.cause));
-      lines.push_back(fmt::format("             for one: provisioner describe request {}", reason.example));
+      std::string margin = fmt::format("  {:>9}  ", grouped(reason.requests));
+      const std::size_t room = width > margin.size() + 20 ? width - margin.size() : 20;
+      for (const std::string& part : wrapped(reason.cause, room)) {
+        lines.push_back(margin + part);
+        margin.assign(margin.size(), ' ');
+      }
+      lines.push_back(fmt::format("{}for one: provisioner describe request {}", margin, reason.example));
     }
   }
   for (std::string& line : lines) line = cut(std::move(line), width);

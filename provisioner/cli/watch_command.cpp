@@ -17,6 +17,7 @@ namespace json = boost::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr Millis kPause{1000};
+constexpr Millis kLongestPause{10'000};
 constexpr Seconds kAnswerWithin{30};
 // The service spends no more than this part of its time on us, however many requests it has to count.
 constexpr int kShare = 4;
@@ -173,7 +174,7 @@ Result<int> follow(const DataLayout& layout, const Selection& selection, const W
       if (progress.total == progress.completed && progress.gone == 0) return EX_OK;
       if (progress.open() == 0) return report_unfinished(*last, false, wait.timeout);
     }
-    auto pause = std::max<Clock::duration>(kPause, (now - asked) * kShare);
+    auto pause = std::clamp<Clock::duration>((now - asked) * kShare, kPause, kLongestPause);
     if (wait.timeout) {
       const Clock::duration left = begin + *wait.timeout - now;
       if (left <= Clock::duration::zero()) return report_unfinished(last.value_or(json::object()), true, wait.timeout);

@@ -79,6 +79,16 @@ TEST_CASE("the bar is full only when all is done, and marks what is stuck") {
   CHECK(bar_of(R"({"total":3,"statuses":{"COMPLETED":3}})").find("#] 100 %") != std::string::npos);
 }
 
+TEST_CASE("a long cause is broken at blanks, and cut after three lines") {
+  Progress progress;
+  progress.reasons.push_back({"one two three four five six seven eight nine ten eleven twelve thirteen fourteen", 3, "gw"});
+  std::string page;
+  for (const std::string& line : progress_page("", progress, RateMeter(), 40)) page += line + "\n";
+  CHECK_MESSAGE(page.find("          3  one two three four five\n             six seven eight nine ten\n"
+                          "             eleven twelve thirteen fou…\n             for one:") != std::string::npos,
+                page);
+}
+
 TEST_CASE("a line for files has it all, and JSON is for programs") {
   const Progress progress = progress_of(kHalfDone);
   RateMeter rate;
