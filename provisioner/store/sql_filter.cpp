@@ -22,6 +22,7 @@ std::string where_of(const RequestFilter& filter) {
     for (std::size_t i = 1; i < filter.statuses.size(); ++i) where += ", ?";
     where += ")";
   }
+  if (!filter.profile.empty()) where += " AND request.profile = ?";
   if (!filter.text.empty()) {
     where +=
         " AND (instr(lower(request.name), ?) > 0 OR instr(lower(request.client_id), ?) > 0"
@@ -40,6 +41,7 @@ Result<void> bind_filter(Binder& binder, const RequestFilter& filter) {
     binder.text(names);
   }
   for (const JobStatus status : filter.statuses) binder.text(to_string(status));
+  if (!filter.profile.empty()) binder.text(filter.profile);
   if (!filter.text.empty()) {
     const std::string text = lower(filter.text);
     binder.text(text).text(text).text(text).text(text);

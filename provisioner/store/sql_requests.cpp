@@ -121,7 +121,7 @@ Result<std::int64_t> SqlTransaction::admission_generation() {
 
 Result<void> SqlTransaction::bump_admission_generation() {
   TRY_ASSIGN(const auto change,
-             statements_.use("UPDATE counter SET value = value + 1 WHERE name = 'admission_generation'"));
+             statements_.use("UPDATE counter SET value = random() & 0x7fffffffffffffff WHERE name = 'admission_generation'"));
   return change->run();
 }
 

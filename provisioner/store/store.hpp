@@ -22,8 +22,9 @@ struct RequestFilter {
   std::optional<std::vector<std::string>> names = {};  // one of these
   std::vector<JobStatus> statuses = {};                // one of these; empty: any
   std::map<std::string, std::string> labels = {};      // all of these
-  std::string text = {};  // in name, client id, username, or what the device said of itself; upper and lower case alike
-  std::string after = {};  // lists only: names behind this one, for paging by name
+  std::string text = {};     // in name, client id, username, or what the device said of itself; upper and lower case alike
+  std::string profile = {};  // of this profile only
+  std::string after = {};    // lists only: names behind this one, for paging by name
   std::size_t limit = 1000;  // lists only
 };
 
@@ -93,6 +94,7 @@ class Transaction {
   virtual Result<RequestProgress> progress_of(const RequestFilter& filter, WallTime now, std::size_t reasons) = 0;
 
   // Assigns attempt.id. kAlreadyExists if the request has an open attempt, or one of that number: supersede it first.
+  // Of the request's ended attempts the newest 100 are kept, with their steps.
   virtual Result<void> insert_attempt(Attempt& attempt) = 0;
   virtual Result<void> update_attempt(const Attempt& attempt) = 0;
   virtual Result<std::optional<Attempt>> find_attempt(std::int64_t id) = 0;
@@ -100,6 +102,8 @@ class Transaction {
   virtual Result<std::vector<Attempt>> attempts_of(std::int64_t request_id) = 0;
   // Open attempts with due_at <= now, the longest due first.
   virtual Result<std::vector<Attempt>> due_attempts(WallTime now, std::size_t limit) = 0;
+  // Lifts moved_at of every open attempt so far that it has `grace` left from now, or its whole timeout if that is less.
+  virtual Result<void> put_off_deadlines(WallTime now, Millis grace) = 0;
 
   virtual Result<void> insert_step(const Step& step) = 0;
   virtual Result<void> update_step(const Step& step) = 0;                   // by attempt_id and ordinal
@@ -109,7 +113,7 @@ class Transaction {
   virtual Result<void> forget_messages(std::int64_t attempt_id) = 0;
 
   virtual Result<void> insert_certificate(const IssuedCertificate& certificate) = 0;
-  // The newest certificate for a key.
+  // The certificate for a key that was inserted last, whatever the clock said.
   virtual Result<std::optional<IssuedCertificate>> certificate_of_key(std::string_view spki_sha256) = 0;
   virtual Result<std::vector<IssuedCertificate>> certificates_of(std::string_view client_id) = 0;
   virtual Result<std::optional<CertificateRecord>> find_certificate(std::string_view serial) = 0;
