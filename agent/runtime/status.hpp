@@ -44,7 +44,8 @@ AgentStatus status_of(const SessionState& state);
 // What happens next, for a person.
 std::string what_next(const SessionState& state);
 
-// The members of `status -o json`; README lists them.
+// What `status -o json` prints: the members as above in camelCase, `source` "agent" or "state-file", null for what is not
+// known, times as RFC 3339.
 std::string to_json(const AgentStatus& status);
 // kMalformed names the member that is missing or wrong.
 Result<AgentStatus> parse_status(std::string_view json);
