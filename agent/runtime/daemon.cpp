@@ -252,6 +252,7 @@ class Daemon {
     const std::string& client_id = owner.client_id.empty() ? config_.client_id : owner.client_id;
     owner_.connect(owner, client_id, std::move(tls), config_.facts, setup_.identity.interface.value);
     owner_url_ = owner.broker_url.str();
+    owner_born_ = false;
     return {};
   }
 

@@ -187,7 +187,9 @@ TEST_CASE("SIGHUP takes up good settings without a restart, and refuses bad ones
   // a provisioned device does not care for the provision broker
   const int births = rig.births("02FC60000005");
   agent->set("broker-url", broker_url(free_port()));
+  agent->set("hook", "/bin/true");
   agent->process().signal(SIGHUP);
+  CHECK(eventually([&] { return holds(agent->log(), "read anew changed=\"broker-url, hook\""); }));
   agent->process().signal(SIGHUP);
   CHECK(eventually([&] { return holds(agent->log(), "read anew changed=nothing"); }));
   CHECK(agent->provisioned());
