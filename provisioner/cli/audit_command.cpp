@@ -22,8 +22,8 @@ Result<int> show_audit(const DataLayout& layout, const AuditArguments& arguments
   if (!arguments.kind.empty()) target += "&kind=" + percent_encode(arguments.kind);
   TRY_ASSIGN(const json::object answer, call_service(layout, "GET", target));
   const json::array& lines = array_at(answer, "audit");
-  if (format == OutputFormat::kJson) {
-    print_json_lines(lines);
+  if (format != OutputFormat::kTable) {
+    print_list(lines, format);
     return EX_OK;
   }
   if (lines.empty()) {

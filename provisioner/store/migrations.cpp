@@ -118,6 +118,13 @@ CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WIT
 INSERT INTO counter (name, value) VALUES ('admission_generation', 0);
 )sql";
 
+constexpr std::string_view kListIndexes = R"sql(
+DROP INDEX request_by_status;
+CREATE INDEX request_by_status ON request (status, name, enabled, expires_on, activates_on);
+CREATE INDEX request_with_error ON request (status) WHERE last_error <> '';
+CREATE INDEX certificate_by_expiry ON certificate (not_after, serial);
+)sql";
+
 constexpr std::string_view kAudit = R"sql(
 CREATE TABLE audit (
   id        INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -137,7 +144,8 @@ CREATE INDEX request_by_expiry ON request (expires_on) WHERE expires_on IS NOT N
 
 constexpr std::array kMigrations{
     Migration{"0001-initial", kInitial},
-    Migration{"0004-audit", kAudit},
+    Migration{"0002-list-indexes", kListIndexes},
+    Migration{"0003-audit", kAudit},
 };
 
 // "FLTP": tells our file from any other SQLite database.
