@@ -128,7 +128,7 @@ Result<Outcome> Executor::repeat(Transaction& tx, Attempt attempt, std::vector<S
   Outcome outcome;
   TRY(answer(outcome, client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kAccepted}, now));
   for (Step& step : steps) {
-    if (step.replied_at) continue;
+    if (step.held || is_finished(step)) continue;
     step.sent_at = now;
     ++step.send_count;
     TRY(tx.update_step(step));
@@ -182,8 +182,10 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
   attempt.hello_id = hello.hello_id.value_or("");
   attempt.timeout = opening.profile.attempt_timeout;
   attempt.started_at = attempt.moved_at = now;
-  TRY_ASSIGN(const std::vector<StepContent> plan, plan_of(request, opening));
-  auto new_steps = make_steps(request.client_id, attempt.nonce, plan, 0, now);
+  opening.attempt_number = attempt.number;
+  const auto plan = plan_of(request, opening);
+  if (!plan) return refuse(tx, &request, request.client_id, hello, not_now(plan.error().message), now);
+  auto new_steps = make_steps(request.client_id, attempt.nonce, *plan, 0, now);
   if (!new_steps) return refuse(tx, &request, request.client_id, hello, not_now(new_steps.error().message), now);
   attempt.due_at = next_due(attempt, *new_steps);
 

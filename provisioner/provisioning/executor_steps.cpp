@@ -8,6 +8,7 @@
 #include "provisioner/provisioning/journal.hpp"
 #include "provisioner/provisioning/opening.hpp"
 #include "provisioner/provisioning/plan.hpp"
+#include "provisioner/provisioning/rules.hpp"
 
 namespace fleet::provisioner {
 
@@ -65,7 +66,12 @@ Result<std::variant<RefuseHello, Executor::Opening>> Executor::prepare(Transacti
     return Prepared(
         not_now(fmt::format("profile {}: {}; correct it and apply it", profile->name, configurations.error().message)));
   }
-  return Prepared(Opening{std::move(*profile), std::move(*account), std::move(*configurations),
+  auto packages = render_packages(request, *profile);
+  if (!packages) {
+    return Prepared(
+        not_now(fmt::format("profile {}: {}; correct it and apply it", profile->name, packages.error().message)));
+  }
+  return Prepared(Opening{std::move(*profile), std::move(*account), std::move(*configurations), std::move(*packages),
                           csr ? std::optional(csr->public_key()) : std::nullopt, std::move(certificate)});
 }
 
@@ -102,7 +108,9 @@ Result<std::vector<StepContent>> Executor::plan_of(const ProvisionRequest& reque
   if (!opening.certificate) return make_plan_without_key(settings_.signing_chain_pem, request.client_id);
   TRY_ASSIGN(std::vector<std::string> chain, split_chain(settings_.device_ca_chain_pem));
   chain.insert(chain.begin(), opening.certificate->pem);
-  return make_plan(settings_.signing_chain_pem, std::move(chain), opening.account, opening.configurations);
+  TRY_ASSIGN(std::vector<StepContent> packages, package_steps(request, opening));
+  return make_plan(settings_.signing_chain_pem, std::move(chain), opening.account, std::move(packages),
+                   opening.configurations);
 }
 
 Result<std::vector<Step>> Executor::make_steps(const std::string& client_id, const Bytes& nonce,
@@ -119,21 +127,34 @@ Result<std::vector<Step>> Executor::make_steps(const std::string& client_id, con
     auto message = dialect_.step_message(client_id, nonce, step.rid, content, now);
     if (!message) return fail(with_context(std::move(message).error(), step.summary + " cannot be sent"));
     if (message->topic.size() + message->payload.size() > kLargestMessage) {
-      return fail(ErrorCode::kLimitExceeded, "{}: {} bytes, more than a message takes; make the profile's configuration smaller",
+      return fail(ErrorCode::kLimitExceeded, "{}: {} bytes, more than a message takes; make it smaller",
                   step.summary, message->payload.size());
     }
     step.topic = std::move(message->topic);
     step.payload = std::move(message->payload);
+    if (const auto* package = std::get_if<PackageContent>(&content)) {
+      step.job_id = package->job_id;
+      step.optional = !package->required;
+    } else if (const auto* inline_package = std::get_if<InlinePackageContent>(&content)) {
+      step.optional = !inline_package->required;
+    }
     steps.push_back(std::move(step));
   }
+  hold_back(steps);
   return steps;
 }
 
 Result<void> Executor::begin_steps(Transaction& tx, const ProvisionRequest& request, const Attempt& attempt,
                                    std::vector<Step> steps, Outcome& outcome, WallTime now) const {
+  const std::vector<std::string> waits_for = obstacles(steps);
   for (Step& step : steps) {
     step.attempt_id = attempt.id;
     TRY(tx.insert_step(step));
+    if (step.held) {
+      TRY(add_line(tx, request.id, attempt.id, kHeldLine,
+                   fmt::format("{} waits for {}", step.summary, fmt::join(waits_for, ", ")), now));
+      continue;
+    }
     TRY(add_line(tx, request.id, attempt.id, kSentLine, "sent " + step.summary, now));
     outcome.send.push_back({request.client_id, std::move(step.topic), std::move(step.payload)});
   }
@@ -166,9 +187,11 @@ Result<Outcome> Executor::on_signing_request(Transaction& tx, ProvisionRequest r
     TRY_ASSIGN(refusal, certify(request, *opening, now));
   }
   if (!refusal) {
-    TRY_ASSIGN(std::vector<StepContent> plan, plan_of(request, *opening));
-    plan.erase(plan.begin());  // the signing certificates opened the attempt
-    auto made = make_steps(request.client_id, attempt.nonce, plan, step.ordinal + 1, now);
+    opening->attempt_number = attempt.number;
+    auto plan = plan_of(request, *opening);
+    if (plan) plan->erase(plan->begin());  // the signing certificates opened the attempt
+    auto made = plan ? make_steps(request.client_id, attempt.nonce, *plan, step.ordinal + 1, now)
+                     : Result<std::vector<Step>>(fail(plan.error()));
     if (made) {
       steps = std::move(*made);
     } else {
@@ -187,12 +210,7 @@ Result<Outcome> Executor::on_signing_request(Transaction& tx, ProvisionRequest r
   TRY(keep_certificate(tx, attempt, *opening, now));
   Outcome outcome;
   TRY(begin_steps(tx, request, attempt, std::move(steps), outcome, now));
-  TRY_ASSIGN(const std::vector<Step> all, tx.steps_of(attempt.id));
-  attempt.due_at = next_due(attempt, all);
-  TRY(tx.update_attempt(attempt));
-  request.status = status_of(all);
-  request.updated_at = now;
-  TRY(tx.update_request(request));
+  TRY(go_on(tx, request, attempt, outcome, now));
   return outcome;
 }
 

@@ -13,12 +13,15 @@ constexpr std::array<std::string_view, 13> kJobStatusNames{
     "COMPLETED", "FAILED",  "ABANDONED", "SKIPPED",         "STOPPING",       "STOPPED",
 };
 constexpr std::array<std::string_view, 5> kAttemptStateNames{"OPEN", "COMPLETED", "FAILED", "SUPERSEDED", "STOPPED"};
-constexpr std::array<std::string_view, 5> kStepKindNames{"signing-certificates", "signing-request",
-                                                         "device-certificate", "trusted-certificate", "configuration"};
+constexpr std::array<std::string_view, 7> kStepKindNames{
+    "signing-certificates", "signing-request", "device-certificate", "trusted-certificate",
+    "package",              "inline-package",  "configuration"};
+constexpr std::array<std::string_view, 3> kPackageSourceNames{"url", "file", "inline"};
 
 static_assert(static_cast<std::size_t>(JobStatus::kStopped) + 1 == kJobStatusNames.size());
 static_assert(static_cast<std::size_t>(AttemptState::kStopped) + 1 == kAttemptStateNames.size());
 static_assert(static_cast<std::size_t>(StepKind::kConfiguration) + 1 == kStepKindNames.size());
+static_assert(static_cast<std::size_t>(PackageSource::kInline) + 1 == kPackageSourceNames.size());
 
 }  // namespace
 
@@ -38,6 +41,10 @@ std::string_view to_string(AttemptState state) {
 
 std::string_view to_string(StepKind kind) {
   return kStepKindNames.at(static_cast<std::size_t>(kind));
+}
+
+std::string_view to_string(PackageSource source) {
+  return kPackageSourceNames.at(static_cast<std::size_t>(source));
 }
 
 AdmissionRow admission_of(const ProvisionRequest& request) {

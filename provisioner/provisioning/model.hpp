@@ -21,6 +21,8 @@ namespace fleet::provisioner {
 inline constexpr Millis kCompletedGrace{600'000};
 // A request without reply is sent again after this (edc §4, time).
 inline constexpr Millis kResendAfter{10'000};
+// A package takes its time; its request is sent again when so long nothing was heard of it.
+inline constexpr Millis kPackageResendAfter{60'000};
 
 // Purposes of crypto::secret_verifier beside kConnectPurpose.
 inline constexpr std::string_view kUsernamePurpose = "username";             // owner: the username
@@ -33,6 +35,27 @@ struct Account {
   std::vector<std::string> ca_pem;  // one certificate each: what devices shall trust for that broker
 };
 
+// How the content of a package gets to a device.
+enum class PackageSource : std::uint8_t {
+  kUrl,     // the device downloads it from a server of the operator's
+  kFile,    // the device downloads it from the provisioner
+  kInline,  // it travels within the message
+};
+std::string_view to_string(PackageSource source);  // "url", "file", "inline"
+
+// An application that devices get (edc §4.5).
+struct Package {
+  std::string name, version;  // protocol::is_package_name, is_package_version
+  PackageSource source = PackageSource::kUrl;
+  std::string url;        // kUrl: http or https; a template as configuration values are
+  std::string file_name;  // kFile, kInline: what the operator calls it, without a folder
+  std::string sha256;     // of the content, lower-case hex
+  std::int64_t size = 0;  // kFile, kInline: bytes
+  // The configuration waits until it is installed, and its failure is the attempt's. Otherwise a failure is only noted.
+  bool required_before_configuration = true;
+  friend bool operator==(const Package&, const Package&) = default;
+};
+
 // What devices of one kind get.
 struct Profile {
   std::string name;
@@ -42,6 +65,7 @@ struct Profile {
   Millis certificate_validity{365LL * 86'400'000};
   int retry_max_attempts = 5;  // -1: no limit
   Millis attempt_timeout{300'000};
+  std::vector<Package> packages{};
 };
 
 // edc §6, job status.
@@ -77,7 +101,9 @@ struct ProvisionRequest {
   std::map<std::string, std::string> labels, params;
   bool enabled = true;
   std::optional<WallTime> activates_on, expires_on;
-  std::optional<int> retry_max_attempts;  // overrides the profile's
+  std::optional<int> retry_max_attempts;  // these three override the profile's
+  std::optional<protocol::Configurations> configuration;
+  std::optional<std::vector<Package>> packages;
   JobStatus status = JobStatus::kCreated;
   int failures = 0;                          // that count towards retry_max_attempts
   std::string last_error;                    // for a person: why the last attempt ended, what to do next
@@ -110,6 +136,8 @@ enum class StepKind : std::uint8_t {
   kSigningRequest,  // asks for the device's certificate signing request, if its hello held none
   kDeviceCertificate,
   kTrustedCertificate,
+  kPackage,        // the device downloads and installs it, and notifies of its progress
+  kInlinePackage,  // the message holds it
   kConfiguration
 };
 std::string_view to_string(StepKind kind);  // "signing-certificates", …
@@ -128,6 +156,13 @@ struct Step {
   std::optional<std::int32_t> reply_code;
   std::string reply_error;
   std::optional<WallTime> replied_at;
+  bool held = false;      // recorded, but not sent yet: something must happen first (see is_blocked in rules.hpp)
+  bool optional = false;  // a package whose failure is noted and for which nothing waits
+  // kPackage only: a number that names the step in notifications, and what they said.
+  std::optional<std::int64_t> job_id;  // random, 53 bits: unique for ever
+  int progress = 0;                    // the farthest so far: 0..100 of the download, 100..200 with the installation
+  std::optional<WallTime> notified_at;
+  std::optional<bool> installed;  // the last word; false: it failed
 };
 
 // A certificate that the device CA issued. Kept for ever, also when its request is deleted.

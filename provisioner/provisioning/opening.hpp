@@ -15,9 +15,11 @@ struct Executor::Opening {
   Profile profile;
   Account account;
   protocol::Configurations configurations;
+  std::vector<Package> packages;
   std::optional<crypto::PublicKey> key;            // none: the device has not told it yet
   std::optional<IssuedCertificate> certificate{};  // for the key, once certify() has been called
   bool newly_issued = false;
+  int attempt_number = 1;
 };
 
 // The platform cannot serve the device: for the operator.

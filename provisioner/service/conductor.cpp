@@ -124,6 +124,13 @@ void Conductor::on_message(Inbound inbound, Bytes payload) {
                        },
                        report_failure);
                  },
+                 [&](JobNoticeIn& in) {
+                   submit(
+                       [this, client_id, notice = std::move(in.notice)](Transaction& tx) {
+                         return executor_.on_notice(tx, client_id, notice, wall_now());
+                       },
+                       report_failure);
+                 },
                  [&](DeviceGoneIn& in) {
                    log::debug(kLog, in.said_goodbye ? "device said goodbye" : "device lost", {{"client", client_id}});
                  },

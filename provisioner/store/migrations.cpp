@@ -118,8 +118,22 @@ CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WIT
 INSERT INTO counter (name, value) VALUES ('admission_generation', 0);
 )sql";
 
+constexpr std::string_view kPackages = R"sql(
+ALTER TABLE profile ADD COLUMN packages TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(packages));
+ALTER TABLE request ADD COLUMN configuration TEXT CHECK (configuration IS NULL OR json_valid(configuration));
+ALTER TABLE request ADD COLUMN packages TEXT CHECK (packages IS NULL OR json_valid(packages));
+ALTER TABLE step ADD COLUMN held INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1));
+ALTER TABLE step ADD COLUMN optional INTEGER NOT NULL DEFAULT 0 CHECK (optional IN (0, 1));
+ALTER TABLE step ADD COLUMN job_id INTEGER;
+ALTER TABLE step ADD COLUMN progress INTEGER NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 200);
+ALTER TABLE step ADD COLUMN notified_at INTEGER;
+ALTER TABLE step ADD COLUMN installed INTEGER CHECK (installed IN (0, 1));
+CREATE UNIQUE INDEX step_by_job ON step (job_id) WHERE job_id IS NOT NULL;
+)sql";
+
 constexpr std::array kMigrations{
     Migration{"0001-initial", kInitial},
+    Migration{"0002-packages", kPackages},
 };
 
 // "FLTP": tells our file from any other SQLite database.

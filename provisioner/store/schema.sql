@@ -19,7 +19,8 @@ CREATE TABLE profile (
   configuration           TEXT NOT NULL CHECK (json_valid(configuration)),
   certificate_validity_ms INTEGER NOT NULL CHECK (certificate_validity_ms > 0),
   retry_max_attempts      INTEGER NOT NULL CHECK (retry_max_attempts >= -1),
-  attempt_timeout_ms      INTEGER NOT NULL CHECK (attempt_timeout_ms > 0)
+  attempt_timeout_ms      INTEGER NOT NULL CHECK (attempt_timeout_ms > 0),
+  packages                TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(packages))
 ) STRICT, WITHOUT ROWID;
 
 -- AUTOINCREMENT: an id is never used again, so that certificates keep pointing at the right request.
@@ -48,7 +49,9 @@ CREATE TABLE request (
   optlock                 INTEGER NOT NULL,
   created_at              INTEGER NOT NULL,
   updated_at              INTEGER NOT NULL,
-  completed_at            INTEGER
+  completed_at            INTEGER,
+  configuration           TEXT CHECK (configuration IS NULL OR json_valid(configuration)),
+  packages                TEXT CHECK (packages IS NULL OR json_valid(packages))
 ) STRICT;
 CREATE INDEX request_by_username ON request (username);
 CREATE INDEX request_by_status ON request (status);
@@ -84,8 +87,15 @@ CREATE TABLE step (
   reply_code  INTEGER,
   reply_error TEXT NOT NULL,
   replied_at  INTEGER,
+  held        INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1)),
+  optional    INTEGER NOT NULL DEFAULT 0 CHECK (optional IN (0, 1)),
+  job_id      INTEGER,
+  progress    INTEGER NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 200),
+  notified_at INTEGER,
+  installed   INTEGER CHECK (installed IN (0, 1)),
   PRIMARY KEY (attempt_id, ordinal)
 ) STRICT;
+CREATE UNIQUE INDEX step_by_job ON step (job_id) WHERE job_id IS NOT NULL;
 
 -- No reference to request: a certificate stays when its request goes.
 CREATE TABLE certificate (

@@ -8,7 +8,7 @@ namespace {
   "id, request_id, number, nonce, hello_id, state, timeout_ms, started_at, moved_at, ended_at, due_at, error"
 #define STEP_COLUMNS                                                                                        \
   "attempt_id, ordinal, kind, rid, summary, topic, payload, sent_at, send_count, reply_code, reply_error, " \
-  "replied_at"
+  "replied_at, held, optional, job_id, progress, notified_at, installed"
 
 Result<Attempt> read_attempt(const sqlite::Statement& statement) {
   RowReader row(statement);
@@ -59,6 +59,12 @@ Result<Step> read_step(const sqlite::Statement& statement) {
   if (const auto code = row.maybe_integer()) step.reply_code = static_cast<std::int32_t>(*code);
   step.reply_error = row.text();
   step.replied_at = row.maybe_time();
+  step.held = row.flag();
+  step.optional = row.flag();
+  step.job_id = row.maybe_integer();
+  step.progress = row.small();
+  step.notified_at = row.maybe_time();
+  if (const auto installed = row.maybe_integer()) step.installed = *installed != 0;
   return step;
 }
 
@@ -75,7 +81,13 @@ void bind_step(sqlite::Statement& statement, const Step& step) {
       .integer(step.send_count)
       .integer(step.reply_code ? std::optional<std::int64_t>(*step.reply_code) : std::nullopt)
       .text(step.reply_error)
-      .time(step.replied_at);
+      .time(step.replied_at)
+      .flag(step.held)
+      .flag(step.optional)
+      .integer(step.job_id)
+      .integer(step.progress)
+      .time(step.notified_at)
+      .integer(step.installed ? std::optional<std::int64_t>(*step.installed ? 1 : 0) : std::nullopt);
 }
 
 }  // namespace
@@ -130,7 +142,8 @@ Result<std::vector<Attempt>> SqlTransaction::due_attempts(WallTime now, std::siz
 
 Result<void> SqlTransaction::insert_step(const Step& step) {
   TRY_ASSIGN(const auto change, statements_.use("INSERT INTO step (" STEP_COLUMNS
-                                                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"));
+                                                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
+                                                "?14, ?15, ?16, ?17, ?18)"));
   bind_step(*change, step);
   return change->run();
 }
@@ -138,7 +151,9 @@ Result<void> SqlTransaction::insert_step(const Step& step) {
 Result<void> SqlTransaction::update_step(const Step& step) {
   TRY_ASSIGN(const auto change,
              statements_.use("UPDATE step SET kind = ?3, rid = ?4, summary = ?5, topic = ?6, payload = ?7, "
-                             "sent_at = ?8, send_count = ?9, reply_code = ?10, reply_error = ?11, replied_at = ?12 "
+                             "sent_at = ?8, send_count = ?9, reply_code = ?10, reply_error = ?11, replied_at = ?12, "
+                             "held = ?13, optional = ?14, job_id = ?15, progress = ?16, notified_at = ?17, "
+                             "installed = ?18 "
                              "WHERE attempt_id = ?1 AND ordinal = ?2"));
   bind_step(*change, step);
   TRY(change->run());
@@ -158,6 +173,12 @@ Result<std::vector<Step>> SqlTransaction::steps_of(std::int64_t attempt_id) {
 Result<std::optional<Step>> SqlTransaction::find_step(std::string_view rid) {
   TRY_ASSIGN(const auto query, statements_.use("SELECT " STEP_COLUMNS " FROM step WHERE rid = ?1"));
   Binder(*query).text(rid);
+  return read_one<Step>(*query, read_step);
+}
+
+Result<std::optional<Step>> SqlTransaction::find_step_by_job(std::int64_t job_id) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " STEP_COLUMNS " FROM step WHERE job_id = ?1"));
+  Binder(*query).integer(job_id);
   return read_one<Step>(*query, read_step);
 }
 

@@ -22,6 +22,7 @@ Result<Profile> read_profile(const sqlite::Statement& statement) {
   profile.certificate_validity = row.duration();
   profile.retry_max_attempts = row.small();
   profile.attempt_timeout = row.duration();
+  TRY_ASSIGN(profile.packages, packages_from_json(row.text()));
   return profile;
 }
 
@@ -48,25 +49,27 @@ Result<std::vector<Account>> SqlTransaction::list_accounts() {
 
 Result<void> SqlTransaction::put_profile(const Profile& profile) {
   TRY_ASSIGN(const std::string configuration, to_json(profile.configuration));
+  TRY_ASSIGN(const std::string packages, to_json(profile.packages));
   TRY_ASSIGN(const auto change,
              statements_.use("INSERT INTO profile (name, account, configuration, certificate_validity_ms, "
-                             "retry_max_attempts, attempt_timeout_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6) "
+                             "retry_max_attempts, attempt_timeout_ms, packages) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) "
                              "ON CONFLICT (name) DO UPDATE SET account = ?2, configuration = ?3, "
-                             "certificate_validity_ms = ?4, retry_max_attempts = ?5, attempt_timeout_ms = ?6"));
+                             "certificate_validity_ms = ?4, retry_max_attempts = ?5, attempt_timeout_ms = ?6, packages = ?7"));
   Binder(*change)
       .text(profile.name)
       .text(profile.account)
       .text(configuration)
       .duration(profile.certificate_validity)
       .integer(profile.retry_max_attempts)
-      .duration(profile.attempt_timeout);
+      .duration(profile.attempt_timeout)
+      .text(packages);
   return change->run();
 }
 
 Result<std::optional<Profile>> SqlTransaction::find_profile(std::string_view name) {
   TRY_ASSIGN(const auto query,
              statements_.use("SELECT name, account, configuration, certificate_validity_ms, retry_max_attempts, "
-                             "attempt_timeout_ms FROM profile WHERE name = ?1"));
+                             "attempt_timeout_ms, packages FROM profile WHERE name = ?1"));
   Binder(*query).text(name);
   return read_one<Profile>(*query, read_profile);
 }
@@ -74,8 +77,24 @@ Result<std::optional<Profile>> SqlTransaction::find_profile(std::string_view nam
 Result<std::vector<Profile>> SqlTransaction::list_profiles() {
   TRY_ASSIGN(const auto query,
              statements_.use("SELECT name, account, configuration, certificate_validity_ms, retry_max_attempts, "
-                             "attempt_timeout_ms FROM profile ORDER BY name"));
+                             "attempt_timeout_ms, packages FROM profile ORDER BY name"));
   return read_all<Profile>(*query, read_profile);
+}
+
+Result<PackageFiles> SqlTransaction::package_files() {
+  TRY_ASSIGN(const auto query,
+             statements_.use("SELECT DISTINCT json_extract(item.value, '$.sha256'), json_extract(item.value, '$.source') "
+                             "FROM (SELECT packages FROM profile UNION ALL SELECT packages FROM request WHERE packages IS "
+                             "NOT NULL) AS holder, json_each(holder.packages) AS item"));
+  PackageFiles files;
+  while (true) {
+    TRY_ASSIGN(const bool row, query->next());
+    if (!row) return files;
+    const std::string source = query->text(1);
+    if (source == to_string(PackageSource::kUrl)) continue;
+    files.all.insert(query->text(0));
+    files.downloads = files.downloads || source == to_string(PackageSource::kFile);
+  }
 }
 
 }  // namespace fleet::provisioner

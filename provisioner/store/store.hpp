@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,12 @@ struct RequestFilter {
   std::string text = {};                           // substring of name, client id or username
   std::string after = {};                          // only names behind this one: paging by name
   std::size_t limit = 1000;
+};
+
+// The files that profiles and requests name as packages, by their SHA-256.
+struct PackageFiles {
+  std::set<std::string> all;
+  bool downloads = false;  // some of them are to be downloaded from the provisioner
 };
 
 // Reads and changes within one piece of work. Everything is by value; a find that finds nothing is nullopt. Errors are
@@ -40,6 +47,7 @@ class Transaction {
   virtual Result<void> put_profile(const Profile& profile) = 0;
   virtual Result<std::optional<Profile>> find_profile(std::string_view name) = 0;
   virtual Result<std::vector<Profile>> list_profiles() = 0;
+  virtual Result<PackageFiles> package_files() = 0;
 
   // Assigns request.id.
   virtual Result<void> insert_request(ProvisionRequest& request) = 0;
@@ -68,6 +76,7 @@ class Transaction {
   virtual Result<void> update_step(const Step& step) = 0;                   // by attempt_id and ordinal
   virtual Result<std::vector<Step>> steps_of(std::int64_t attempt_id) = 0;  // by ordinal
   virtual Result<std::optional<Step>> find_step(std::string_view rid) = 0;
+  virtual Result<std::optional<Step>> find_step_by_job(std::int64_t job_id) = 0;
   // Empties topic and payload of all steps of an attempt that has ended.
   virtual Result<void> forget_messages(std::int64_t attempt_id) = 0;
 
