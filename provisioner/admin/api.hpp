@@ -5,6 +5,7 @@
 //   page GET    /v1/requests/{name}              the request, its attempts, certificates and timeline POST
 //   /v1/requests/{name}/retry | enable | disable DELETE /v1/requests/{name} GET    /v1/profiles, /v1/accounts,
 //   /v1/status
+//   GET, PUT /v1/packages/{sha256}          whether that file of a package is there; the file itself
 #pragma once
 
 #include <functional>
@@ -35,6 +36,9 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
 
   // Answers once, at once or after the commit of what the call did.
   void handle(AdminCall call, Respond respond);
+  // PUT /v1/packages/{sha256}, whose body is the file itself: the server writes it to the upload as it comes.
+  Result<PackageUpload> begin_upload(std::string sha256) const;
+  AdminReply finish_upload(PackageUpload upload, const std::string& by) const;
   // From now on outcomes are not delivered any more: those who would deliver them are going.
   void stop() { stopped_ = true; }
 
@@ -50,6 +54,7 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
   void list_accounts(Respond respond);
   void list_profiles(Respond respond);
   void status(Respond respond);
+  void find_package(const std::string& sha256, Respond respond);
 
   AdminSettings settings_;
   Store& store_;

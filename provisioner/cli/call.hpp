@@ -8,6 +8,7 @@
 
 #include "core/base/result.hpp"
 #include "provisioner/admin/wire.hpp"
+#include "provisioner/manifest/manifest.hpp"
 #include "provisioner/service/settings.hpp"
 
 namespace fleet::provisioner {
@@ -18,5 +19,8 @@ Result<boost::json::object> call_service(const DataLayout& layout, std::string_v
 // As above, with what is wrong with single documents.
 tl::expected<boost::json::object, AdminFailure> post_to_service(const DataLayout& layout, std::string_view target,
                                                                 std::string body);
+
+// Gives the service the file of a package, unless it has it; true if it had to be uploaded.
+Result<bool> upload_to_service(const DataLayout& layout, const PackageFile& file);
 
 }  // namespace fleet::provisioner

@@ -6,6 +6,7 @@
 #include "core/crypto/certificate.hpp"
 #include "core/mqtt/client.hpp"
 #include "core/protocol/topic.hpp"
+#include "provisioner/manifest/packages.hpp"
 #include "provisioner/manifest/properties.hpp"
 
 namespace fleet::provisioner {
@@ -103,10 +104,13 @@ Profile decode_profile(const std::string& name, config::Object& spec, config::Pr
   if (const config::Node* configuration = spec.child("configuration")) {
     profile.configuration = decode_configurations(*configuration, spec.path("configuration"), problems);
   }
+  if (const config::Node* packages = spec.child("packages")) {
+    profile.packages = decode_packages(*packages, spec.path("packages"), problems);
+  }
   return profile;
 }
 
-RequestManifest decode_request(config::Object& spec) {
+RequestManifest decode_request(config::Object& spec, config::Problems& problems) {
   RequestManifest request;
   spec.required("profile", request.profile);
   if (spec.required("clientId", request.client_id) && !protocol::is_client_id(request.client_id)) {
@@ -125,6 +129,12 @@ RequestManifest decode_request(config::Object& spec) {
   }
   spec.optional("generateActivationKey", request.generate_activation_key);
   request.params = read_map(spec, "params");
+  if (const config::Node* configuration = spec.child("configuration")) {
+    request.configuration = decode_configurations(*configuration, spec.path("configuration"), problems);
+  }
+  if (const config::Node* packages = spec.child("packages")) {
+    request.packages = decode_packages(*packages, spec.path("packages"), problems);
+  }
   std::string status;
   if (spec.optional("status", status)) {
     if (status != "ENABLED" && status != "DISABLED") spec.problem("status", "must be ENABLED or DISABLED");
@@ -172,7 +182,7 @@ std::optional<Manifest> decode_manifest(const config::Node& document, config::Pr
     } else if (kind == "Profile") {
       manifest = decode_profile(name, spec, problems);
     } else if (kind == "ProvisionRequest") {
-      RequestManifest request = decode_request(spec);
+      RequestManifest request = decode_request(spec, problems);
       request.name = name;
       request.labels = std::move(labels);
       manifest = std::move(request);

@@ -16,6 +16,7 @@
 #include "provisioner/edc/dialect.hpp"
 #include "provisioner/service/conductor.hpp"
 #include "provisioner/service/foundation.hpp"
+#include "provisioner/service/package_desk.hpp"
 #include "provisioner/service/service.hpp"
 #include "provisioner/store/store.hpp"
 
@@ -53,7 +54,7 @@ Result<std::unique_ptr<Store>> open_store(const DataLayout& layout, const Manage
   return Store::open(std::move(settings), [&io](std::function<void()> done) { boost::asio::post(io, std::move(done)); });
 }
 
-ExecutorSettings executor_settings(const Foundation& foundation) {
+ExecutorSettings executor_settings(const Foundation& foundation, const PackageDesk& packages) {
   ExecutorSettings settings;
   settings.verifier_key = foundation.verifier_key;
   settings.signing_chain_pem = foundation.pki.signing_chain_pem;
@@ -62,16 +63,19 @@ ExecutorSettings executor_settings(const Foundation& foundation) {
                                                           Millis validity, WallTime now) {
     return issue_device_certificate(device_ca, client_id, key, validity, now);
   };
+  packages.equip(settings);
   return settings;
 }
 
 // The running service: everything that lives on the one io_context, wired together, and its orderly end.
 class Service {
  public:
-  Service(const DataLayout& layout, Foundation foundation, boost::asio::io_context& io, Store& store)
+  Service(const DataLayout& layout, Foundation foundation, boost::asio::io_context& io, Store& store,
+          PackageDesk& packages)
       : io_(io),
+        packages_(packages),
         dialect_(foundation.settings.account, foundation.settings.provisioner_id, foundation.pki.signing.key),
-        executor_(executor_settings(foundation), dialect_),
+        executor_(executor_settings(foundation, packages), dialect_),
         conductor_(io, ConductorSettings{foundation.settings.account, foundation.settings.provisioner_id}, store, executor_, dialect_),
         session_(io, foundation.broker.socket(), foundation.settings.provisioner_id, session_handlers()),
         admin_(io, admin_settings(layout, foundation), store, executor_),
@@ -86,6 +90,7 @@ class Service {
       log::info(kLog, "stopping", {{"signal", number}});
       stop();
     });
+    TRY(packages_.start());
     TRY(broker_.start());
     TRY(admin_.start());
     io_.run();
@@ -115,6 +120,8 @@ class Service {
     settings.provisioner_id = foundation.settings.provisioner_id;
     settings.deliver = [this](Outcome outcome) { conductor_.deliver(std::move(outcome)); };
     settings.broker_state = [this] { return broker_state_; };
+    settings.packages = packages_.folder();
+    settings.on_applied = [this](std::vector<std::string> dropped) { packages_.on_applied(std::move(dropped)); };
     return settings;
   }
 
@@ -139,12 +146,14 @@ class Service {
     notify("STOPPING=1");
     signals_.cancel();
     admin_.stop();
+    packages_.stop();
     conductor_.stop();
     session_.stop();
     broker_.stop([this] { io_.stop(); });
   }
 
   boost::asio::io_context& io_;
+  PackageDesk& packages_;
   EdcDialect dialect_;
   Executor executor_;
   Conductor conductor_;
@@ -175,8 +184,10 @@ Result<void> serve(const DataLayout& layout) {
   TRY_ASSIGN(const FileLock lock, FileLock::acquire(layout.lock()));
   boost::asio::io_context io(1);
   TRY_ASSIGN(std::unique_ptr<Store> store, open_store(layout, foundation.broker, io));
-  Service service(layout, std::move(foundation), io, *store);
+  TRY_ASSIGN(const std::unique_ptr<PackageDesk> packages, PackageDesk::open(layout, foundation, io, *store));
+  Service service(layout, std::move(foundation), io, *store, *packages);
   auto result = service.run();
+  packages->stop();  // it asks the store
   // Work that is still queued uses the service's executor: it commits before the service goes.
   store.reset();
   log::info(kLog, "stopped");
