@@ -106,7 +106,7 @@ json::object to_json(const ProvisionRequest& request) {
 json::object to_json(const Account& account) {
   return {{"name", account.name},
           {"brokerUrl", account.broker_url},
-          {"credentials", "x509"},
+          {"credentials", to_string(account.credentials)},
           {"caCertificates", account.ca_pem.size()}};
 }
 

@@ -11,13 +11,15 @@ namespace fleet::provisioner {
 namespace {
 
 bool same(const Account& a, const Account& b) {
-  return a.name == b.name && a.broker_url == b.broker_url && a.ca_pem == b.ca_pem;
+  return a.name == b.name && a.broker_url == b.broker_url && a.ca_pem == b.ca_pem && a.credentials == b.credentials &&
+         a.strict == b.strict && a.connector == b.connector;
 }
 
 bool same(const Profile& a, const Profile& b) {
   return a.name == b.name && a.account == b.account && a.configuration == b.configuration &&
          a.certificate_validity == b.certificate_validity && a.retry_max_attempts == b.retry_max_attempts &&
-         a.attempt_timeout == b.attempt_timeout && a.packages == b.packages;
+         a.attempt_timeout == b.attempt_timeout && a.packages == b.packages &&
+         a.wants_certificate == b.wants_certificate;
 }
 
 std::vector<Package> packages_of(const std::optional<std::vector<Package>>& packages) {

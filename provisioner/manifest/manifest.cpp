@@ -70,14 +70,46 @@ void read_broker(const config::Node& node, const std::string& path, config::Prob
   broker.finish();
 }
 
+void read_connector(const config::Node& node, const std::string& path, config::Problems& problems, Account& account) {
+  config::Object connector(node, path, problems);
+  const bool has_plugin = connector.optional("plugin", account.connector.database);
+  const bool has_command = connector.optional_list("command", account.connector.command);
+  if (has_plugin == has_command) {
+    connector.problem(has_plugin ? "command" : "plugin", "give either plugin (a file) or command (a list)");
+  } else if (has_plugin && !account.connector.database.starts_with('/')) {
+    connector.problem("plugin", "must be the whole path of the file that the owner's broker has as its "
+                                "plugin_opt_password_db, beginning with /");
+  } else if (has_command && (account.connector.command.empty() || !account.connector.command.front().starts_with('/'))) {
+    connector.problem("command", "must begin with the whole path of a program");
+  }
+  connector.finish();
+}
+
+void read_credentials(config::Object& spec, config::Problems& problems, Account& account) {
+  std::string credentials, tight;
+  if (spec.optional("credentials", credentials) && credentials != "x509" && credentials != "password") {
+    spec.problem("credentials", fmt::format("'{}' is not supported: use x509 or password", credentials));
+  }
+  const bool password = credentials == "password";
+  if (password) account.credentials = OwnerCredentials::kPassword;
+  if (spec.optional("deviceCredentialsTight", tight)) {
+    if (tight != "STRICT" && tight != "LOOSE") spec.problem("deviceCredentialsTight", "must be STRICT or LOOSE");
+    if (!password) spec.problem("deviceCredentialsTight", "is for credentials: password; with x509 the owner's broker decides");
+    account.strict = tight != "LOOSE";
+  }
+  const config::Node* const connector = spec.child("connector");
+  if (connector != nullptr && !password) spec.problem("connector", "is for credentials: password");
+  if (connector == nullptr && password) {
+    spec.problem("connector", "missing: how the owner's broker learns the passwords: {plugin: /path/of/owner.db} or {command: [...]}");
+  }
+  if (connector != nullptr && password) read_connector(*connector, spec.path("connector"), problems, account);
+}
+
 Account decode_account(const std::string& name, config::Object& spec, config::Problems& problems) {
   Account account;
   account.name = name;
   if (const config::Node* broker = spec.require("broker")) read_broker(*broker, spec.path("broker"), problems, account);
-  std::string credentials;
-  if (spec.optional("credentials", credentials) && credentials != "x509") {
-    spec.problem("credentials", fmt::format("'{}' is not supported: use x509", credentials));
-  }
+  read_credentials(spec, problems, account);
   return account;
 }
 
@@ -86,6 +118,7 @@ Profile decode_profile(const std::string& name, config::Object& spec, config::Pr
   profile.name = name;
   spec.required("account", profile.account);
   if (const config::Node* certificate = spec.child("certificate")) {
+    profile.wants_certificate = true;
     config::Object object(*certificate, spec.path("certificate"), problems);
     if (object.optional("validity", profile.certificate_validity) &&
         (profile.certificate_validity < Millis(60'000) ||

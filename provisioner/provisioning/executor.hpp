@@ -31,6 +31,7 @@ struct Outcome {
   std::vector<Outgoing> send{};     // in this order
   std::vector<std::string> kick{};  // client ids whose live connection must end
   std::vector<Ending> endings{};
+  std::vector<std::int64_t> hand_over{};  // attempts whose owner credentials must reach the owner's broker
   int misses = 0;  // replies that fit no step of their sender, as a guess would: to be counted (edc §3)
 };
 
@@ -69,6 +70,11 @@ class Executor {
   Result<Outcome> on_reply(Transaction& tx, const std::string& client_id, const StepReply& reply, WallTime now) const;
   // News of a package: moves the attempt, ends the package's step, and sends what waited for it.
   Result<Outcome> on_notice(Transaction& tx, const std::string& client_id, const JobNotice& notice, WallTime now) const;
+  // What became of handing an attempt's credentials over to the owner's broker, which happens outside of all transactions
+  // and may happen twice: it has them, or why it has not. Nothing if the attempt does not wait for it.
+  Result<Outcome> on_handed_over(Transaction& tx, std::int64_t attempt_id, WallTime now) const;
+  Result<Outcome> on_not_handed_over(Transaction& tx, std::int64_t attempt_id, const std::string& why,
+                                     WallTime now) const;
   // Resends what is overdue and fails what has not moved for its timeout; at most `limit` attempts. `more` tells
   // whether to call again at once.
   struct Swept {
@@ -113,7 +119,7 @@ class Executor {
   Result<std::vector<StepContent>> plan_of(const ProvisionRequest& request, const Opening& opening) const;
   Result<std::vector<StepContent>> package_steps(const ProvisionRequest& request, const Opening& opening) const;
   // The steps of a plan with their messages, not yet of any attempt; fails only by the dialect.
-  Result<std::vector<Step>> make_steps(const std::string& client_id, const Bytes& nonce,
+  Result<std::vector<Step>> make_steps(const std::string& client_id, const Attempt& attempt,
                                        const std::vector<StepContent>& plan, int first_ordinal, WallTime now) const;
   Result<void> begin_steps(Transaction& tx, const ProvisionRequest& request, const Attempt& attempt,
                            std::vector<Step> steps, Outcome& outcome, WallTime now) const;

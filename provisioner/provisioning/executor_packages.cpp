@@ -92,7 +92,7 @@ Result<Outcome> Executor::on_notice(Transaction& tx, const std::string& client_i
 Result<void> Executor::go_on(Transaction& tx, ProvisionRequest& request, Attempt& attempt, Outcome& outcome,
                              WallTime now) const {
   TRY_ASSIGN(std::vector<Step> steps, tx.steps_of(attempt.id));
-  const bool free = obstacles(steps).empty();
+  const bool free = obstacles(attempt, steps).empty();
   for (Step& step : steps) {
     if (!step.held || !free) continue;
     step.held = false;

@@ -77,7 +77,10 @@ Result<std::variant<RefuseHello, Executor::Opening>> Executor::prepare(Transacti
 
 Result<std::optional<RefuseHello>> Executor::certify(const ProvisionRequest& request, Opening& opening,
                                                      WallTime now) const {
-  if (!opening.key) return std::optional<RefuseHello>{};
+  if (!opening.key || !opening.needs_certificate()) {
+    opening.certificate.reset();
+    return std::optional<RefuseHello>{};
+  }
   if (opening.certificate && is_reusable(*opening.certificate, now)) return std::optional<RefuseHello>{};
   auto issued = settings_.issue(request.client_id, *opening.key, opening.profile.certificate_validity, now);
   if (!issued) return std::optional(not_now("the device CA does not issue: " + issued.error().message));
@@ -105,15 +108,18 @@ Result<void> Executor::keep_certificate(Transaction& tx, const Attempt& attempt,
 }
 
 Result<std::vector<StepContent>> Executor::plan_of(const ProvisionRequest& request, const Opening& opening) const {
-  if (!opening.certificate) return make_plan_without_key(settings_.signing_chain_pem, request.client_id);
-  TRY_ASSIGN(std::vector<std::string> chain, split_chain(settings_.device_ca_chain_pem));
-  chain.insert(chain.begin(), opening.certificate->pem);
+  std::vector<std::string> chain;
+  if (opening.needs_certificate()) {
+    if (!opening.certificate) return make_plan_without_key(settings_.signing_chain_pem, request.client_id);
+    TRY_ASSIGN(chain, split_chain(settings_.device_ca_chain_pem));
+    chain.insert(chain.begin(), opening.certificate->pem);
+  }
   TRY_ASSIGN(std::vector<StepContent> packages, package_steps(request, opening));
   return make_plan(settings_.signing_chain_pem, std::move(chain), opening.account, std::move(packages),
                    opening.configurations);
 }
 
-Result<std::vector<Step>> Executor::make_steps(const std::string& client_id, const Bytes& nonce,
+Result<std::vector<Step>> Executor::make_steps(const std::string& client_id, const Attempt& attempt,
                                                const std::vector<StepContent>& plan, int first_ordinal,
                                                WallTime now) const {
   std::vector<Step> steps;
@@ -124,7 +130,7 @@ Result<std::vector<Step>> Executor::make_steps(const std::string& client_id, con
     step.rid = random_id();
     step.summary = summary_of(content);
     step.sent_at = now;
-    auto message = dialect_.step_message(client_id, nonce, step.rid, content, now);
+    auto message = dialect_.step_message(client_id, attempt.nonce, step.rid, content, now);
     if (!message) return fail(with_context(std::move(message).error(), step.summary + " cannot be sent"));
     if (message->topic.size() + message->payload.size() > kLargestMessage) {
       return fail(ErrorCode::kLimitExceeded, "{}: {} bytes, more than a message takes; make it smaller",
@@ -140,13 +146,13 @@ Result<std::vector<Step>> Executor::make_steps(const std::string& client_id, con
     }
     steps.push_back(std::move(step));
   }
-  hold_back(steps);
+  hold_back(attempt, steps);
   return steps;
 }
 
 Result<void> Executor::begin_steps(Transaction& tx, const ProvisionRequest& request, const Attempt& attempt,
                                    std::vector<Step> steps, Outcome& outcome, WallTime now) const {
-  const std::vector<std::string> waits_for = obstacles(steps);
+  const std::vector<std::string> waits_for = obstacles(attempt, steps);
   for (Step& step : steps) {
     step.attempt_id = attempt.id;
     TRY(tx.insert_step(step));
@@ -188,9 +194,13 @@ Result<Outcome> Executor::on_signing_request(Transaction& tx, ProvisionRequest r
   }
   if (!refusal) {
     opening->attempt_number = attempt.number;
+    // the login is the attempt's since it was opened
+    if (!attempt.owner_username.empty()) {
+      give_owner_login(opening->configurations, attempt.owner_username, attempt.owner_password);
+    }
     auto plan = plan_of(request, *opening);
     if (plan) plan->erase(plan->begin());  // the signing certificates opened the attempt
-    auto made = plan ? make_steps(request.client_id, attempt.nonce, *plan, step.ordinal + 1, now)
+    auto made = plan ? make_steps(request.client_id, attempt, *plan, step.ordinal + 1, now)
                      : Result<std::vector<Step>>(fail(plan.error()));
     if (made) {
       steps = std::move(*made);

@@ -18,6 +18,7 @@ inline constexpr std::string_view kCertificateLine = "certificate";
 inline constexpr std::string_view kSentLine = "sent";
 inline constexpr std::string_view kHeldLine = "held";
 inline constexpr std::string_view kReplyLine = "reply";
+inline constexpr std::string_view kHandoverLine = "handover";
 inline constexpr std::string_view kPackageLine = "package";
 inline constexpr std::string_view kRefusedLine = "refused";
 inline constexpr std::string_view kCompletedLine = "completed";

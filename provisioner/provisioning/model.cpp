@@ -16,6 +16,8 @@ constexpr std::array<std::string_view, 5> kAttemptStateNames{"OPEN", "COMPLETED"
 constexpr std::array<std::string_view, 7> kStepKindNames{
     "signing-certificates", "signing-request", "device-certificate", "trusted-certificate",
     "package",              "inline-package",  "configuration"};
+constexpr std::array<std::string_view, 2> kOwnerCredentialsNames{"x509", "password"};
+constexpr std::array<std::string_view, 3> kHandoverNames{"NONE", "PENDING", "DONE"};
 constexpr std::array<std::string_view, 3> kPackageSourceNames{"url", "file", "inline"};
 
 static_assert(static_cast<std::size_t>(JobStatus::kStopped) + 1 == kJobStatusNames.size());
@@ -41,6 +43,14 @@ std::string_view to_string(AttemptState state) {
 
 std::string_view to_string(StepKind kind) {
   return kStepKindNames.at(static_cast<std::size_t>(kind));
+}
+
+std::string_view to_string(OwnerCredentials credentials) {
+  return kOwnerCredentialsNames.at(static_cast<std::size_t>(credentials));
+}
+
+std::string_view to_string(Handover handover) {
+  return kHandoverNames.at(static_cast<std::size_t>(handover));
 }
 
 std::string_view to_string(PackageSource source) {

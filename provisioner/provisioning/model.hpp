@@ -11,6 +11,7 @@
 
 #include "core/base/bytes.hpp"
 #include "core/base/result.hpp"
+#include "core/base/secret.hpp"
 #include "core/base/time.hpp"
 #include "core/protocol/esf_xml.hpp"
 #include "provisioner/admission/admission.hpp"
@@ -28,11 +29,28 @@ inline constexpr Millis kPackageResendAfter{60'000};
 inline constexpr std::string_view kUsernamePurpose = "username";             // owner: the username
 inline constexpr std::string_view kActivationKeyPurpose = "activation-key";  // owner: the client id
 
+// What devices log in to the owner's broker with.
+enum class OwnerCredentials : std::uint8_t {
+  kX509,      // the certificate that provisioning gives them
+  kPassword,  // a username and a password that are made for each device
+};
+std::string_view to_string(OwnerCredentials credentials);  // "x509", "password"
+
+// How the owner's broker learns the passwords of its devices; one of the two is set.
+struct OwnerConnector {
+  std::string database;              // path of the projection that our plugin reads there, in its owner mode
+  std::vector<std::string> command;  // a program that takes them, and its arguments
+  friend bool operator==(const OwnerConnector&, const OwnerConnector&) = default;
+};
+
 // Who owns devices: the account whose broker they end up on.
 struct Account {
   std::string name;                 // also topic.context.account-name
   std::string broker_url;           // mqtts://host[:port]
   std::vector<std::string> ca_pem;  // one certificate each: what devices shall trust for that broker
+  OwnerCredentials credentials = OwnerCredentials::kX509;
+  bool strict = true;          // deviceCredentialsTight: a password is good for its own device's client id only
+  OwnerConnector connector{};  // kPassword only
 };
 
 // How the content of a package gets to a device.
@@ -66,6 +84,8 @@ struct Profile {
   int retry_max_attempts = 5;  // -1: no limit
   Millis attempt_timeout{300'000};
   std::vector<Package> packages{};
+  // Devices get a certificate although their account's credentials are passwords; with x509 they do in any case.
+  bool wants_certificate = false;
 };
 
 // edc §6, job status.
@@ -116,6 +136,10 @@ struct ProvisionRequest {
 enum class AttemptState : std::uint8_t { kOpen, kCompleted, kFailed, kSuperseded, kStopped };
 std::string_view to_string(AttemptState state);  // "OPEN", …
 
+// Whether the device's owner credentials have reached the owner's broker, for which the configuration waits.
+enum class Handover : std::uint8_t { kNone, kPending, kDone };
+std::string_view to_string(Handover handover);  // "NONE", …
+
 // One conversation with a device, from its accepted hello to its end.
 struct Attempt {
   std::int64_t id = 0;
@@ -129,6 +153,10 @@ struct Attempt {
   std::optional<WallTime> ended_at;
   std::optional<WallTime> due_at;  // when the sweeper must look at it: next resend or deadline; none once ended
   std::string error;               // why it did not complete
+  Handover handover = Handover::kNone;
+  std::string owner_username;
+  Secret owner_password;       // wiped when the attempt ends
+  std::string handover_error;  // why the owner's broker has not taken them yet
 };
 
 enum class StepKind : std::uint8_t {

@@ -136,6 +136,21 @@ Result<Configurations> render_configuration(const ProvisionRequest& request, con
   return result;
 }
 
+std::string give_owner_login(Configurations& configurations, const std::string& username, const Secret& password) {
+  for (ComponentConfiguration& component : configurations) {
+    if (component.pid != protocol::kMqttTransportPid) continue;
+    const auto own = std::find_if(component.properties.begin(), component.properties.end(),
+                                  [](const Property& property) { return property.name == "username"; });
+    const bool given = own != component.properties.end() && own->values.size() == 1 && !own->values.front().empty();
+    std::string chosen = given ? own->values.front() : username;
+    override_with(component, {component.pid,
+                              {single("username", PropertyType::kString, chosen),
+                               single("password", PropertyType::kPassword, std::string(password.reveal()))}});
+    return chosen;
+  }
+  return username;
+}
+
 Result<std::vector<Package>> render_packages(const ProvisionRequest& request, const Profile& profile) {
   std::vector<Package> packages = request.packages ? *request.packages : profile.packages;
   for (Package& package : packages) {
@@ -155,7 +170,7 @@ std::vector<StepContent> make_plan(const std::string& signing_chain_pem, std::ve
                                    Configurations configurations) {
   std::vector<StepContent> plan;
   plan.emplace_back(SigningCertificatesContent{signing_chain_pem});
-  plan.emplace_back(DeviceCertificateContent{std::move(device_chain_pem)});
+  if (!device_chain_pem.empty()) plan.emplace_back(DeviceCertificateContent{std::move(device_chain_pem)});
   for (std::size_t i = 0; i < account.ca_pem.size(); ++i) {
     plan.emplace_back(TrustedCertificateContent{i + 1, account.ca_pem[i]});
   }

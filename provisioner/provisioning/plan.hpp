@@ -22,12 +22,17 @@ Result<std::string> render(std::string_view text, const ProvisionRequest& reques
 Result<protocol::Configurations> render_configuration(const ProvisionRequest& request, const Profile& profile,
                                                       const Account& account);
 
+// Puts a password into the owner connection, and a username unless the operator's configuration has one; returns that
+// username.
+std::string give_owner_login(protocol::Configurations& configurations, const std::string& username,
+                             const Secret& password);
+
 // The packages for this device, the request's own or the profile's, their URLs rendered; kInvalidArgument naming the
 // package, also for a URL that is not http or https.
 Result<std::vector<Package>> render_packages(const ProvisionRequest& request, const Profile& profile);
 
 // The steps in the order of edc §4, the configuration last. The chains are PEM texts, leaf first, without the root;
-// `packages` are the steps that bring them.
+// no device chain: the device gets no certificate (edc §4 "Without"). `packages` are the steps that bring them.
 std::vector<StepContent> make_plan(const std::string& signing_chain_pem, std::vector<std::string> device_chain_pem,
                                    const Account& account, std::vector<StepContent> packages,
                                    protocol::Configurations configurations);

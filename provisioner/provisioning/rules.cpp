@@ -146,16 +146,17 @@ bool is_finished(const Step& step) {
   return step.reply_code != 200 || !step.job_id || step.installed.has_value();
 }
 
-std::vector<std::string> obstacles(const std::vector<Step>& steps) {
+std::vector<std::string> obstacles(const Attempt& attempt, const std::vector<Step>& steps) {
   std::vector<std::string> names;
+  if (attempt.handover == Handover::kPending) names.emplace_back("the owner's broker to take the device's credentials");
   for (const Step& step : steps) {
     if (is_package(step) && !step.optional && !is_finished(step)) names.push_back(step.summary);
   }
   return names;
 }
 
-void hold_back(std::vector<Step>& steps) {
-  const bool blocked = !obstacles(steps).empty();
+void hold_back(const Attempt& attempt, std::vector<Step>& steps) {
+  const bool blocked = !obstacles(attempt, steps).empty();
   for (Step& step : steps) {
     if (step.kind != StepKind::kConfiguration || !blocked) continue;
     step.held = true;
@@ -165,6 +166,11 @@ void hold_back(std::vector<Step>& steps) {
 
 DueVerdict judge_due(const Attempt& open, const std::vector<Step>& steps, WallTime now) {
   if (now >= open.moved_at + open.timeout) {
+    if (open.handover == Handover::kPending && owed(steps).empty()) {
+      return ExpireAttempt{in_words(fmt::format("the owner's broker has not taken the device's credentials for {}",
+                                                format_duration(open.timeout)),
+                                    open.handover_error)};
+    }
     return ExpireAttempt{fmt::format("nothing moved for {}: the device owes its reply to {}",
                                      format_duration(open.timeout), owed(steps))};
   }

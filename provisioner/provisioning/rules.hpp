@@ -95,11 +95,12 @@ std::optional<std::string> milestone(int before, int after);
 // Nothing more is to come of the step: it has its reply and, if it is a download, its last notification, or failed.
 bool is_finished(const Step& step);
 
-// The summaries of what must be finished before the held steps may be sent; empty: nothing.
-std::vector<std::string> obstacles(const std::vector<Step>& steps);
+// What must happen before the held steps may be sent, in phrases; empty: nothing. Required packages are to be finished,
+// and the owner's broker has to know the credentials that the configuration tells the device.
+std::vector<std::string> obstacles(const Attempt& attempt, const std::vector<Step>& steps);
 
-// Marks the configuration as held if anything of a new plan stands in its way.
-void hold_back(std::vector<Step>& steps);
+// Marks the configuration as held if anything stands in its way.
+void hold_back(const Attempt& attempt, std::vector<Step>& steps);
 
 // --- time
 // ---------------------------------------------------------------------------------------------------------------

@@ -95,6 +95,7 @@ void Conductor::deliver(Outcome outcome) {
     }
   }
   for (const std::string& client_id : outcome.kick) session_->kick(client_id);
+  for (const std::int64_t attempt_id : outcome.hand_over) hand_over_(attempt_id);
 }
 
 void Conductor::on_message(Inbound inbound, Bytes payload) {

@@ -16,6 +16,7 @@
 #include "provisioner/edc/dialect.hpp"
 #include "provisioner/service/conductor.hpp"
 #include "provisioner/service/foundation.hpp"
+#include "provisioner/service/handover_desk.hpp"
 #include "provisioner/service/package_desk.hpp"
 #include "provisioner/service/service.hpp"
 #include "provisioner/store/store.hpp"
@@ -80,8 +81,9 @@ class Service {
         session_(io, foundation.broker.socket(), foundation.settings.provisioner_id, session_handlers()),
         admin_(io, admin_settings(layout, foundation), store, executor_),
         broker_(io, foundation.broker, broker_handlers()),
+        handover_(io, store, executor_, [this](Outcome outcome) { conductor_.deliver(std::move(outcome)); }),
         signals_(io, SIGINT, SIGTERM) {
-    conductor_.connect(session_);
+    conductor_.connect(session_, [this](std::int64_t attempt_id) { handover_.begin(attempt_id); });
   }
 
   Result<void> run() {
@@ -93,6 +95,7 @@ class Service {
     TRY(packages_.start());
     TRY(broker_.start());
     TRY(admin_.start());
+    TRY(handover_.start());
     io_.run();
     if (failure_) return fail(*failure_);
     return {};
@@ -147,6 +150,7 @@ class Service {
     signals_.cancel();
     admin_.stop();
     packages_.stop();
+    handover_.stop();
     conductor_.stop();
     session_.stop();
     broker_.stop([this] { io_.stop(); });
@@ -160,6 +164,7 @@ class Service {
   BrokerSession session_;
   AdminServer admin_;
   ManagedBroker broker_;
+  HandoverDesk handover_;
   boost::asio::signal_set signals_;
   std::string broker_state_ = "starting";
   std::optional<Error> failure_;

@@ -10,7 +10,11 @@ CREATE TABLE migration (
 CREATE TABLE account (
   name       TEXT PRIMARY KEY,
   broker_url TEXT NOT NULL,
-  ca_pem     TEXT NOT NULL CHECK (json_valid(ca_pem))
+  ca_pem     TEXT NOT NULL CHECK (json_valid(ca_pem)),
+  credentials TEXT NOT NULL DEFAULT 'x509' CHECK (credentials IN ('x509', 'password')),
+  strict INTEGER NOT NULL DEFAULT 1 CHECK (strict IN (0, 1)),
+  owner_database TEXT NOT NULL DEFAULT '',
+  owner_command TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(owner_command))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE profile (
@@ -20,7 +24,8 @@ CREATE TABLE profile (
   certificate_validity_ms INTEGER NOT NULL CHECK (certificate_validity_ms > 0),
   retry_max_attempts      INTEGER NOT NULL CHECK (retry_max_attempts >= -1),
   attempt_timeout_ms      INTEGER NOT NULL CHECK (attempt_timeout_ms > 0),
-  packages                TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(packages))
+  packages                TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(packages)),
+  wants_certificate       INTEGER NOT NULL DEFAULT 0 CHECK (wants_certificate IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 
 -- AUTOINCREMENT: an id is never used again, so that certificates keep pointing at the right request.
@@ -69,9 +74,14 @@ CREATE TABLE attempt (
   ended_at   INTEGER,
   due_at     INTEGER,
   error      TEXT NOT NULL,
+  handover   TEXT NOT NULL DEFAULT 'NONE' CHECK (handover IN ('NONE', 'PENDING', 'DONE')),
+  owner_username TEXT NOT NULL DEFAULT '',
+  owner_password TEXT NOT NULL DEFAULT '', -- emptied when the attempt ends
+  handover_error TEXT NOT NULL DEFAULT '',
   UNIQUE (request_id, number)
 ) STRICT;
 CREATE UNIQUE INDEX attempt_one_open ON attempt (request_id) WHERE state = 'OPEN';
+CREATE INDEX attempt_handover ON attempt (id) WHERE handover = 'PENDING';
 CREATE INDEX attempt_due ON attempt (due_at) WHERE state = 'OPEN' AND due_at IS NOT NULL;
 
 CREATE TABLE step (

@@ -5,7 +5,8 @@ namespace fleet::provisioner {
 namespace {
 
 #define ATTEMPT_COLUMNS \
-  "id, request_id, number, nonce, hello_id, state, timeout_ms, started_at, moved_at, ended_at, due_at, error"
+  "id, request_id, number, nonce, hello_id, state, timeout_ms, started_at, moved_at, ended_at, due_at, error, " \
+  "handover, owner_username, owner_password, handover_error"
 #define STEP_COLUMNS                                                                                        \
   "attempt_id, ordinal, kind, rid, summary, topic, payload, sent_at, send_count, reply_code, reply_error, " \
   "replied_at, held, optional, job_id, progress, notified_at, installed"
@@ -25,6 +26,10 @@ Result<Attempt> read_attempt(const sqlite::Statement& statement) {
   attempt.ended_at = row.maybe_time();
   attempt.due_at = row.maybe_time();
   attempt.error = row.text();
+  TRY_ASSIGN(attempt.handover, enum_from(row.text(), Handover::kNone, Handover::kDone));
+  attempt.owner_username = row.text();
+  attempt.owner_password = Secret(row.text());
+  attempt.handover_error = row.text();
   return attempt;
 }
 
@@ -41,7 +46,11 @@ void bind_attempt(sqlite::Statement& statement, const Attempt& attempt, std::opt
       .time(attempt.moved_at)
       .time(attempt.ended_at)
       .time(attempt.due_at)
-      .text(attempt.error);
+      .text(attempt.error)
+      .text(to_string(attempt.handover))
+      .text(attempt.owner_username)
+      .text(attempt.owner_password.reveal())
+      .text(attempt.handover_error);
 }
 
 Result<Step> read_step(const sqlite::Statement& statement) {
@@ -94,7 +103,8 @@ void bind_step(sqlite::Statement& statement, const Step& step) {
 
 Result<void> SqlTransaction::insert_attempt(Attempt& attempt) {
   TRY_ASSIGN(const auto change, statements_.use("INSERT INTO attempt (" ATTEMPT_COLUMNS
-                                                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"));
+                                                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
+                                                "?14, ?15, ?16)"));
   bind_attempt(*change, attempt, std::nullopt);
   TRY(change->run());
   attempt.id = database_.last_insert_id();
@@ -105,7 +115,8 @@ Result<void> SqlTransaction::update_attempt(const Attempt& attempt) {
   TRY_ASSIGN(const auto change,
              statements_.use("UPDATE attempt SET request_id = ?2, number = ?3, nonce = ?4, hello_id = ?5, state = ?6, "
                              "timeout_ms = ?7, started_at = ?8, moved_at = ?9, ended_at = ?10, due_at = ?11, "
-                             "error = ?12 WHERE id = ?1"));
+                             "error = ?12, handover = ?13, owner_username = ?14, owner_password = ?15, "
+                             "handover_error = ?16 WHERE id = ?1"));
   bind_attempt(*change, attempt, attempt.id);
   TRY(change->run());
   if (database_.changes() == 0) return fail(ErrorCode::kNotFound, "attempt {}: no such attempt", attempt.id);
@@ -137,6 +148,12 @@ Result<std::vector<Attempt>> SqlTransaction::due_attempts(WallTime now, std::siz
              statements_.use("SELECT " ATTEMPT_COLUMNS
                              " FROM attempt WHERE state = 'OPEN' AND due_at <= ?1 ORDER BY due_at LIMIT ?2"));
   Binder(*query).time(now).integer(static_cast<std::int64_t>(limit));
+  return read_all<Attempt>(*query, read_attempt);
+}
+
+Result<std::vector<Attempt>> SqlTransaction::attempts_to_hand_over() {
+  TRY_ASSIGN(const auto query,
+             statements_.use("SELECT " ATTEMPT_COLUMNS " FROM attempt WHERE handover = 'PENDING' ORDER BY id"));
   return read_all<Attempt>(*query, read_attempt);
 }
 

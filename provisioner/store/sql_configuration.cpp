@@ -4,12 +4,18 @@
 namespace fleet::provisioner {
 namespace {
 
+#define ACCOUNT_COLUMNS "name, broker_url, ca_pem, credentials, strict, owner_database, owner_command"
+
 Result<Account> read_account(const sqlite::Statement& statement) {
   RowReader row(statement);
   Account account;
   account.name = row.text();
   account.broker_url = row.text();
   TRY_ASSIGN(account.ca_pem, list_from_json(row.text()));
+  TRY_ASSIGN(account.credentials, enum_from(row.text(), OwnerCredentials::kX509, OwnerCredentials::kPassword));
+  account.strict = row.flag();
+  account.connector.database = row.text();
+  TRY_ASSIGN(account.connector.command, list_from_json(row.text()));
   return account;
 }
 
@@ -23,6 +29,7 @@ Result<Profile> read_profile(const sqlite::Statement& statement) {
   profile.retry_max_attempts = row.small();
   profile.attempt_timeout = row.duration();
   TRY_ASSIGN(profile.packages, packages_from_json(row.text()));
+  profile.wants_certificate = row.flag();
   return profile;
 }
 
@@ -30,20 +37,30 @@ Result<Profile> read_profile(const sqlite::Statement& statement) {
 
 Result<void> SqlTransaction::put_account(const Account& account) {
   TRY_ASSIGN(const std::string ca_pem, to_json(account.ca_pem));
-  TRY_ASSIGN(const auto change, statements_.use("INSERT INTO account (name, broker_url, ca_pem) VALUES (?1, ?2, ?3) "
-                                                "ON CONFLICT (name) DO UPDATE SET broker_url = ?2, ca_pem = ?3"));
-  Binder(*change).text(account.name).text(account.broker_url).text(ca_pem);
+  TRY_ASSIGN(const std::string command, to_json(account.connector.command));
+  TRY_ASSIGN(const auto change,
+             statements_.use("INSERT INTO account (" ACCOUNT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) "
+                             "ON CONFLICT (name) DO UPDATE SET broker_url = ?2, ca_pem = ?3, credentials = ?4, "
+                             "strict = ?5, owner_database = ?6, owner_command = ?7"));
+  Binder(*change)
+      .text(account.name)
+      .text(account.broker_url)
+      .text(ca_pem)
+      .text(to_string(account.credentials))
+      .flag(account.strict)
+      .text(account.connector.database)
+      .text(command);
   return change->run();
 }
 
 Result<std::optional<Account>> SqlTransaction::find_account(std::string_view name) {
-  TRY_ASSIGN(const auto query, statements_.use("SELECT name, broker_url, ca_pem FROM account WHERE name = ?1"));
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " ACCOUNT_COLUMNS " FROM account WHERE name = ?1"));
   Binder(*query).text(name);
   return read_one<Account>(*query, read_account);
 }
 
 Result<std::vector<Account>> SqlTransaction::list_accounts() {
-  TRY_ASSIGN(const auto query, statements_.use("SELECT name, broker_url, ca_pem FROM account ORDER BY name"));
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " ACCOUNT_COLUMNS " FROM account ORDER BY name"));
   return read_all<Account>(*query, read_account);
 }
 
@@ -52,9 +69,11 @@ Result<void> SqlTransaction::put_profile(const Profile& profile) {
   TRY_ASSIGN(const std::string packages, to_json(profile.packages));
   TRY_ASSIGN(const auto change,
              statements_.use("INSERT INTO profile (name, account, configuration, certificate_validity_ms, "
-                             "retry_max_attempts, attempt_timeout_ms, packages) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) "
+                             "retry_max_attempts, attempt_timeout_ms, packages, wants_certificate) "
+                             "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) "
                              "ON CONFLICT (name) DO UPDATE SET account = ?2, configuration = ?3, "
-                             "certificate_validity_ms = ?4, retry_max_attempts = ?5, attempt_timeout_ms = ?6, packages = ?7"));
+                             "certificate_validity_ms = ?4, retry_max_attempts = ?5, attempt_timeout_ms = ?6, packages = ?7, "
+                             "wants_certificate = ?8"));
   Binder(*change)
       .text(profile.name)
       .text(profile.account)
@@ -62,14 +81,15 @@ Result<void> SqlTransaction::put_profile(const Profile& profile) {
       .duration(profile.certificate_validity)
       .integer(profile.retry_max_attempts)
       .duration(profile.attempt_timeout)
-      .text(packages);
+      .text(packages)
+      .flag(profile.wants_certificate);
   return change->run();
 }
 
 Result<std::optional<Profile>> SqlTransaction::find_profile(std::string_view name) {
   TRY_ASSIGN(const auto query,
              statements_.use("SELECT name, account, configuration, certificate_validity_ms, retry_max_attempts, "
-                             "attempt_timeout_ms, packages FROM profile WHERE name = ?1"));
+                             "attempt_timeout_ms, packages, wants_certificate FROM profile WHERE name = ?1"));
   Binder(*query).text(name);
   return read_one<Profile>(*query, read_profile);
 }
@@ -77,7 +97,7 @@ Result<std::optional<Profile>> SqlTransaction::find_profile(std::string_view nam
 Result<std::vector<Profile>> SqlTransaction::list_profiles() {
   TRY_ASSIGN(const auto query,
              statements_.use("SELECT name, account, configuration, certificate_validity_ms, retry_max_attempts, "
-                             "attempt_timeout_ms, packages FROM profile ORDER BY name"));
+                             "attempt_timeout_ms, packages, wants_certificate FROM profile ORDER BY name"));
   return read_all<Profile>(*query, read_profile);
 }
 

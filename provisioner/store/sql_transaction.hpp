@@ -57,6 +57,7 @@ class SqlTransaction final : public Transaction {
   Result<std::optional<Attempt>> latest_attempt(std::int64_t request_id) override;
   Result<std::vector<Attempt>> attempts_of(std::int64_t request_id) override;
   Result<std::vector<Attempt>> due_attempts(WallTime now, std::size_t limit) override;
+  Result<std::vector<Attempt>> attempts_to_hand_over() override;
 
   Result<void> insert_step(const Step& step) override;
   Result<void> update_step(const Step& step) override;

@@ -71,6 +71,8 @@ class Transaction {
   virtual Result<std::vector<Attempt>> attempts_of(std::int64_t request_id) = 0;
   // Open attempts with due_at <= now, the longest due first.
   virtual Result<std::vector<Attempt>> due_attempts(WallTime now, std::size_t limit) = 0;
+  // Those whose handover is pending.
+  virtual Result<std::vector<Attempt>> attempts_to_hand_over() = 0;
 
   virtual Result<void> insert_step(const Step& step) = 0;
   virtual Result<void> update_step(const Step& step) = 0;                   // by attempt_id and ordinal
