@@ -134,6 +134,29 @@ void prune(const fs::path& state_folder, std::uint64_t in_force) {
   }
 }
 
+fs::path target_of(std::uint64_t number) {
+  return fs::path("generations") / std::to_string(number);
+}
+
+// After a switch to `number` that has failed: the link may point there already, only not durably. The generation goes
+// once the link is known to point elsewhere again, on the disk too; what a power cut could bring back stays.
+void undo_switch(const fs::path& state_folder, std::uint64_t number, std::optional<std::uint64_t> former) {
+  Result<void> undone;
+  if (current_generation(state_folder) == number) {
+    if (former) {
+      undone = switch_link(link(state_folder), target_of(*former));
+    } else {
+      undone = fleet::remove_all(link(state_folder));
+      if (undone) undone = sync_folder(state_folder);
+    }
+  }
+  if (undone) undone = fleet::remove_all(generations(state_folder) / std::to_string(number));
+  if (!undone) {
+    log::warn("apply", "a generation that did not come into force stays",
+              {{"generation", number}, {"error", undone.error().message}});
+  }
+}
+
 Error as_corrupt(Error error, std::string_view what) {
   if (error.code != ErrorCode::kPermissionDenied && error.code != ErrorCode::kIo) error.code = ErrorCode::kCorrupt;
   return with_context(std::move(error), what);
@@ -190,7 +213,8 @@ Result<void> install_generation(const fs::path& state_folder, std::uint64_t numb
   const std::string context = fmt::format("generation {}", number);
   const fs::path parent = generations(state_folder);
   const fs::path temporary = parent / fmt::format(".{}.{}.tmp", number, to_hex(random_bytes(6)));
-  const bool in_force = current_generation(state_folder) == number;
+  const std::optional<std::uint64_t> former = current_generation(state_folder);
+  const bool in_force = former == number;
 
   Result<void> installed = make_folder(parent);
   if (installed) installed = write_files(temporary, number, files, key);
@@ -201,9 +225,8 @@ Result<void> install_generation(const fs::path& state_folder, std::uint64_t numb
     return fail(with_context(installed.error(), context));
   }
   crash_point("agent.generation-written");
-  if (const auto switched = switch_link(link(state_folder), fs::path("generations") / std::to_string(number));
-      !switched) {
-    if (!in_force) static_cast<void>(fleet::remove_all(parent / std::to_string(number)).has_value());
+  if (const auto switched = switch_link(link(state_folder), target_of(number)); !switched) {
+    if (!in_force) undo_switch(state_folder, number, former);
     return fail(with_context(switched.error(), context));
   }
   crash_point("agent.generation-switched");
@@ -216,11 +239,6 @@ std::optional<std::uint64_t> current_generation(const fs::path& state_folder) {
   const fs::path target = fs::read_symlink(link(state_folder), error);
   if (error) return std::nullopt;
   return parse_number(target.filename().string());
-}
-
-std::uint64_t highest_generation(const fs::path& state_folder) {
-  const std::vector<std::uint64_t> numbers = list_generations(state_folder);
-  return numbers.empty() ? 0 : numbers.back();
 }
 
 Result<OwnerConnection> load_owner_connection(const fs::path& state_folder) {

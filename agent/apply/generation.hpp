@@ -29,8 +29,6 @@ Result<void> install_generation(const std::filesystem::path& state_folder, std::
 
 // The number of the generation in force; nullopt if there is none.
 std::optional<std::uint64_t> current_generation(const std::filesystem::path& state_folder);
-// The highest number of a generation on disk, 0 if there is none.
-std::uint64_t highest_generation(const std::filesystem::path& state_folder);
 
 // The owner connection of the generation in force. kNotFound if there is none, kCorrupt if its files are not what was
 // written.

@@ -1,6 +1,6 @@
 // The agent's folder on disk: the session's state, the device's key, the generations; one agent at a time.
 //
-//   STATE/{state.json, device.key, generations/, current, agent.lock}    folder 0700, secrets 0600
+//   STATE/{state.json, device.key, generations/, current, announced, agent.lock}    folder 0700, secrets 0600
 #pragma once
 
 #include <filesystem>
@@ -15,15 +15,17 @@
 
 namespace fleet::agent {
 
-// The state that an agent has left in `folder`, without taking the lock: for looking. nullopt if there is none;
-// kCorrupt names the file and the way out.
+// The state that an agent has left in `folder`, without taking the lock: for looking. Its generation is the one in
+// force, also after a crash between switching and saving. nullopt if there is none; kCorrupt names the file and the way
+// out.
 Result<std::optional<SessionState>> read_state(const std::filesystem::path& folder);
 
 // An opened state folder. Holds its lock while it lives. Not thread-safe.
 class StateFolder {
  public:
   // Makes the folder if it is not there, takes its lock and removes what a killed agent has left half-written.
-  // kConflict with the pid if another agent has it.
+  // kConflict with the pid if another agent has it; kInvalidArgument, and nothing touched, for a folder that holds
+  // other things and nothing of an agent's.
   static Result<StateFolder> open(const std::filesystem::path& folder);
 
   const std::filesystem::path& path() const { return folder_; }
@@ -37,11 +39,16 @@ class StateFolder {
   // The next device_key() is another one. Generations keep the key that they were made with.
   Result<void> drop_device_key() const;
 
+  // Whether the hook has been told that the device is provisioned with that generation. Not so after a crash in between.
+  bool is_announced(std::uint64_t generation) const;
+  Result<void> set_announced(std::uint64_t generation) const;
+
   // See install_generation(); with the pending device key.
   Result<void> install(std::uint64_t generation, const Staged& content) const;
   Result<OwnerConnection> owner_connection() const { return load_owner_connection(folder_); }
 
-  // Back to enabled=true, provisioned=false, ready for a first attempt. The generation in force stays until another one
+  // Back to enabled=true, provisioned=false, ready for a first attempt; with another key if `new_key` says so or the
+  // device has been provisioned with this one. The generation in force stays until another one
   // replaces it; the platform's pinned issuer and the last verified time stay too. A state that cannot be read is kept
   // aside as state.json.corrupt-TIME.
   Result<void> reset(bool new_key) const;

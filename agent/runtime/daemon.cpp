@@ -23,9 +23,10 @@
 namespace fleet::agent {
 namespace {
 
-// How long an orderly end may take: for the brokers, and for a hook that is told of the end.
+// How long the brokers may take for an orderly end. A hook has its own limit.
 constexpr Seconds kStopLimit{3};
-constexpr Seconds kStopLimitWithHook{35};
+
+const std::string kProvisioned = "provisioned";  // the event of the hook
 
 std::uint64_t random_number() {
   std::uint64_t number = 0;
@@ -58,10 +59,9 @@ SessionConfig session_config(const Settings& settings, const Identity& identity,
 
 // The state to begin with. The flags in the settings count until the agent has set its own (edc §7).
 SessionState initial_state(std::optional<SessionState> saved, const Settings& settings,
-                           std::uint64_t highest_generation) {
+                           std::uint64_t generation_in_force) {
   SessionState state = saved ? std::move(*saved) : SessionState{};
-  // With the state lost by hand, generations on disk still must not be overwritten.
-  state.generation = std::max(state.generation, highest_generation);
+  state.generation = generation_in_force;
   if (!state.provisioned) state.enabled = settings.enabled && !settings.provisioned;
   return state;
 }
@@ -78,7 +78,9 @@ class Daemon {
         signals_(io_, SIGTERM, SIGINT),
         wake_(io_),
         stop_timer_(io_),
-        hook_(io_, settings.hook, folder_.path(), [this] { stop_if_idle(); }),
+        hook_(io_, settings.hook, folder_.path(),
+              {.on_end = [this](const std::string& event, std::uint64_t number) { hook_ended(event, number); },
+               .on_idle = [this] { stop_if_idle(); }}),
         provision_(
             io_, {settings.broker_url, config_.account, config_.client_id, config_.username, config_.password},
             [this](Event event) { feed(std::move(event), &provision_.epoch()); }, [this] { stop_if_idle(); }),
@@ -88,7 +90,9 @@ class Daemon {
   Result<Ending> run() {
     // A provisioned device asks for nothing and needs no pending key, which a full disk would not let it make.
     Bytes csr;
-    if (!session_.state().provisioned) {
+    if (session_.state().provisioned) {
+      finish_provisioning();
+    } else {
       TRY_ASSIGN(const crypto::PrivateKey key, folder_.device_key());
       TRY_ASSIGN(csr, crypto::Csr::create(key, config_.client_id));
     }
@@ -100,6 +104,20 @@ class Daemon {
   }
 
  private:
+  // What a crash may have left undone behind the state that says "provisioned".
+  void finish_provisioning() {
+    carry_out(NewKey{});
+    if (!folder_.is_announced(session_.state().generation)) hook_.run(kProvisioned, session_.state().generation);
+  }
+
+  void hook_ended(const std::string& event, std::uint64_t generation) {
+    if (event != kProvisioned) return;
+    if (const auto noted = folder_.set_announced(generation); !noted) {
+      log::warn("hook", "that it was told of the provisioning cannot be noted; it is told again at the next start",
+                {{"error", noted.error().message}});
+    }
+  }
+
   // An event with the connection that it came from; void once that connection is gone.
   struct Pending {
     Event event;
@@ -138,7 +156,7 @@ class Daemon {
     }
     const SessionState& state = session_.state();
     show(state);
-    if (state.provisioned && !was_provisioned) hook_.run("provisioned", state.generation);
+    if (state.provisioned && !was_provisioned) hook_.run(kProvisioned, state.generation);
     if (state.attempts_failed > failed_before) hook_.run("failed", state.generation);
     if (state.phase == Phase::kDisabled) stop(Ending::kDisabled);
     if (state.phase == Phase::kGaveUp) stop(Ending::kGaveUp);
@@ -229,7 +247,8 @@ class Daemon {
     signals_.async_wait([this](boost::system::error_code error, int number) {
       if (error) return;
       log::info("agent", "stopping", {{"signal", number}});
-      if (stopping_) return io_.stop();
+      if (std::exchange(signalled_, true)) return io_.stop();
+      hook_.stop();
       stop(Ending::kStopped);
       wait_for_signal();
     });
@@ -243,14 +262,17 @@ class Daemon {
     wake_.cancel();
     provision_.leave(true);
     owner_.leave();
-    stop_timer_.expires_after(ending == Ending::kStopped ? kStopLimit : kStopLimitWithHook);
+    stop_timer_.expires_after(kStopLimit);
     stop_timer_.async_wait([this](boost::system::error_code error) {
-      if (!error) io_.stop();
+      if (error) return;
+      brokers_had_their_time_ = true;
+      stop_if_idle();
     });
     stop_if_idle();
   }
   void stop_if_idle() {
-    if (stopping_ && provision_.idle() && owner_.idle() && hook_.idle()) io_.stop();
+    const bool left = brokers_had_their_time_ || (provision_.idle() && owner_.idle());
+    if (stopping_ && left && hook_.idle()) io_.stop();
   }
 
   const Identity& identity_;
@@ -272,6 +294,8 @@ class Daemon {
   bool scheduled_ = false;
   std::optional<Phase> shown_;
   bool stopping_ = false;
+  bool signalled_ = false;
+  bool brokers_had_their_time_ = false;
   Ending ending_ = Ending::kStopped;
 };
 
@@ -281,7 +305,7 @@ Result<Ending> run_daemon(const Settings& settings, const Identity& identity) {
   TRY_ASSIGN(Trust trust, load_trust(settings));
   TRY_ASSIGN(StateFolder folder, StateFolder::open(settings.state_dir));
   TRY_ASSIGN(std::optional<SessionState> saved, folder.load_state());
-  SessionState state = initial_state(std::move(saved), settings, highest_generation(folder.path()));
+  SessionState state = initial_state(std::move(saved), settings, current_generation(folder.path()).value_or(0));
   Daemon daemon(settings, identity, std::move(folder), std::move(trust), std::move(state));
   return daemon.run();
 }

@@ -56,10 +56,10 @@ std::vector<std::string> environment(std::string state_dir, std::uint64_t genera
 }  // namespace
 
 HookRunner::HookRunner(boost::asio::io_context& io, std::filesystem::path program, std::filesystem::path state_dir,
-                       std::function<void()> on_idle, Millis limit)
+                       Handlers handlers, Millis limit)
     : program_(std::move(program)),
       state_dir_(std::move(state_dir)),
-      on_idle_(std::move(on_idle)),
+      handlers_(std::move(handlers)),
       limit_(limit),
       process_(io),
       timer_(io) {}
@@ -71,9 +71,14 @@ HookRunner::~HookRunner() {
 }
 
 void HookRunner::run(std::string event, std::uint64_t generation) {
-  if (program_.empty()) return;
+  if (program_.empty() || stopped_) return;
   calls_.push_back({std::move(event), generation});
   if (idle()) start_next();
+}
+
+void HookRunner::stop() {
+  stopped_ = true;
+  calls_.clear();
 }
 
 void HookRunner::start_next() {
@@ -112,15 +117,16 @@ Result<void> HookRunner::spawn(const Call& call) {
   }
   process_.assign(descriptor);
   pid_ = pid;
-  event_ = call.event;
+  running_ = call;
   return {};
 }
 
 void HookRunner::watch() {
   timer_.expires_after(limit_);
-  timer_.async_wait([this](boost::system::error_code error) {
-    if (error || pid_ < 0) return;
-    log::warn("hook", "took too long and is killed", {{"event", event_}, {"limit", format_duration(limit_)}});
+  // cancel() does not reach a wait that is over but not yet told: by then another hook may be running.
+  timer_.async_wait([this, run = ++runs_](boost::system::error_code error) {
+    if (error || idle() || run != runs_) return;
+    log::warn("hook", "took too long and is killed", {{"event", running_.event}, {"limit", format_duration(limit_)}});
     kill_group();
   });
   process_.async_wait(boost::asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code error) {
@@ -135,14 +141,15 @@ void HookRunner::on_exit() {
   process_.close();
   timer_.cancel();
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-    log::debug("hook", "done", {{"event", event_}});
+    log::debug("hook", "done", {{"event", running_.event}});
   } else if (WIFEXITED(status)) {
-    log::warn("hook", "failed", {{"event", event_}, {"exit_code", WEXITSTATUS(status)}});
+    log::warn("hook", "failed", {{"event", running_.event}, {"exit_code", WEXITSTATUS(status)}});
   } else {
-    log::warn("hook", "ended by a signal", {{"event", event_}, {"signal", WTERMSIG(status)}});
+    log::warn("hook", "ended by a signal", {{"event", running_.event}, {"signal", WTERMSIG(status)}});
   }
+  handlers_.on_end(running_.event, running_.generation);
   start_next();
-  if (idle() && on_idle_) on_idle_();
+  if (idle()) handlers_.on_idle();
 }
 
 void HookRunner::kill_group() const {

@@ -1,6 +1,7 @@
 // The command that the settings name, told of what has happened: HOOK configured|provisioned|failed.
 #pragma once
 
+#include <cstdint>
 #include <deque>
 #include <filesystem>
 #include <functional>
@@ -20,20 +21,28 @@ namespace fleet::agent {
 // only logged. On the thread of the io_context.
 class HookRunner {
  public:
-  // An empty `program`: every call does nothing. `on_idle` is called when the last one has ended.
+  struct Handlers {
+    // One has run to its end or to its limit, whatever came of it; not called for one that could not be started.
+    std::function<void(const std::string& event, std::uint64_t generation)> on_end;
+    std::function<void()> on_idle;  // none runs and none waits
+  };
+
+  // An empty `program`: every call does nothing.
   HookRunner(boost::asio::io_context& io, std::filesystem::path program, std::filesystem::path state_dir,
-             std::function<void()> on_idle, Millis limit = Seconds(30));
+             Handlers handlers, Millis limit = Seconds(30));
   ~HookRunner();  // kills the one that runs
   HookRunner(const HookRunner&) = delete;
   HookRunner& operator=(const HookRunner&) = delete;
 
   void run(std::string event, std::uint64_t generation);
+  // Begins no other one; the one that runs goes on to its end or its limit.
+  void stop();
   bool idle() const { return pid_ < 0; }
 
  private:
   struct Call {
     std::string event;
-    std::uint64_t generation;
+    std::uint64_t generation = 0;
   };
 
   void start_next();
@@ -44,10 +53,12 @@ class HookRunner {
 
   std::filesystem::path program_;
   std::filesystem::path state_dir_;
-  std::function<void()> on_idle_;
+  Handlers handlers_;
   Millis limit_;
   std::deque<Call> calls_;
-  std::string event_;  // of the one that runs
+  Call running_;
+  std::uint64_t runs_ = 0;
+  bool stopped_ = false;
   pid_t pid_ = -1;
   boost::asio::posix::stream_descriptor process_;  // a pidfd
   boost::asio::steady_timer timer_;

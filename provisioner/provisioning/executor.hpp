@@ -75,6 +75,9 @@ class Executor {
   Result<Outcome> on_handed_over(Transaction& tx, std::int64_t attempt_id, WallTime now) const;
   Result<Outcome> on_not_handed_over(Transaction& tx, std::int64_t attempt_id, const std::string& why,
                                      WallTime now) const;
+  // The provisioner is back from where no device could reach it: the deadlines of open attempts are put off to
+  // kReturnGrace from now, where they come earlier. Before the first sweep.
+  Result<void> on_return(Transaction& tx, WallTime now) const;
   // Resends what is overdue and fails what has not moved for its timeout; at most `limit` attempts. `more` tells
   // whether to call again at once.
   struct Swept {

@@ -8,13 +8,13 @@ CREATE TABLE migration (
 ) STRICT;
 
 CREATE TABLE account (
-  name       TEXT PRIMARY KEY,
-  broker_url TEXT NOT NULL,
-  ca_pem     TEXT NOT NULL CHECK (json_valid(ca_pem)),
-  credentials TEXT NOT NULL DEFAULT 'x509' CHECK (credentials IN ('x509', 'password')),
-  strict INTEGER NOT NULL DEFAULT 1 CHECK (strict IN (0, 1)),
+  name           TEXT PRIMARY KEY,
+  broker_url     TEXT NOT NULL,
+  ca_pem         TEXT NOT NULL CHECK (json_valid(ca_pem)),
+  credentials    TEXT NOT NULL DEFAULT 'x509' CHECK (credentials IN ('x509', 'password')),
+  strict         INTEGER NOT NULL DEFAULT 1 CHECK (strict IN (0, 1)),
   owner_database TEXT NOT NULL DEFAULT '',
-  owner_command TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(owner_command))
+  owner_command  TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(owner_command))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE profile (
@@ -62,19 +62,19 @@ CREATE INDEX request_by_username ON request (username);
 CREATE INDEX request_by_status ON request (status);
 
 CREATE TABLE attempt (
-  id         INTEGER PRIMARY KEY AUTOINCREMENT,
-  request_id INTEGER NOT NULL REFERENCES request (id) ON DELETE CASCADE,
-  number     INTEGER NOT NULL CHECK (number >= 1),
-  nonce      BLOB NOT NULL,
-  hello_id   TEXT NOT NULL,
-  state      TEXT NOT NULL CHECK (state IN ('OPEN', 'COMPLETED', 'FAILED', 'SUPERSEDED', 'STOPPED')),
-  timeout_ms INTEGER NOT NULL CHECK (timeout_ms > 0),
-  started_at INTEGER NOT NULL,
-  moved_at   INTEGER NOT NULL,
-  ended_at   INTEGER,
-  due_at     INTEGER,
-  error      TEXT NOT NULL,
-  handover   TEXT NOT NULL DEFAULT 'NONE' CHECK (handover IN ('NONE', 'PENDING', 'DONE')),
+  id             INTEGER PRIMARY KEY AUTOINCREMENT,
+  request_id     INTEGER NOT NULL REFERENCES request (id) ON DELETE CASCADE,
+  number         INTEGER NOT NULL CHECK (number >= 1),
+  nonce          BLOB NOT NULL,
+  hello_id       TEXT NOT NULL,
+  state          TEXT NOT NULL CHECK (state IN ('OPEN', 'COMPLETED', 'FAILED', 'SUPERSEDED', 'STOPPED')),
+  timeout_ms     INTEGER NOT NULL CHECK (timeout_ms > 0),
+  started_at     INTEGER NOT NULL,
+  moved_at       INTEGER NOT NULL,
+  ended_at       INTEGER,
+  due_at         INTEGER,
+  error          TEXT NOT NULL,
+  handover       TEXT NOT NULL DEFAULT 'NONE' CHECK (handover IN ('NONE', 'PENDING', 'DONE')),
   owner_username TEXT NOT NULL DEFAULT '',
   owner_password TEXT NOT NULL DEFAULT '', -- emptied when the attempt ends
   handover_error TEXT NOT NULL DEFAULT '',
@@ -131,5 +131,6 @@ CREATE TABLE timeline (
 ) STRICT;
 CREATE INDEX timeline_by_request ON timeline (request_id, id);
 
--- admission_generation: how often the admission of any request has changed; the admission projection holds the same number.
+-- admission_generation: another random number whenever the admission of any request changes; the admission projection holds
+-- the same one.
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;

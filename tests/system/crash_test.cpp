@@ -26,6 +26,8 @@ void check_provisioned_once(Rig& rig, AgentRig& agent, const Credentials& gatewa
   };
   CHECK(attempts("OPEN") == "0");
   CHECK(attempts("COMPLETED") == "1");
+  // the key has been used: another attempt would begin with another one
+  CHECK(eventually([&] { return !std::filesystem::exists(agent.state() / "device.key"); }));
   // nothing half-written in the agent's folder
   for (const auto& entry : std::filesystem::recursive_directory_iterator(agent.state())) {
     CHECK(entry.path().string().find(".tmp") == std::string::npos);

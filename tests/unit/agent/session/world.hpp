@@ -68,6 +68,7 @@ class World {
   std::function<Event()> connect = [] { return Event(ProvisionConnected{}); };
   std::function<Event()> owner = [] { return Event(OwnerBorn{}); };
   std::function<std::optional<Error>()> install = [] { return std::optional<Error>(); };
+  bool answers_subscribe = true;
   bool answers_install = true;
   bool disk_full = false;
   int crash_at_save = 0;  // reboot right after the n-th SaveState; 0: never

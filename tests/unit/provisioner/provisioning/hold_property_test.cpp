@@ -45,6 +45,7 @@ class Chaos {
   void finish() {
     reliable_ = true;
     for (int round = 0; round < 20 && !completed(); ++round) {
+      world_.now += Seconds(10);
       hear(world_.hello(device_, kNonce));
       const auto known = heard_;
       for (const auto& [id, message] : known) {
@@ -119,7 +120,7 @@ class Chaos {
 }  // namespace
 
 TEST_CASE("The configuration is never early and always arrives, whatever happens in between") {
-  for (std::uint32_t seed = 1; seed <= 60; ++seed) {
+  for (std::uint32_t seed = 1; seed <= 40; ++seed) {
     CAPTURE(seed);
     World world;
     world.package_contents["inline"] = "content";

@@ -178,6 +178,7 @@ std::vector<Heard> World::take(const Outcome& outcome) {
     heard.push_back(std::move(one));
   }
   kicked.insert(kicked.end(), outcome.kick.begin(), outcome.kick.end());
+  to_hand_over.insert(to_hand_over.end(), outcome.hand_over.begin(), outcome.hand_over.end());
   misses += outcome.misses;
   return heard;
 }
@@ -253,12 +254,44 @@ std::vector<Heard> World::install(const Device& device, const Heard& of) {
   return heard;
 }
 
-void World::set_packages(std::vector<Package> packages) {
+std::vector<Heard> World::hand_over(const std::string& name) {
+  Outcome outcome;
+  const std::int64_t id = attempts(name).back().id;
+  run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(outcome, executor->on_handed_over(tx, id, now));
+    return {};
+  });
+  return take(outcome);
+}
+
+std::vector<Heard> World::fail_to_hand_over(const std::string& name, const std::string& why) {
+  Outcome outcome;
+  const std::int64_t id = attempts(name).back().id;
+  run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(outcome, executor->on_not_handed_over(tx, id, why, now));
+    return {};
+  });
+  return take(outcome);
+}
+
+void World::change_account(const std::function<void(Account&)>& change) {
+  run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(auto account, tx.find_account("plant"));
+    change(*account);
+    return tx.put_account(*account);
+  });
+}
+
+void World::change_profile(const std::function<void(Profile&)>& change) {
   run([&](Transaction& tx) -> Result<void> {
     TRY_ASSIGN(auto profile, tx.find_profile("standard"));
-    profile->packages = packages;
+    change(*profile);
     return tx.put_profile(*profile);
   });
+}
+
+void World::set_packages(std::vector<Package> packages) {
+  change_profile([&](Profile& profile) { profile.packages = packages; });
 }
 
 std::vector<Heard> World::accept_all(const Device& device, const std::vector<Heard>& messages) {
@@ -278,6 +311,10 @@ std::vector<Heard> World::sweep() {
   });
   CHECK(!swept.more);
   return take(swept.outcome);
+}
+
+void World::come_back() {
+  run([&](Transaction& tx) { return executor->on_return(tx, now); });
 }
 
 std::vector<Heard> World::retry(const std::string& name) {

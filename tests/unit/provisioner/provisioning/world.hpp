@@ -58,11 +58,18 @@ class World {
   std::vector<Heard> notify(const Device& device, const JobNotice& notice);
   // Downloaded and installed, all at once.
   std::vector<Heard> install(const Device& device, const Heard& of);
+  // The owner's broker has taken the credentials of the request's latest attempt; or it has not, and why.
+  std::vector<Heard> hand_over(const std::string& name);
+  std::vector<Heard> fail_to_hand_over(const std::string& name, const std::string& why);
+  void change_account(const std::function<void(Account&)>& change);
+  void change_profile(const std::function<void(Profile&)>& change);
   // The profile's packages from now on.
   void set_packages(std::vector<Package> packages);
   // Replies 200 to all of `messages` that are requests; what is heard back.
   std::vector<Heard> accept_all(const Device& device, const std::vector<Heard>& messages);
   std::vector<Heard> sweep();
+  // As when the provisioner comes back to its broker.
+  void come_back();
   // The operator's side.
   std::vector<Heard> retry(const std::string& name);
   std::vector<Heard> set_enabled(const std::string& name, bool enabled);
@@ -86,6 +93,7 @@ class World {
   std::map<std::string, Bytes> package_contents;  // of inline packages, by name
   int misses = 0;  // of all replies so far
   std::vector<std::string> kicked;
+  std::vector<std::int64_t> to_hand_over;  // attempts, as asked for so far
   Bytes verifier_key = Bytes(32, 'k');
   std::unique_ptr<Executor> executor;
 
