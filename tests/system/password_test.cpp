@@ -1,6 +1,6 @@
 // Password accounts, whole: credentials made, handed over to a real broker or a program, told to the device, forgotten.
-#include <sys/stat.h>
-#include <unistd.h>
+#include <algorithm>
+#include <sstream>
 
 #include <doctest/doctest.h>
 

@@ -25,7 +25,12 @@ class Chaos {
 
   // One thing happens.
   void step() {
-    switch (pick(8)) {
+    switch (pick(10)) {
+      case 8:
+        handed_over_ = true;
+        return hear(world_.hand_over("gw1"));
+      case 9:
+        return hear(world_.fail_to_hand_over("gw1", "not now"));
       case 0:
         world_.now += Seconds(pick(70));
         return hear(world_.sweep());
@@ -47,6 +52,8 @@ class Chaos {
     for (int round = 0; round < 20 && !completed(); ++round) {
       world_.now += Seconds(10);
       hear(world_.hello(device_, kNonce));
+      handed_over_ = true;
+      hear(world_.hand_over("gw1"));
       const auto known = heard_;
       for (const auto& [id, message] : known) {
         answer(&message);
@@ -102,6 +109,7 @@ class Chaos {
 
   // The property: nothing was sent too early.
   void check() {
+    if (world_.attempts("gw1").back().handover != Handover::kNone) CHECK(handed_over_);
     for (const Step& step : world_.steps(world_.attempts("gw1").back().id)) {
       if (step.optional) continue;
       if (step.kind == StepKind::kPackage) CHECK((replied_[step.rid] && installed_[step.rid]));
@@ -114,6 +122,7 @@ class Chaos {
   std::mt19937 random_;
   std::map<std::string, Heard> heard_;       // by rid, what the device has received
   std::map<std::string, bool> replied_, installed_;  // by rid, what it has said
+  bool handed_over_ = false;
   bool reliable_ = false;
 };
 
@@ -128,6 +137,9 @@ TEST_CASE("The configuration is never early and always arrives, whatever happens
                                   package("extra", PackageSource::kUrl, false), package("two", PackageSource::kFile)};
     packages.resize(1 + seed % packages.size());
     world.set_packages(packages);
+    if (seed % 2 == 0) {
+      world.change_account([](Account& account) { account.credentials = OwnerCredentials::kPassword; });
+    }
     Chaos chaos(world, seed);
     chaos.begin();
     for (int i = 0; i < 40 && !chaos.completed(); ++i) chaos.step();
