@@ -192,6 +192,8 @@ Result<Outcome> Executor::on_signing_request(Transaction& tx, ProvisionRequest r
   if (opening == nullptr) {
     refusal = std::get<RefuseHello>(std::move(prepared));
   } else {
+    // It was asked for because the device gets a certificate: an account that has changed since does not change that.
+    opening->profile.wants_certificate = true;
     TRY_ASSIGN(refusal, certify(request, *opening, now));
   }
   if (!refusal) {

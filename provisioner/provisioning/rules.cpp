@@ -30,7 +30,7 @@ bool is_owed(const Step& step) {
   return !step.held && !is_finished(step);
 }
 
-// Nothing in the way of the attempt is owed for it: an optional package may take its time.
+// The attempt has failed if the device starts over while it owes this; what is left of an optional package is no failure.
 bool counts(const Step& step) {
   return is_owed(step) && !step.optional;
 }
@@ -41,8 +41,9 @@ bool is_package(const Step& step) {
 
 // When a step that is owed is sent again.
 WallTime resend_at(const Step& step) {
-  if (step.kind == StepKind::kPackage && !step.replied_at) return step.sent_at + kResendAfter;
-  if (!is_package(step)) return step.sent_at + kResendAfter;
+  // a download is accepted at once and notified of; an inline package has one late reply
+  const bool answers_at_once = !is_package(step) || (step.kind == StepKind::kPackage && !step.replied_at);
+  if (answers_at_once) return step.sent_at + kResendAfter;
   WallTime heard = step.sent_at;
   if (step.replied_at) heard = std::max(heard, *step.replied_at);
   if (step.notified_at) heard = std::max(heard, *step.notified_at);

@@ -205,6 +205,18 @@ TEST_CASE("Without a certificate nobody asks for a signing request") {
   CHECK(line_of(t.world.hand_over("gw1")) == "CONF-V1");
 }
 
+TEST_CASE("An account that changes its credentials changes nothing for an attempt that has begun") {
+  World world;
+  const Device device = world.add_device("GW1");
+  Hello hello = device.hello(kNonce1, "h");
+  hello.csr_der.reset();
+  const auto messages = world.hello(device, hello);
+  world.change_account([](Account& account) { account.credentials = OwnerCredentials::kPassword; });
+  const auto rest = world.bring_request(device, find(messages, "KEYS-V1"), device.request_pem());
+  CHECK(line_of(rest) == "KEYS-V2 KEYS-V1 CONF-V1");
+  CHECK(world.issued == 1);
+}
+
 TEST_CASE("An account with certificates hands nothing over") {
   World world;
   const Device device = world.add_device("GW1");
