@@ -35,6 +35,8 @@ class HookRunner {
   HookRunner& operator=(const HookRunner&) = delete;
 
   void run(std::string event, std::uint64_t generation);
+  // Another program from the next one on.
+  void set_program(std::filesystem::path program) { program_ = std::move(program); }
   // Begins no other one; the one that runs goes on to its end or its limit.
   void stop();
   bool idle() const { return pid_ < 0; }

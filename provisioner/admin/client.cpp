@@ -8,8 +8,6 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
-#include "core/base/time.hpp"
-
 namespace fleet::provisioner {
 namespace {
 
@@ -20,7 +18,6 @@ using Socket = asio::local::stream_protocol;
 using BoostError = boost::system::error_code;
 
 constexpr Seconds kConnectLimit{10};
-constexpr Seconds kAnswerLimit{600};
 
 Error connect_error(BoostError error, const std::string& path) {
   if (error == asio::error::access_denied) return errno_error(error.value(), path);
@@ -29,7 +26,7 @@ Error connect_error(BoostError error, const std::string& path) {
 
 // One call and its answer.
 template <typename Body>
-Result<AdminReply> exchange(const std::string& path, http::request<Body>& request) {
+Result<AdminReply> exchange(const std::string& path, http::request<Body>& request, Seconds limit) {
   if (path.size() >= sizeof(sockaddr_un::sun_path)) {
     return fail(ErrorCode::kInvalidArgument, "{}: too long for the path of a socket", path);
   }
@@ -51,7 +48,7 @@ Result<AdminReply> exchange(const std::string& path, http::request<Body>& reques
   request.set(http::field::host, "provisioner");
   request.keep_alive(false);
   request.prepare_payload();
-  stream.expires_after(kAnswerLimit);
+  stream.expires_after(limit);
   http::async_write(stream, request, finished);
   // the service may have answered and stopped reading: then the answer says more than this error
   const BoostError write_error = wait();
@@ -62,7 +59,7 @@ Result<AdminReply> exchange(const std::string& path, http::request<Body>& reques
   http::async_read(stream, buffer, parser, finished);
   const BoostError read_error = wait();
   if (read_error == beast::error::timeout) {
-    return fail(ErrorCode::kTimedOut, "{}: no answer for {}", path, format_duration(kAnswerLimit));
+    return fail(ErrorCode::kTimedOut, "{}: no answer for {}", path, format_duration(limit));
   }
   if (read_error) {
     return fail(ErrorCode::kIo, "{}: the connection broke before the answer: {}", path,
@@ -74,12 +71,12 @@ Result<AdminReply> exchange(const std::string& path, http::request<Body>& reques
 }  // namespace
 
 Result<AdminReply> call_admin(const std::filesystem::path& socket, std::string_view method, std::string_view target,
-                              std::string body) {
+                              std::string body, Seconds limit) {
   http::request<http::string_body> request(http::verb::get, {target.data(), target.size()}, 11);
   request.method_string({method.data(), method.size()});
   request.set(http::field::content_type, "application/json");
   request.body() = std::move(body);
-  return exchange(socket.string(), request);
+  return exchange(socket.string(), request, limit);
 }
 
 Result<AdminReply> put_file_to_admin(const std::filesystem::path& socket, std::string_view target,
@@ -89,7 +86,7 @@ Result<AdminReply> put_file_to_admin(const std::filesystem::path& socket, std::s
   BoostError error;
   request.body().open(file.c_str(), beast::file_mode::scan, error);
   if (error) return fail(errno_error(error.value(), file.string()));
-  return exchange(socket.string(), request);
+  return exchange(socket.string(), request, kAnswerLimit);
 }
 
 }  // namespace fleet::provisioner

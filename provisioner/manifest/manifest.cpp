@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/file.hpp"
+#include "core/base/nearest.hpp"
 #include "core/crypto/certificate.hpp"
 #include "core/mqtt/client.hpp"
 #include "core/protocol/topic.hpp"
@@ -118,13 +119,13 @@ Profile decode_profile(const std::string& name, config::Object& spec, config::Pr
   profile.name = name;
   spec.required("account", profile.account);
   if (const config::Node* certificate = spec.child("certificate")) {
-    profile.wants_certificate = true;
     config::Object object(*certificate, spec.path("certificate"), problems);
     if (object.optional("validity", profile.certificate_validity) &&
         (profile.certificate_validity < Millis(60'000) ||
          profile.certificate_validity > Millis(36'500LL * 86'400'000))) {
       object.problem("validity", "must be between 1m and 36500d");
     }
+    object.optional("required", profile.wants_certificate);
     object.finish();
   }
   std::optional<int> retries;
@@ -225,7 +226,7 @@ std::optional<Manifest> decode_manifest(const config::Node& document, config::Pr
   if (!manifest && !kind.empty()) {
     const std::vector<std::string> kinds{"Account", "Profile", "ProvisionRequest"};
     if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) {
-      const std::string guess = config::nearest(kind, kinds);
+      const std::string guess = nearest(kind, kinds);
       object.problem("kind", guess.empty() ? "must be Account, Profile or ProvisionRequest"
                                            : fmt::format("unknown kind '{}'; did you mean {}?", kind, guess));
     }

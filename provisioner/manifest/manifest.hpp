@@ -59,7 +59,8 @@ struct PackageFile {
 };
 
 // Replaces each `file: path` of spec.packages (relative to `folder`) by the file's own name, its `size` and `sha256`,
-// which the service goes by; a `sha256` that is given must be that one. Returns the files, for them to be uploaded. What
+// which the service goes by; a `sha256` that is given must be that one. A package that has both already is one that the
+// service holds, as `get -o yaml` tells it. Returns the files, for them to be uploaded. What
 // cannot be read is a problem.
 std::vector<PackageFile> measure_packages(config::Node& document, const std::filesystem::path& folder,
                                           config::Problems& problems);

@@ -15,7 +15,7 @@ namespace fleet::provisioner {
 
 struct PackageServerSettings {
   std::string address = "0.0.0.0";
-  int port = 8884;  // 0: any free one, see port()
+  int port = 8885;  // 0: any free one, see port()
   crypto::TlsContext tls;
   std::size_t max_connections = 512;  // more have to wait
   std::size_t max_per_address = 128;  // more are closed at once; many devices may share an address

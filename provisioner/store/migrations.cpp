@@ -118,6 +118,13 @@ CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WIT
 INSERT INTO counter (name, value) VALUES ('admission_generation', 0);
 )sql";
 
+constexpr std::string_view kListIndexes = R"sql(
+DROP INDEX request_by_status;
+CREATE INDEX request_by_status ON request (status, name, enabled, expires_on, activates_on);
+CREATE INDEX request_with_error ON request (status) WHERE last_error <> '';
+CREATE INDEX certificate_by_expiry ON certificate (not_after, serial);
+)sql";
+
 constexpr std::string_view kPackages = R"sql(
 ALTER TABLE profile ADD COLUMN packages TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(packages));
 ALTER TABLE request ADD COLUMN configuration TEXT CHECK (configuration IS NULL OR json_valid(configuration));
@@ -146,8 +153,9 @@ CREATE INDEX attempt_handover ON attempt (id) WHERE handover = 'PENDING';
 
 constexpr std::array kMigrations{
     Migration{"0001-initial", kInitial},
-    Migration{"0002-packages", kPackages},
-    Migration{"0003-owner-credentials", kOwnerCredentials},
+    Migration{"0002-list-indexes", kListIndexes},
+    Migration{"0003-packages", kPackages},
+    Migration{"0004-owner-credentials", kOwnerCredentials},
 };
 
 // "FLTP": tells our file from any other SQLite database.

@@ -1,2 +1,2 @@
-// CMake makes a precompiled header only for a target with a source that uses it.
+// A source that uses the precompiled header: without one CMake would not make it, since doctest_main.cpp cannot.
 #include "tests/support/headers.hpp"

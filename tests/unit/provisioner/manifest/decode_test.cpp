@@ -257,7 +257,7 @@ TEST_CASE("credentials that cannot work are refused where they stand") {
   check_problem(account_with("x509", "  deviceCredentialsTight: LOOSE\n"), "spec.deviceCredentialsTight: is for");
 }
 
-TEST_CASE("a profile asks for a certificate by saying something about it") {
-  CHECK_FALSE(decode_one<Profile>(profile_yaml()).wants_certificate);
-  CHECK(decode_one<Profile>(profile_yaml("  certificate: {validity: 30d}\n")).wants_certificate);
+TEST_CASE("a profile says whether a certificate is wanted where a password would do") {
+  CHECK_FALSE(decode_one<Profile>(profile_yaml("  certificate: {validity: 30d}\n")).wants_certificate);
+  CHECK(decode_one<Profile>(profile_yaml("  certificate: {required: true}\n")).wants_certificate);
 }

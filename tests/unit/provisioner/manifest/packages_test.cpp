@@ -3,6 +3,7 @@
 
 #include "core/base/file.hpp"
 #include "core/crypto/digest.hpp"
+#include "provisioner/manifest/export.hpp"
 #include "tests/unit/provisioner/manifest/platform.hpp"
 
 using namespace fleet;
@@ -171,4 +172,50 @@ TEST_CASE("a file that was not uploaded keeps everything out, and one that is dr
   report = platform.apply(profile_yaml(), options);
   CHECK(report.applied.at(0).change == "configured");
   CHECK(report.dropped_files == std::vector<std::string>{kHash});
+}
+
+TEST_CASE("packages, a request's own configuration and passwords come back from their manifests as they are") {
+  const std::string items = "    - {name: app, version: 1.2.0, url: \"https://x.test/${labels.site}\", sha256: " + kHash +
+                            "}\n    - {name: b, version: \"2\", file: b.tgz, size: 7, sha256: " + kHash +
+                            ", inline: true, requiredBeforeConfiguration: false}\n";
+  const auto profile =
+      std::get<Profile>(decode(with_packages(items) + "  certificate: {required: true}\n").at(0).manifest);
+  const auto profile_back =
+      std::get<Profile>(decode(config::to_yaml(to_manifest(profile, Secrets::kShown))).at(0).manifest);
+  CHECK(profile_back.packages == profile.packages);
+  CHECK(profile_back.wants_certificate);
+
+  ProvisionRequest request;
+  request.name = "gw";
+  request.profile = "gateway";
+  request.client_id = "C1";
+  request.username = "u";
+  request.configuration = profile.configuration;
+  request.packages = std::vector<Package>{};
+  const auto request_back =
+      std::get<RequestManifest>(decode(config::to_yaml(to_manifest(request, Secrets::kShown))).at(0).manifest);
+  CHECK(request_back.configuration == request.configuration);
+  CHECK(request_back.packages == request.packages);
+
+  auto account = std::get<Account>(decode(account_yaml()).at(0).manifest);
+  account.credentials = OwnerCredentials::kPassword;
+  account.strict = false;
+  account.connector.command = {"/usr/bin/hand-over", "--realm"};
+  auto account_back = std::get<Account>(decode(config::to_yaml(to_manifest(account))).at(0).manifest);
+  CHECK(account_back.credentials == OwnerCredentials::kPassword);
+  CHECK_FALSE(account_back.strict);
+  CHECK(account_back.connector == account.connector);
+  account.connector = {"/srv/owner.db", {}};
+  account_back = std::get<Account>(decode(config::to_yaml(to_manifest(account))).at(0).manifest);
+  CHECK(account_back.connector == account.connector);
+}
+
+TEST_CASE("a file that the service gave out by its hash is not looked for") {
+  config::Problems problems;
+  std::vector<PackageFile> files;
+  const auto node = measured(with_packages("    - {name: a, version: 1, file: elsewhere.tgz, size: 7, sha256: " + kHash + "}\n"),
+                             "/nowhere", problems, files);
+  CHECK(problems.empty());
+  CHECK(files.empty());
+  CHECK(decode_manifest(node, problems).has_value());
 }

@@ -5,11 +5,11 @@
 using namespace fleet;
 using namespace fleet::provisioner;
 
-TEST_CASE("packages are served on 8884 unless the settings say otherwise") {
+TEST_CASE("packages are served on 8885 unless the settings say otherwise") {
   const auto usual = parse_settings("account: provision\n", "f.yaml");
   REQUIRE(usual);
   CHECK(usual->packages_listen.address == "0.0.0.0");
-  CHECK(usual->packages_listen.port == 8884);
+  CHECK(usual->packages_listen.port == 8885);
   CHECK(usual->packages_url.empty());
   const auto own = parse_settings("packages: {listen: \"127.0.0.1:9000\", url: \"https://cdn.example.org/\"}\n", "f.yaml");
   REQUIRE(own);
