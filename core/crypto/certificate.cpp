@@ -157,6 +157,27 @@ std::string Certificate::serial() const {
   return (is_negative ? "-" : "") + to_hex(bytes);
 }
 
+std::vector<std::string> Certificate::host_names() const {
+  using NamesHandle = Handle<GENERAL_NAMES, GENERAL_NAMES_free>;
+  const ErrorGuard guard;
+  std::vector<std::string> hosts, addresses;
+  const NamesHandle names(
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate_.get(), NID_subject_alt_name, nullptr, nullptr)));
+  for (int i = 0; names && i < sk_GENERAL_NAME_num(names.get()); ++i) {
+    const GENERAL_NAME* const name = sk_GENERAL_NAME_value(names.get(), i);
+    if (name->type == GEN_DNS) {
+      const ASN1_IA5STRING* const text = name->d.dNSName;
+      hosts.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
+                         static_cast<std::size_t>(ASN1_STRING_length(text)));
+    } else if (name->type == GEN_IPADD && ASN1_STRING_length(name->d.iPAddress) == 4) {
+      const unsigned char* const bytes = ASN1_STRING_get0_data(name->d.iPAddress);
+      addresses.push_back(fmt::format("{}.{}.{}.{}", bytes[0], bytes[1], bytes[2], bytes[3]));
+    }
+  }
+  hosts.insert(hosts.end(), addresses.begin(), addresses.end());
+  return hosts;
+}
+
 std::string Certificate::subject_cn() const {
   return common_name(X509_get_subject_name(native()));
 }

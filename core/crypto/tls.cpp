@@ -110,6 +110,29 @@ Result<TlsContext> make_client_context(const TlsClientSettings& settings) {
   return context;
 }
 
+Result<TlsContext> make_server_context(const std::string& chain_pem, const Secret& key_pem) {
+  const ErrorGuard guard;
+  TRY_ASSIGN(const std::vector<Certificate> chain, Certificate::chain_from_pem(chain_pem));
+  TRY_ASSIGN(const PrivateKey key, PrivateKey::from_pem(key_pem.reveal()));
+  TlsContext context(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
+  if (!context || SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION) != 1) return internal_failure("TLS");
+  SSL_CTX_set_options(context.get(), SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
+  SSL_CTX_set_mode(context.get(), SSL_MODE_RELEASE_BUFFERS);
+  if (SSL_CTX_use_certificate(context.get(), chain.front().native()) != 1) return tls_failure("server certificate");
+  for (std::size_t i = 1; i < chain.size(); ++i) {
+    if (SSL_CTX_add1_chain_cert(context.get(), chain[i].native()) != 1) return tls_failure("server chain");
+  }
+  if (SSL_CTX_use_PrivateKey(context.get(), key.native()) != 1 || SSL_CTX_check_private_key(context.get()) != 1) {
+    return tls_failure("the server's key does not fit its certificate");
+  }
+  return context;
+}
+
+ssl_ctx_st* share_native(const TlsContext& context) {
+  SSL_CTX_up_ref(context.get());
+  return context.get();
+}
+
 std::string take_openssl_errors() {
   std::string text = std::exchange(refusal, {});
   while (const unsigned long code = ERR_get_error()) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/base/result.hpp"
+#include "core/base/secret.hpp"
 #include "core/base/time.hpp"
 #include "core/crypto/certificate.hpp"
 
@@ -30,6 +31,13 @@ struct TlsClientSettings {
 // need not be self-signed. kInvalidArgument if host, chain or key cannot be used.
 using TlsContext = std::shared_ptr<ssl_ctx_st>;
 Result<TlsContext> make_client_context(const TlsClientSettings& settings);
+
+// An SSL_CTX for a server that asks for no client certificates: TLS 1.2+. `chain_pem`: leaf first. kMalformed or
+// kInvalidArgument if chain and key cannot be used together.
+Result<TlsContext> make_server_context(const std::string& chain_pem, const Secret& key_pem);
+
+// One more reference to the context, for a library that frees the SSL_CTX* that it is given.
+ssl_ctx_st* share_native(const TlsContext& context);
 
 // Why the last handshake on this thread refused the peer's certificate ("certificate 'CN': certificate has expired")
 // and what OpenSSL's error queue of this thread holds, for a log or an Error; forgets both. "" if nothing.

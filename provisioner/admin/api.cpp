@@ -95,6 +95,7 @@ std::string summary_of(const ApplyReport& report) {
 
 Result<void> Application::run(Transaction& tx, const Executor& executor) {
   TRY_ASSIGN(const std::vector<NumberedManifest> manifests, decode());
+  if (dry_run) options.has_file = nullptr;  // they are uploaded when it is meant
   if (problems.empty()) {
     auto applied = provisioner::apply(tx, executor, manifests, options, wall_now(), report);
     for (const ApplyProblem& problem : report.problems)
@@ -146,6 +147,9 @@ void AdminApi::handle(AdminCall call, Respond respond) {
     if (noun == "audit") return list_audit(query, std::move(respond));
     return status(std::move(respond));
   }
+  if (noun == "packages" && parts.size() == 4) {
+    return call.method == "GET" ? find_package(std::string(parts[3]), std::move(respond)) : wrong_method();
+  }
   if (noun == "certificates" || noun == "manifests") return parts.size() == 4 ? wrong_method() : nowhere();
   if (noun != "requests") return nowhere();
   auto name = percent_decode(parts[3]);
@@ -159,6 +163,22 @@ void AdminApi::handle(AdminCall call, Respond respond) {
   if (act != "retry" && act != "enable" && act != "disable") return nowhere();
   if (call.method != "POST") return wrong_method();
   change_request(act, std::move(*name), std::move(call.by), std::move(respond));
+}
+
+Result<PackageUpload> AdminApi::begin_upload(std::string sha256) const {
+  if (!settings_.packages) return fail(ErrorCode::kUnsupported, "packages are not kept here");
+  return PackageUpload::begin(*settings_.packages, std::move(sha256));
+}
+
+AdminReply AdminApi::finish_upload(PackageUpload upload, const std::string& by) const {
+  auto kept = upload.finish();
+  log::info(kLog, "package uploaded", {{"by", by}, {"outcome", kept ? "ok" : kept.error().message}});
+  return kept ? reply_with(json::object{}) : reply_with(kept.error());
+}
+
+void AdminApi::find_package(const std::string& sha256, Respond respond) {
+  if (settings_.packages && settings_.packages->has(sha256)) return respond(reply_with(json::object{{"sha256", sha256}}));
+  respond(reply_with(Error{ErrorCode::kNotFound, "no such package file"}));
 }
 
 bool AdminApi::show(const AdminCall& call, const std::vector<std::string_view>& parts, const std::string& query,
@@ -223,6 +243,11 @@ void AdminApi::apply(AdminCall call, Respond respond) {
   application->options.by = call.by;
   application->options.provisioner_id = settings_.provisioner_id;
   application->options.verifier_key = settings_.verifier_key;
+  if (settings_.packages) {
+    application->options.has_file = [packages = settings_.packages](const std::string& sha256) {
+      return packages->has(sha256);
+    };
+  }
   store_.submit(
       [self = shared_from_this(), application](Transaction& tx) { return application->run(tx, self->executor_); },
       [self = shared_from_this(), application, by = std::move(call.by),
@@ -241,6 +266,7 @@ void AdminApi::apply(AdminCall call, Respond respond) {
           application->report.secrets.clear();
         } else if (!self->stopped_) {
           self->settings_.deliver(std::move(application->report.outcome));
+          if (self->settings_.on_applied) self->settings_.on_applied(std::move(application->report.dropped_files));
         }
         respond(reply_with(to_json(application->report)));
       });

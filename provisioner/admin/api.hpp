@@ -10,6 +10,7 @@
 //   GET    /v1/manifests/accounts | profiles | requests?…     what apply takes
 //   GET    /v1/audit?…               oldest first, the newest that fit
 //   GET    /v1/profiles, /v1/accounts, /v1/status
+//   GET, PUT /v1/packages/{sha256}   whether that file of a package is there; the file itself
 #pragma once
 
 #include <functional>
@@ -41,6 +42,9 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
 
   // Answers once, at once or after the commit of what the call did.
   void handle(AdminCall call, Respond respond);
+  // PUT /v1/packages/{sha256}, whose body is the file itself: the server writes it to the upload as it comes.
+  Result<PackageUpload> begin_upload(std::string sha256) const;
+  AdminReply finish_upload(PackageUpload upload, const std::string& by) const;
   // From now on outcomes are not delivered any more: those who would deliver them are going.
   void stop() { stopped_ = true; }
 
@@ -64,6 +68,7 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
   // A line about what was not done, so that no transaction of its own tells it.
   void record(AuditEntry entry);
   void status(Respond respond);
+  void find_package(const std::string& sha256, Respond respond);
 
   AdminSettings settings_;
   Store& store_;

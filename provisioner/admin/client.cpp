@@ -24,11 +24,9 @@ Error connect_error(BoostError error, const std::string& path) {
   return {ErrorCode::kUnavailable, fmt::format("{}: nobody answers: {}", path, error.message())};
 }
 
-}  // namespace
-
-Result<AdminReply> call_admin(const std::filesystem::path& socket, std::string_view method, std::string_view target,
-                              std::string body, Seconds limit) {
-  const std::string path = socket.string();
+// One call and its answer.
+template <typename Body>
+Result<AdminReply> exchange(const std::string& path, http::request<Body>& request, Seconds limit) {
   if (path.size() >= sizeof(sockaddr_un::sun_path)) {
     return fail(ErrorCode::kInvalidArgument, "{}: too long for the path of a socket", path);
   }
@@ -47,12 +45,8 @@ Result<AdminReply> call_admin(const std::filesystem::path& socket, std::string_v
   stream.async_connect(Socket::endpoint(path), finished);
   if (const BoostError error = wait()) return fail(connect_error(error, path));
 
-  http::request<http::string_body> request(http::verb::get, {target.data(), target.size()}, 11);
-  request.method_string({method.data(), method.size()});
   request.set(http::field::host, "provisioner");
-  request.set(http::field::content_type, "application/json");
   request.keep_alive(false);
-  request.body() = std::move(body);
   request.prepare_payload();
   stream.expires_after(limit);
   http::async_write(stream, request, finished);
@@ -72,6 +66,27 @@ Result<AdminReply> call_admin(const std::filesystem::path& socket, std::string_v
                 write_error ? write_error.message() : read_error.message());
   }
   return AdminReply{static_cast<int>(parser.get().result_int()), std::move(parser.get().body())};
+}
+
+}  // namespace
+
+Result<AdminReply> call_admin(const std::filesystem::path& socket, std::string_view method, std::string_view target,
+                              std::string body, Seconds limit) {
+  http::request<http::string_body> request(http::verb::get, {target.data(), target.size()}, 11);
+  request.method_string({method.data(), method.size()});
+  request.set(http::field::content_type, "application/json");
+  request.body() = std::move(body);
+  return exchange(socket.string(), request, limit);
+}
+
+Result<AdminReply> put_file_to_admin(const std::filesystem::path& socket, std::string_view target,
+                                     const std::filesystem::path& file) {
+  http::request<http::file_body> request(http::verb::put, {target.data(), target.size()}, 11);
+  request.set(http::field::content_type, "application/octet-stream");
+  BoostError error;
+  request.body().open(file.c_str(), beast::file_mode::scan, error);
+  if (error) return fail(errno_error(error.value(), file.string()));
+  return exchange(socket.string(), request, kAnswerLimit);
 }
 
 }  // namespace fleet::provisioner

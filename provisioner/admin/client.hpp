@@ -19,4 +19,8 @@ inline constexpr Seconds kAnswerLimit{600};
 Result<AdminReply> call_admin(const std::filesystem::path& socket, std::string_view method, std::string_view target,
                               std::string body = {}, Seconds limit = kAnswerLimit);
 
+// PUT of a file as it is, however large; otherwise as call_admin. Errors of reading the file name it.
+Result<AdminReply> put_file_to_admin(const std::filesystem::path& socket, std::string_view target,
+                                     const std::filesystem::path& file);
+
 }  // namespace fleet::provisioner

@@ -41,11 +41,14 @@ std::string_view activation_key_state(const ProvisionRequest& request) {
 json::object to_json(const Step& step) {
   return {{"kind", to_string(step.kind)},
           {"summary", text(step.summary)},
-          {"sentAt", format_time(step.sent_at)},
+          {"held", step.held},
+          {"sentAt", step.held ? json::value(nullptr) : json::value(format_time(step.sent_at))},
           {"timesSent", step.send_count},
           {"replyCode", step.reply_code ? json::value(*step.reply_code) : json::value(nullptr)},
           {"replyError", text(step.reply_error)},
-          {"repliedAt", time(step.replied_at)}};
+          {"repliedAt", time(step.replied_at)},
+          {"progress", step.job_id ? json::value(step.progress / 2) : json::value(nullptr)},
+          {"installed", step.installed ? json::value(*step.installed) : json::value(nullptr)}};
 }
 
 json::object to_json(const RequestDescription::AttemptAndSteps& item) {
@@ -60,6 +63,8 @@ json::object to_json(const RequestDescription::AttemptAndSteps& item) {
           {"deadline",
            attempt.ended_at ? json::value(nullptr) : json::value(format_time(attempt.moved_at + attempt.timeout))},
           {"error", text(attempt.error)},
+          {"ownerCredentials", to_string(attempt.handover)},
+          {"ownerUsername", text(attempt.owner_username)},
           {"steps", std::move(steps)}};
 }
 
@@ -106,7 +111,7 @@ json::object to_json(const ProvisionRequest& request) {
 json::object to_json(const Account& account) {
   return {{"name", account.name},
           {"brokerUrl", account.broker_url},
-          {"credentials", "x509"},
+          {"credentials", to_string(account.credentials)},
           {"caCertificates", account.ca_pem.size()}};
 }
 

@@ -31,6 +31,7 @@ constexpr std::size_t kMaxConnections = 64;
 constexpr Seconds kIdleLimit{30};
 // What a caller still sends behind an answer is read and dropped for so long, or it would lose the answer.
 constexpr Seconds kLingerLimit{2};
+constexpr std::size_t kUploadPiece = 256 * 1024;
 
 // "uid 0 (root)"
 std::string peer_of(int fd) {
@@ -53,8 +54,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
         api_(std::move(api)),
         on_end_(std::move(on_end)),
         peer_(peer_of(stream_.socket().native_handle())) {
-    parser_.body_limit(kMaxAdminBody);
-    parser_.header_limit(16 * 1024);
+    header_.body_limit(boost::none);  // judged by what the header asks for
+    header_.header_limit(16 * 1024);
   }
   ~Connection() { on_end_(); }
   Connection(const Connection&) = delete;
@@ -62,43 +63,86 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   void read() {
     stream_.expires_after(kIdleLimit);
-    http::async_read_some(stream_, buffer_, parser_,
-                          [self = shared_from_this()](BoostError error, std::size_t) { self->on_read(error); });
+    http::async_read_header(stream_, buffer_, header_, [self = shared_from_this()](BoostError error, std::size_t) {
+      if (error) return self->on_broken(error);
+      self->on_header();
+    });
   }
 
   void close() { stream_.close(); }
 
  private:
-  void on_read(BoostError error) {
-    if (error == http::error::body_limit) {
-      return answer(reply_with(Error{ErrorCode::kLimitExceeded,
-                                     fmt::format("the body is larger than {} MiB", kMaxAdminBody / (1024 * 1024))}));
-    }
+  void on_broken(BoostError error) {
+    if (error == http::error::body_limit) return refuse_size();
     if (error.category() == http::make_error_code(http::error::bad_method).category() &&
         error != http::error::end_of_stream && error != http::error::partial_message) {
       return answer(reply_with(Error{ErrorCode::kMalformed, "not a proper HTTP request: " + error.message()}));
     }
-    if (error) return;
-    if (parser_.is_done()) return handle();
-    if (parser_.is_header_done() && !told_to_go_on_ &&
-        beast::iequals(parser_.get()[http::field::expect], "100-continue")) {
-      return tell_to_go_on();
+  }
+
+  void refuse_size() {
+    answer(reply_with(Error{ErrorCode::kLimitExceeded,
+                            fmt::format("the body is larger than {} MiB", kMaxAdminBody / (1024 * 1024))}));
+  }
+
+  void on_header() {
+    const auto& request = header_.get();
+    constexpr std::string_view kUploads = "/v1/packages/";
+    const std::string_view target(request.target().data(), request.target().size());
+    const bool waits = beast::iequals(request[http::field::expect], "100-continue");
+    if (request.method() == http::verb::put && target.starts_with(kUploads)) {
+      auto upload = api_->begin_upload(std::string(target.substr(kUploads.size())));
+      if (!upload) return answer(reply_with(upload.error()));
+      upload_.emplace(std::move(*upload));
+      file_parser_.emplace(std::move(header_));
+      file_parser_->body_limit(boost::none);
+    } else {
+      if (header_.content_length().value_or(0) > kMaxAdminBody) return refuse_size();
+      parser_.emplace(std::move(header_));
+      parser_->body_limit(kMaxAdminBody);
     }
-    read();
+    if (waits) return tell_to_go_on();
+    read_body();
+  }
+
+  void read_body() {
+    if (upload_) return read_file();
+    if (parser_->is_done()) return handle();
+    stream_.expires_after(kIdleLimit);
+    http::async_read_some(stream_, buffer_, *parser_, [self = shared_from_this()](BoostError error, std::size_t) {
+      if (error) return self->on_broken(error);
+      self->read_body();
+    });
+  }
+
+  void read_file() {
+    if (file_parser_->is_done()) return answer(api_->finish_upload(*std::exchange(upload_, std::nullopt), peer_));
+    if (piece_.empty()) piece_.resize(kUploadPiece);
+    stream_.expires_after(kIdleLimit);
+    auto& body = file_parser_->get().body();
+    body.data = piece_.data();
+    body.size = piece_.size();
+    http::async_read_some(stream_, buffer_, *file_parser_, [self = shared_from_this()](BoostError error, std::size_t) {
+      if (error && error != http::error::need_buffer) return self->on_broken(error);
+      const std::size_t got = self->piece_.size() - self->file_parser_->get().body().size;
+      if (auto added = self->upload_->add({self->piece_.data(), got}); !added) {
+        return self->answer(reply_with(added.error()));
+      }
+      self->read_file();
+    });
   }
 
   // curl, for one, waits for this before it sends a large body.
   void tell_to_go_on() {
-    told_to_go_on_ = true;
     static constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
     asio::async_write(stream_, asio::buffer(kContinue), [self = shared_from_this()](BoostError error, std::size_t) {
-      if (!error) self->read();
+      if (!error) self->read_body();
     });
   }
 
   void handle() {
     stream_.expires_never();
-    auto& request = parser_.get();
+    auto& request = parser_->get();
     AdminCall call{std::string(request.method_string()), std::string(request.target()), std::move(request.body()),
                    peer_};
     api_->handle(std::move(call), [self = shared_from_this()](AdminReply reply) { self->answer(std::move(reply)); });
@@ -139,8 +183,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::function<void()> on_end_;
   std::string peer_;
   beast::flat_buffer buffer_{kMaxAdminBody};
-  http::request_parser<http::string_body> parser_;
-  bool told_to_go_on_ = false;
+  http::request_parser<http::empty_body> header_;
+  std::optional<http::request_parser<http::string_body>> parser_;
+  // Of an upload instead; its file goes with this connection unless it is finished.
+  std::optional<http::request_parser<http::buffer_body>> file_parser_;
+  std::optional<PackageUpload> upload_;
+  std::vector<char> piece_;
   http::response<http::string_body> response_;
   std::optional<http::response_serializer<http::string_body>> serializer_;
   std::array<char, 16 * 1024> rest_{};

@@ -5,11 +5,13 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <boost/asio/io_context.hpp>
 
 #include "core/base/bytes.hpp"
 #include "core/base/result.hpp"
+#include "provisioner/packages/folder.hpp"
 #include "provisioner/provisioning/executor.hpp"
 #include "provisioner/store/store.hpp"
 
@@ -21,6 +23,9 @@ struct AdminSettings {
   std::string provisioner_id;            // reserved: no request may have it as client id
   std::function<void(Outcome)> deliver;  // what an operator's act makes the service say or cut off, after the commit
   std::function<std::string()> broker_state;  // "running", "restarting", … for GET /v1/status
+  std::shared_ptr<const PackageFolder> packages;    // where uploads go; nullptr: there are none
+  // After the commit of an apply: the package files that were named before it and are not any more by what it changed.
+  std::function<void(std::vector<std::string> dropped)> on_applied{};
 };
 
 // Serves on the thread of `io`; work on data goes through the store. `store` outlives the server, and `executor` all

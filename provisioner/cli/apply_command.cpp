@@ -128,6 +128,16 @@ int hand_over(const std::vector<SecretRow>& rows, std::optional<SecretsFile>& fi
       "is enough to apply a spec.provisionUserPassword");
 }
 
+Result<void> upload_packages(const DataLayout& layout, const std::vector<SourceDocument>& documents) {
+  for (const SourceDocument& document : documents) {
+    for (const PackageFile& file : document.packages) {
+      TRY_ASSIGN(const bool uploaded, upload_to_service(layout, file));
+      if (uploaded) print(printable(fmt::format("{}: uploaded, {} bytes", file.path.string(), file.size)) + "\n");
+    }
+  }
+  return {};
+}
+
 // A source that cannot be read; what is wrong with its content is another matter.
 int report_unreadable(const Error& error) {
   const bool content = error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kLimitExceeded;
@@ -154,6 +164,7 @@ Result<int> apply_documents(const DataLayout& layout, const ApplyArguments& argu
     }
     file.emplace(std::move(*created));
   }
+  if (!arguments.dry_run) TRY(upload_packages(layout, loaded.documents));
   auto answer = post_to_service(layout, "/v1/apply", body_of(loaded.documents, arguments));
   if (!answer) {
     if (!answer.error().details.empty()) return report_problems(to_positions(answer.error().details, loaded.documents));

@@ -39,4 +39,16 @@ tl::expected<boost::json::object, AdminFailure> post_to_service(const DataLayout
   return call(layout, "POST", target, std::move(body));
 }
 
+Result<bool> upload_to_service(const DataLayout& layout, const PackageFile& file) {
+  const std::string target = "/v1/packages/" + file.sha256;
+  const auto there = call(layout, "GET", target, {});
+  if (there) return false;
+  if (there.error().error.code != ErrorCode::kNotFound) return fail(there.error().error);
+  auto reply = put_file_to_admin(layout.admin_socket(), target, file.path);
+  if (!reply) return fail(std::move(reply).error());
+  const auto answer = read_reply(*reply);
+  if (!answer) return fail(with_context(answer.error().error, file.path.string()));
+  return true;
+}
+
 }  // namespace fleet::provisioner

@@ -9,6 +9,7 @@
 #include "core/base/result.hpp"
 #include "provisioner/admin/client.hpp"
 #include "provisioner/admin/wire.hpp"
+#include "provisioner/manifest/manifest.hpp"
 #include "provisioner/service/settings.hpp"
 
 namespace fleet::provisioner {
@@ -23,5 +24,8 @@ Result<std::string> ask_service(const DataLayout& layout, std::string_view metho
 // As the first, with what is wrong with single documents.
 tl::expected<boost::json::object, AdminFailure> post_to_service(const DataLayout& layout, std::string_view target,
                                                                 std::string body);
+
+// Gives the service the file of a package, unless it has it; true if it had to be uploaded.
+Result<bool> upload_to_service(const DataLayout& layout, const PackageFile& file);
 
 }  // namespace fleet::provisioner

@@ -72,12 +72,13 @@ void load_file(const std::string& file, const std::string& text, LoadedDocuments
     config::Node& node = **next;
     config::Problems unread(shown), problems(shown);
     inline_files(node, folder, unread);
+    std::vector<PackageFile> packages = measure_packages(node, folder, unread);
     static_cast<void>(decode_manifest(node, problems));
     loaded.problems.insert(loaded.problems.end(), unread.list().begin(), unread.list().end());
     // that a value is missing whose file could not be read has been said
     std::copy_if(problems.list().begin(), problems.list().end(), std::back_inserter(loaded.problems),
                  [&](const config::Problem& problem) { return !is_at_one_of(unread.list(), problem.mark); });
-    loaded.documents.push_back({shown, std::move(node)});
+    loaded.documents.push_back({shown, std::move(node), std::move(packages)});
   }
 }
 

@@ -8,12 +8,14 @@
 #include "core/base/result.hpp"
 #include "core/config/decoder.hpp"
 #include "core/config/node.hpp"
+#include "provisioner/manifest/manifest.hpp"
 
 namespace fleet::provisioner {
 
 struct SourceDocument {
   std::string file;   // as the person named it; "stdin" for "-"
   config::Node node;  // with the files that it names put in
+  std::vector<PackageFile> packages{};  // the files that it names as packages
 };
 
 struct LoadedDocuments {

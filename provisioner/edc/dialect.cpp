@@ -1,7 +1,9 @@
 #include "provisioner/edc/dialect.hpp"
 
+#include <cctype>
 #include <utility>
 
+#include "core/protocol/deploy.hpp"
 #include "core/protocol/esf_xml.hpp"
 #include "core/protocol/message.hpp"
 #include "core/protocol/signature.hpp"
@@ -43,6 +45,37 @@ Result<Draft> draft(const TrustedCertificateContent& content) {
       protocol::kAppKeysV1, "POST", "keystores/entries/certificate",
       to_payload(protocol::TrustedCertificate{std::string(protocol::kKeystorePid),
                                               protocol::owner_ca_alias(content.number), content.certificate_pem})};
+}
+
+Result<Draft> draft(const PackageContent& content) {
+  protocol::DownloadRequest request;
+  request.job_id = content.job_id;
+  request.package = {content.name, content.version};
+  request.uri = content.url;
+  request.sha256 = content.sha256;
+  return Draft{protocol::kAppDeployV2, protocol::kDeployMethod, protocol::kDownloadResource, to_payload(request)};
+}
+
+// What a device makes of the package depends on its extension (edc §4.5); name and version are the operator's.
+std::string extension_of(std::string_view file_name) {
+  for (const std::string_view known : {".tar.gz", ".tgz"}) {
+    if (file_name.ends_with(known)) return std::string(known);
+  }
+  const std::size_t dot = file_name.rfind('.');
+  const bool letter = dot != std::string_view::npos && dot + 1 < file_name.size() &&
+                      std::isalpha(static_cast<unsigned char>(file_name[dot + 1])) != 0;
+  return letter ? std::string(file_name.substr(dot)) : ".bin";
+}
+
+Result<Draft> draft(const InlinePackageContent& content) {
+  if (content.content.size() > protocol::kMaxInlinePackage) {
+    return fail(ErrorCode::kLimitExceeded, "package {}: {} bytes, more than the {} that travel within a message",
+                content.name, content.content.size(), protocol::kMaxInlinePackage);
+  }
+  const protocol::PackageId id{content.name, content.version};
+  return Draft{
+      protocol::kAppDeployV1, protocol::kDeployMethod, protocol::kInstallResource,
+      to_payload(protocol::InlinePackage{package_file_name(id, extension_of(content.file_name)), content.content})};
 }
 
 Result<Draft> draft(const ConfigurationContent& content) {

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "core/protocol/deploy.hpp"
 #include "core/protocol/message.hpp"
 #include "core/protocol/topic.hpp"
 
@@ -15,6 +16,8 @@ std::optional<StepKind> kind_of_app(std::string_view app) {
   if (app == protocol::kAppCert) return StepKind::kSigningCertificates;
   if (app == protocol::kAppKeysV2) return StepKind::kDeviceCertificate;
   if (app == protocol::kAppKeysV1) return StepKind::kTrustedCertificate;
+  if (app == protocol::kAppDeployV2) return StepKind::kPackage;
+  if (app == protocol::kAppDeployV1) return StepKind::kInlinePackage;
   if (app == protocol::kAppConf) return StepKind::kConfiguration;
   return std::nullopt;
 }
@@ -57,6 +60,29 @@ InboundMessage read_reply(const protocol::ReplyTopic& topic, std::string_view by
   return StepReplyIn{std::move(answer)};
 }
 
+JobNotice::State state_of(protocol::DeployStatus status) {
+  if (status == protocol::DeployStatus::kInProgress) return JobNotice::State::kRunning;
+  return protocol::is_success(status) ? JobNotice::State::kDone : JobNotice::State::kFailed;
+}
+
+InboundMessage read_notice(const protocol::NotifyTopic& topic, std::string_view bytes) {
+  if (topic.app != protocol::kAppDeployV2) return Ignored{"a notification under an app id that has none"};
+  const auto stage = protocol::parse_deploy_stage(topic.resource);
+  if (!stage) return Ignored{"a notification of no stage of a package"};
+  const auto payload = protocol::decode(bytes);
+  if (!payload) return Ignored{fmt::format("a notification that cannot be read: {}", payload.error().message)};
+  auto read = protocol::parse_deploy_notification(*stage, *payload);
+  if (!read) return Ignored{fmt::format("a notification that cannot be read: {}", read.error().message)};
+  JobNotice notice;
+  notice.job_id = read->job_id;
+  notice.phase = *stage == protocol::DeployStage::kDownload ? JobNotice::Phase::kDownload : JobNotice::Phase::kInstall;
+  notice.state = state_of(read->status);
+  notice.progress = read->progress;
+  notice.error = std::move(read->error);
+  if (notice.error.empty() && read->status == protocol::DeployStatus::kCancelled) notice.error = "cancelled";
+  return JobNoticeIn{std::move(notice)};
+}
+
 }  // namespace
 
 InboundMessage read_inbound(std::string_view account, std::string_view provisioner_id, std::string_view client_id,
@@ -76,7 +102,13 @@ InboundMessage read_inbound(std::string_view account, std::string_view provision
     if (reply->requester != provisioner_id) return Ignored{"a reply to somebody else"};
     return read_reply(*reply, payload);
   }
-  return Ignored{"neither a lifecycle message nor a reply"};
+  if (const auto* notify = std::get_if<protocol::NotifyTopic>(&*parsed)) {
+    if (notify->account != account) return Ignored{"a topic of another account"};
+    if (notify->requester != provisioner_id) return Ignored{"a notification to somebody else"};
+    if (notify->client_id != client_id) return Ignored{"a notification in the name of another device"};
+    return read_notice(*notify, payload);
+  }
+  return Ignored{"neither a lifecycle message, a reply nor a notification"};
 }
 
 }  // namespace fleet::provisioner

@@ -22,6 +22,10 @@ struct MalformedHelloIn {
 struct StepReplyIn {
   StepReply reply;
 };
+// News of a package that it was asked to download and install.
+struct JobNoticeIn {
+  JobNotice notice;
+};
 // The device has left: with its goodbye (DC), or the broker found it gone (LWT).
 struct DeviceGoneIn {
   bool said_goodbye = false;
@@ -31,7 +35,7 @@ struct DeviceGoneIn {
 struct Ignored {
   std::string why;
 };
-using InboundMessage = std::variant<HelloIn, MalformedHelloIn, StepReplyIn, DeviceGoneIn, Ignored>;
+using InboundMessage = std::variant<HelloIn, MalformedHelloIn, StepReplyIn, JobNoticeIn, DeviceGoneIn, Ignored>;
 
 // `topic` and `payload` as published by the authenticated `client_id` on the provision broker. A PROV over 64 KiB, also
 // once inflated, is malformed.

@@ -11,13 +11,19 @@ namespace fleet::provisioner {
 namespace {
 
 bool same(const Account& a, const Account& b) {
-  return a.name == b.name && a.broker_url == b.broker_url && a.ca_pem == b.ca_pem;
+  return a.name == b.name && a.broker_url == b.broker_url && a.ca_pem == b.ca_pem && a.credentials == b.credentials &&
+         a.strict == b.strict && a.connector == b.connector;
 }
 
 bool same(const Profile& a, const Profile& b) {
   return a.name == b.name && a.account == b.account && a.configuration == b.configuration &&
          a.certificate_validity == b.certificate_validity && a.retry_max_attempts == b.retry_max_attempts &&
-         a.attempt_timeout == b.attempt_timeout;
+         a.attempt_timeout == b.attempt_timeout && a.packages == b.packages &&
+         a.wants_certificate == b.wants_certificate;
+}
+
+std::vector<Package> packages_of(const std::optional<std::vector<Package>>& packages) {
+  return packages.value_or(std::vector<Package>{});
 }
 
 // One call of apply(): what it works on, and its report.
@@ -48,9 +54,12 @@ class Application {
               fmt::format("no account '{}': apply it first, or in the same files", profile.account));
       return {};
     }
+    if (!check_files(document, profile.packages)) return {};
     TRY_ASSIGN(const std::optional<Profile> old, tx_.find_profile(profile.name));
     if (!old || !same(*old, profile)) TRY(tx_.put_profile(profile));
-    if (old && (old->configuration != profile.configuration || old->account != profile.account)) {
+    if (old) drop_files(old->packages, profile.packages);
+    if (old && (old->configuration != profile.configuration || old->account != profile.account ||
+                old->packages != profile.packages)) {
       rendered_anew_.insert_or_assign(profile.name, document);
     }
     done(document, "Profile", profile.name, !old ? "created" : same(*old, profile) ? "unchanged" : "configured");
@@ -61,6 +70,7 @@ class Application {
     if (!once(document, "ProvisionRequest", manifest.name)) return {};
     const std::size_t problems_before = report_.problems.size();
     TRY(check_profile(document, manifest));
+    check_files(document, packages_of(manifest.packages));
     if (manifest.client_id == options_.provisioner_id) {
       problem(document, "spec.clientId", fmt::format("'{}' is the provisioner's own client id", manifest.client_id));
     }
@@ -127,6 +137,25 @@ class Application {
     return false;
   }
 
+  // False, and problems, if files of packages are not there.
+  bool check_files(std::size_t document, const std::vector<Package>& packages) {
+    bool all = true;
+    for (std::size_t i = 0; options_.has_file && i < packages.size(); ++i) {
+      if (packages[i].source == PackageSource::kUrl || options_.has_file(packages[i].sha256)) continue;
+      problem(document, fmt::format("spec.packages[{}].file", i), "its content was not uploaded: apply it once more");
+      all = false;
+    }
+    return all;
+  }
+
+  void drop_files(const std::vector<Package>& old, const std::vector<Package>& packages) {
+    for (const Package& package : old) {
+      const auto same_file = [&](const Package& one) { return one.sha256 == package.sha256; };
+      if (package.source == PackageSource::kUrl || std::any_of(packages.begin(), packages.end(), same_file)) continue;
+      report_.dropped_files.push_back(package.sha256);
+    }
+  }
+
   // A profile and its account, as a request needs them; looked up once for a whole fleet.
   struct Target {
     Profile profile;
@@ -185,6 +214,8 @@ class Application {
     probe.client_id = manifest.client_id;
     probe.labels = manifest.labels;
     probe.params = manifest.params;
+    probe.configuration = manifest.configuration;
+    probe.packages = manifest.packages;
     if (auto rendered = executor_.check_renders(probe, target->profile, target->account); !rendered) {
       problem(document, "spec.profile",
               fmt::format("profile '{}' does not fit: {}", manifest.profile, rendered.error().message));
@@ -203,6 +234,8 @@ class Application {
     request.activates_on = manifest.activates_on;
     request.expires_on = manifest.expires_on;
     request.retry_max_attempts = manifest.retry_max_attempts;
+    request.configuration = manifest.configuration;
+    request.packages = manifest.packages;
   }
 
   void set_password(ProvisionRequest& request, const Secret& password) const {
@@ -259,10 +292,12 @@ class Application {
   Result<void> change(std::size_t document, const RequestManifest& manifest, const ProvisionRequest& old) {
     const std::size_t problems_before = report_.problems.size();
     check_unchangeable(document, manifest, old);
-    if (old.profile != manifest.profile || old.labels != manifest.labels || old.params != manifest.params) {
+    if (old.profile != manifest.profile || old.labels != manifest.labels || old.params != manifest.params ||
+        old.configuration != manifest.configuration || old.packages != manifest.packages) {
       TRY_ASSIGN(const std::optional<Attempt> attempt, tx_.latest_attempt(old.id));
       if (attempt && attempt->state == AttemptState::kOpen) {
-        problem(document, "spec", "an attempt is in progress: profile, labels and params can change when it has ended");
+        problem(document, "spec", "an attempt is in progress: profile, labels, params, configuration and packages can change when it has "
+                "ended");
       }
     }
     if (report_.problems.size() != problems_before) return {};
@@ -282,6 +317,7 @@ class Application {
     if (!what.empty()) {
       request.updated_at = now_;
       TRY(tx_.update_request(request));
+      drop_files(packages_of(old.packages), packages_of(request.packages));
       TRY(add_line(request, what + " changed"));
       if (secret.activation_key) report_.secrets.push_back(std::move(secret));
       // a live connection that would not be let in any more
@@ -314,6 +350,8 @@ class Application {
     if (old.profile != request.profile) names.push_back("profile");
     if (old.labels != request.labels) names.push_back("labels");
     if (old.params != request.params) names.push_back("params");
+    if (old.configuration != request.configuration) names.push_back("configuration");
+    if (old.packages != request.packages) names.push_back("packages");
     if (old.activates_on != request.activates_on) names.push_back("activatesOn");
     if (old.expires_on != request.expires_on) names.push_back("expiresOn");
     if (old.retry_max_attempts != request.retry_max_attempts) names.push_back("retryMaxAttempts");
@@ -358,6 +396,7 @@ Result<void> apply(Transaction& tx, const Executor& executor, const std::vector<
     report.applied.clear();
     report.secrets.clear();
     report.outcome = {};
+    report.dropped_files.clear();
     return fail(ErrorCode::kInvalidArgument, "{} problems; nothing was applied", report.problems.size());
   }
   return {};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -25,6 +26,8 @@ struct ApplyOptions {
   std::string by;              // who, for the timeline
   std::string provisioner_id;  // reserved client id
   Bytes verifier_key;
+  // Whether the file of a package is there, by its SHA-256; empty: not looked at.
+  std::function<bool(const std::string&)> has_file{};
 };
 
 inline constexpr std::size_t kMinPassword = 16;
@@ -53,6 +56,7 @@ struct ApplyReport {
   std::vector<GeneratedSecret> secrets;
   std::vector<ApplyProblem> problems;  // not empty: nothing may be kept
   Outcome outcome;                     // for after the commit: connections that must end
+  std::vector<std::string> dropped_files;  // of packages, by SHA-256: what was changed named them, and does not any more
 };
 
 // Applies accounts, then profiles, then requests, whatever their order, and reports. kInvalidArgument if

@@ -91,6 +91,53 @@ Node property_node(const protocol::Property& property, Secrets secrets) {
   return node;
 }
 
+Node configuration_node(const protocol::Configurations& configurations, Secrets secrets) {
+  Node configuration = mapping();
+  for (const protocol::ComponentConfiguration& component : configurations) {
+    Node& properties = put(configuration, component.pid, mapping());
+    for (const protocol::Property& property : component.properties) {
+      put(properties, property.name, property_node(property, secrets));
+    }
+  }
+  return configuration;
+}
+
+// A file is named with its size and hash: the service has it, and it is not uploaded again.
+Node packages_node(const std::vector<Package>& packages) {
+  Node list;
+  list.kind = Node::Kind::kSequence;
+  for (const Package& package : packages) {
+    Node& node = list.items.emplace_back(mapping());
+    put(node, "name", text(package.name));
+    put(node, "version", text(package.version));
+    if (package.source == PackageSource::kUrl) {
+      put(node, "url", text(package.url));
+    } else {
+      put(node, "file", text(package.file_name));
+      put(node, "size", number(package.size));
+    }
+    put(node, "sha256", text(package.sha256));
+    if (package.source == PackageSource::kInline) put(node, "inline", flag(true));
+    if (!package.required_before_configuration) put(node, "requiredBeforeConfiguration", flag(false));
+  }
+  return list;
+}
+
+void put_credentials(Node& spec, const Account& account) {
+  put(spec, "credentials", text(std::string(to_string(account.credentials))));
+  if (account.credentials != OwnerCredentials::kPassword) return;
+  put(spec, "deviceCredentialsTight", text(account.strict ? "STRICT" : "LOOSE"));
+  Node& connector = put(spec, "connector", mapping());
+  if (!account.connector.database.empty()) {
+    put(connector, "plugin", text(account.connector.database));
+    return;
+  }
+  Node command;
+  command.kind = Node::Kind::kSequence;
+  for (const std::string& word : account.connector.command) command.items.push_back(text(word));
+  put(connector, "command", std::move(command));
+}
+
 }  // namespace
 
 Node to_manifest(const Account& account) {
@@ -102,7 +149,7 @@ Node to_manifest(const Account& account) {
   put(broker, "url", text(account.broker_url));
   put(broker, "ca", text(std::move(ca)));
   put(spec, "broker", std::move(broker));
-  put(spec, "credentials", text("x509"));
+  put_credentials(spec, account);
   return node;
 }
 
@@ -110,17 +157,13 @@ Node to_manifest(const Profile& profile, Secrets secrets) {
   Node node = document("Profile", profile.name);
   Node& spec = put(node, "spec", mapping());
   put(spec, "account", text(profile.account));
-  put(put(spec, "certificate", mapping()), "validity", text(format_duration(profile.certificate_validity)));
+  Node& certificate = put(spec, "certificate", mapping());
+  put(certificate, "validity", text(format_duration(profile.certificate_validity)));
+  if (profile.wants_certificate) put(certificate, "required", flag(true));
   put(spec, "retryMaxAttempts", number(profile.retry_max_attempts));
   put(spec, "attemptTimeout", text(format_duration(profile.attempt_timeout)));
-  Node configuration = mapping();
-  for (const protocol::ComponentConfiguration& component : profile.configuration) {
-    Node& properties = put(configuration, component.pid, mapping());
-    for (const protocol::Property& property : component.properties) {
-      put(properties, property.name, property_node(property, secrets));
-    }
-  }
-  put(spec, "configuration", std::move(configuration));
+  put(spec, "configuration", configuration_node(profile.configuration, secrets));
+  if (!profile.packages.empty()) put(spec, "packages", packages_node(profile.packages));
   return node;
 }
 
@@ -133,6 +176,8 @@ Node to_manifest(const ProvisionRequest& request, Secrets secrets) {
   put(spec, "provisionUserUsername", text(request.username));
   if (request.activation_key_verifier) put(spec, "generateActivationKey", flag(true));
   if (!request.params.empty()) put(spec, "params", map_of(request.params, secrets));
+  if (request.configuration) put(spec, "configuration", configuration_node(*request.configuration, secrets));
+  if (request.packages) put(spec, "packages", packages_node(*request.packages));
   if (request.activates_on) put(spec, "activatesOn", text(exact_time(*request.activates_on)));
   if (request.expires_on) put(spec, "expiresOn", text(exact_time(*request.expires_on)));
   if (request.retry_max_attempts) put(spec, "retryMaxAttempts", number(*request.retry_max_attempts));

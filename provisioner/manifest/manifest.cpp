@@ -7,6 +7,7 @@
 #include "core/crypto/certificate.hpp"
 #include "core/mqtt/client.hpp"
 #include "core/protocol/topic.hpp"
+#include "provisioner/manifest/packages.hpp"
 #include "provisioner/manifest/properties.hpp"
 
 namespace fleet::provisioner {
@@ -70,14 +71,46 @@ void read_broker(const config::Node& node, const std::string& path, config::Prob
   broker.finish();
 }
 
+void read_connector(const config::Node& node, const std::string& path, config::Problems& problems, Account& account) {
+  config::Object connector(node, path, problems);
+  const bool has_plugin = connector.optional("plugin", account.connector.database);
+  const bool has_command = connector.optional_list("command", account.connector.command);
+  if (has_plugin == has_command) {
+    connector.problem(has_plugin ? "command" : "plugin", "give either plugin (a file) or command (a list)");
+  } else if (has_plugin && !account.connector.database.starts_with('/')) {
+    connector.problem("plugin", "must be the whole path of the file that the owner's broker has as its "
+                                "plugin_opt_password_db, beginning with /");
+  } else if (has_command && (account.connector.command.empty() || !account.connector.command.front().starts_with('/'))) {
+    connector.problem("command", "must begin with the whole path of a program");
+  }
+  connector.finish();
+}
+
+void read_credentials(config::Object& spec, config::Problems& problems, Account& account) {
+  std::string credentials, tight;
+  if (spec.optional("credentials", credentials) && credentials != "x509" && credentials != "password") {
+    spec.problem("credentials", fmt::format("'{}' is not supported: use x509 or password", credentials));
+  }
+  const bool password = credentials == "password";
+  if (password) account.credentials = OwnerCredentials::kPassword;
+  if (spec.optional("deviceCredentialsTight", tight)) {
+    if (tight != "STRICT" && tight != "LOOSE") spec.problem("deviceCredentialsTight", "must be STRICT or LOOSE");
+    if (!password) spec.problem("deviceCredentialsTight", "is for credentials: password; with x509 the owner's broker decides");
+    account.strict = tight != "LOOSE";
+  }
+  const config::Node* const connector = spec.child("connector");
+  if (connector != nullptr && !password) spec.problem("connector", "is for credentials: password");
+  if (connector == nullptr && password) {
+    spec.problem("connector", "missing: how the owner's broker learns the passwords: {plugin: /path/of/owner.db} or {command: [...]}");
+  }
+  if (connector != nullptr && password) read_connector(*connector, spec.path("connector"), problems, account);
+}
+
 Account decode_account(const std::string& name, config::Object& spec, config::Problems& problems) {
   Account account;
   account.name = name;
   if (const config::Node* broker = spec.require("broker")) read_broker(*broker, spec.path("broker"), problems, account);
-  std::string credentials;
-  if (spec.optional("credentials", credentials) && credentials != "x509") {
-    spec.problem("credentials", fmt::format("'{}' is not supported: use x509", credentials));
-  }
+  read_credentials(spec, problems, account);
   return account;
 }
 
@@ -92,6 +125,7 @@ Profile decode_profile(const std::string& name, config::Object& spec, config::Pr
          profile.certificate_validity > Millis(36'500LL * 86'400'000))) {
       object.problem("validity", "must be between 1m and 36500d");
     }
+    object.optional("required", profile.wants_certificate);
     object.finish();
   }
   std::optional<int> retries;
@@ -104,10 +138,13 @@ Profile decode_profile(const std::string& name, config::Object& spec, config::Pr
   if (const config::Node* configuration = spec.child("configuration")) {
     profile.configuration = decode_configurations(*configuration, spec.path("configuration"), problems);
   }
+  if (const config::Node* packages = spec.child("packages")) {
+    profile.packages = decode_packages(*packages, spec.path("packages"), problems);
+  }
   return profile;
 }
 
-RequestManifest decode_request(config::Object& spec) {
+RequestManifest decode_request(config::Object& spec, config::Problems& problems) {
   RequestManifest request;
   spec.required("profile", request.profile);
   if (spec.required("clientId", request.client_id) && !protocol::is_client_id(request.client_id)) {
@@ -126,6 +163,12 @@ RequestManifest decode_request(config::Object& spec) {
   }
   spec.optional("generateActivationKey", request.generate_activation_key);
   request.params = read_map(spec, "params");
+  if (const config::Node* configuration = spec.child("configuration")) {
+    request.configuration = decode_configurations(*configuration, spec.path("configuration"), problems);
+  }
+  if (const config::Node* packages = spec.child("packages")) {
+    request.packages = decode_packages(*packages, spec.path("packages"), problems);
+  }
   std::string status;
   if (spec.optional("status", status)) {
     if (status != "ENABLED" && status != "DISABLED") spec.problem("status", "must be ENABLED or DISABLED");
@@ -173,7 +216,7 @@ std::optional<Manifest> decode_manifest(const config::Node& document, config::Pr
     } else if (kind == "Profile") {
       manifest = decode_profile(name, spec, problems);
     } else if (kind == "ProvisionRequest") {
-      RequestManifest request = decode_request(spec);
+      RequestManifest request = decode_request(spec, problems);
       request.name = name;
       request.labels = std::move(labels);
       manifest = std::move(request);

@@ -32,6 +32,8 @@ struct RequestManifest {
   std::optional<Secret> password;        // provisionUserPassword; absent: generated when the request is new
   bool generate_activation_key = false;  // generateActivationKey
   std::map<std::string, std::string> params;
+  std::optional<protocol::Configurations> configuration;  // these two override the profile's
+  std::optional<std::vector<Package>> packages;
   std::optional<bool> enabled;  // status: ENABLED | DISABLED; absent: as it is, ENABLED when the request is new
   std::optional<WallTime> activates_on, expires_on;
   std::optional<int> retry_max_attempts;
@@ -48,5 +50,19 @@ std::optional<Manifest> decode_manifest(const config::Node& document, config::Pr
 // service needs no access to the operator's files. What cannot be read is a problem and stays empty, at its mark, so
 // that the rest of the document can still be checked.
 void inline_files(config::Node& document, const std::filesystem::path& folder, config::Problems& problems);
+
+// A file that a document names as a package.
+struct PackageFile {
+  std::filesystem::path path;
+  std::string sha256;
+  std::int64_t size = 0;
+};
+
+// Replaces each `file: path` of spec.packages (relative to `folder`) by the file's own name, its `size` and `sha256`,
+// which the service goes by; a `sha256` that is given must be that one. A package that has both already is one that the
+// service holds, as `get -o yaml` tells it. Returns the files, for them to be uploaded. What
+// cannot be read is a problem.
+std::vector<PackageFile> measure_packages(config::Node& document, const std::filesystem::path& folder,
+                                          config::Problems& problems);
 
 }  // namespace fleet::provisioner

@@ -11,9 +11,6 @@ namespace {
 
 constexpr std::string_view kUnknown = "unknown";
 constexpr std::string_view kWrongCredentials = "wrong-credentials";
-
-constexpr std::string_view kLookup =
-    "SELECT username, verifier, state, opens_ms, closes_ms FROM device WHERE client_id = ?1";
 constexpr Seconds kReopenPause{1};
 
 // SQLite's pointer is good until the next call on the statement.
@@ -80,7 +77,7 @@ void AdmissionReader::FinalizeStatement::operator()(sqlite3_stmt* statement) con
   sqlite3_finalize(statement);
 }
 
-AdmissionReader::AdmissionReader(std::string path) : path_(std::move(path)) {}
+AdmissionReader::AdmissionReader(std::string path, std::string_view lookup) : path_(std::move(path)), query_(lookup) {}
 
 AdmissionReader::FileIdentity AdmissionReader::identity() const {
   struct stat info {};
@@ -104,7 +101,7 @@ Result<void> AdmissionReader::open(SteadyTime now) {
   sqlite3_stmt* statement = nullptr;
   if (result == SQLITE_OK) {
     sqlite3_busy_timeout(database, 0);
-    result = sqlite3_prepare_v3(database, kLookup.data(), static_cast<int>(kLookup.size()), SQLITE_PREPARE_PERSISTENT,
+    result = sqlite3_prepare_v3(database, query_.data(), static_cast<int>(query_.size()), SQLITE_PREPARE_PERSISTENT,
                                 &statement, nullptr);
   }
   if (result != SQLITE_OK) {

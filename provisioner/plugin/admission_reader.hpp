@@ -34,16 +34,25 @@ std::optional<std::string_view> refusal(const AdmissionRow* row, std::string_vie
 // Whether a reason of refusal() says that the secrets were wrong, as opposed to right at the wrong time.
 bool is_guess(std::string_view reason);
 
+inline constexpr std::string_view kAdmissionLookup =
+    "SELECT username, verifier, state, opens_ms, closes_ms FROM device WHERE client_id = ?1";
+// The same of the password projection (owner_passwords.hpp), whose rows stand open as long as they are there.
+inline constexpr std::string_view kOwnerLookupByClientId =
+    "SELECT username, verifier, 0, 0, 9223372036854775807 FROM device WHERE client_id = ?1";
+inline constexpr std::string_view kOwnerLookupByUsername =
+    "SELECT username, verifier, 0, 0, 9223372036854775807 FROM device WHERE username = ?1";
+
 // A read-only handle with one prepared statement. It never waits for the writer: a lookup that finds the database busy
 // is tried once more and then fails. After any other failure the database is opened again, at most once a second; the
 // same happens when the file was replaced by another one. Not thread-safe.
 class AdmissionReader {
  public:
-  explicit AdmissionReader(std::string path);
+  // `lookup`: an SQL query that lives for ever, with ?1 for what find() is given, for the columns of AdmissionRow.
+  explicit AdmissionReader(std::string path, std::string_view lookup = kAdmissionLookup);
 
   // Opens the projection; the error names the file. Called by find() too.
   Result<void> open(SteadyTime now);
-  // The row of a client id, or nullopt if there is none; kUnavailable if the projection cannot be read now.
+  // The row of a client id (or of what else the lookup looks up), or nullopt if there is none; kUnavailable if the projection cannot be read now.
   Result<std::optional<AdmissionRow>> find(std::string_view client_id, SteadyTime now);
 
  private:
@@ -65,6 +74,7 @@ class AdmissionReader {
   void close();
 
   std::string path_;
+  std::string_view query_;
   FileIdentity identity_;
   SteadyTime checked_{};
   bool broken_ = false;  // a lookup failed for another reason than a busy writer

@@ -79,6 +79,7 @@ Result<Options> parse_options(const OptionList& list) {
       reader.complain("credentials: must be strict or loose");
     }
     options.strict = credentials != "loose";
+    options.password_db = reader.optional("password_db");
     options.local_socket = reader.optional("local_socket");
     TRY(reader.finish());
     return options;

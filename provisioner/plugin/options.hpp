@@ -21,10 +21,11 @@ struct ProvisionOptions {
   std::string local_socket;       // path of the unix socket listener, exactly as in `listener 0 PATH`
 };
 
-// mode owner: the broker of an owner account (edc §5), certificates as credentials.
+// mode owner: the broker of an owner account (edc §5), with certificates or passwords as credentials.
 struct OwnerOptions {
   std::string account;
-  bool strict = true;        // `credentials strict`: the certificate's CN must be the client id
+  bool strict = true;        // `credentials strict`: the certificate's CN, or the password, is bound to the client id
+  std::string password_db;   // path of the password projection; empty: certificates
   std::string local_socket;  // may be empty: nobody has full rights then
 };
 

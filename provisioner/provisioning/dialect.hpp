@@ -40,6 +40,17 @@ struct StepReply {
   std::optional<std::string> signing_request_pem{};  // if it brings one
 };
 
+// A device's news of a package that it was asked to download and install.
+struct JobNotice {
+  enum class Phase { kDownload, kInstall };
+  enum class State { kRunning, kDone, kFailed };
+  std::int64_t job_id = 0;
+  Phase phase = Phase::kDownload;
+  State state = State::kRunning;
+  int progress = 0;     // of the phase, 0..100
+  std::string error{};  // with kFailed
+};
+
 // What a step brings, as values.
 struct SigningCertificatesContent {
   std::string chain_pem;
@@ -54,11 +65,24 @@ struct TrustedCertificateContent {
   std::size_t number = 1;
   std::string certificate_pem;
 };
+struct PackageContent {
+  std::string name, version;
+  std::string url;     // http or https
+  std::string sha256;  // lower-case hex
+  bool required = true;
+  std::int64_t job_id = 0;
+};
+struct InlinePackageContent {
+  std::string name, version;
+  std::string file_name;
+  Bytes content;
+  bool required = true;
+};
 struct ConfigurationContent {
   protocol::Configurations configurations;
 };
 using StepContent = std::variant<SigningCertificatesContent, SigningRequestContent, DeviceCertificateContent,
-                                 TrustedCertificateContent, ConfigurationContent>;
+                                 TrustedCertificateContent, PackageContent, InlinePackageContent, ConfigurationContent>;
 
 // The answers to a hello, named by what they mean; a dialect maps them to its codes (edc §4.1).
 enum class Answer {

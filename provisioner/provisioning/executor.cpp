@@ -61,21 +61,16 @@ Result<Outcome> Executor::on_reply(Transaction& tx, const std::string& client_id
     outcome.endings.push_back({request->name, client_id, AttemptState::kFailed, request->last_error});
     return outcome;
   }
-  TRY(add_line(tx, request->id, attempt->id, kReplyLine, "the device accepted " + step->summary, now));
+  const auto* failed_package = std::get_if<NoteFailure>(&verdict);
+  TRY(add_line(tx, request->id, attempt->id, kReplyLine,
+               failed_package != nullptr ? failed_package->note : "the device accepted " + step->summary, now));
   if (std::holds_alternative<CompleteAttempt>(verdict)) {
     TRY(complete(tx, *request, *attempt, now));
     outcome.endings.push_back({request->name, client_id, AttemptState::kCompleted, ""});
     TRY(answer(outcome, client_id, attempt->nonce, attempt->hello_id, {.answer = Answer::kRecorded}, now));
     return outcome;
   }
-  TRY_ASSIGN(const std::vector<Step> steps, tx.steps_of(attempt->id));
-  attempt->due_at = next_due(*attempt, steps);
-  TRY(tx.update_attempt(*attempt));
-  if (const JobStatus status = status_of(steps); request->status != status) {
-    request->status = status;
-    request->updated_at = now;
-    TRY(tx.update_request(*request));
-  }
+  TRY(go_on(tx, *request, *attempt, outcome, now));
   return outcome;
 }
 
@@ -143,6 +138,7 @@ Result<void> Executor::check_renders(const ProvisionRequest& request, const Prof
     return fail(ErrorCode::kInvalidArgument, "configuration: {} bytes, more than the {} that a message takes",
                 xml.size(), kMaxConfigurationSize);
   }
+  TRY(render_packages(request, profile));
   return {};
 }
 

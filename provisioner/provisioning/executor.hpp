@@ -33,6 +33,7 @@ struct Outcome {
   std::vector<Ending> endings{};
   // Of a hello; kNotJudged where it was turned away for another reason.
   enum class Secrets : std::uint8_t { kNotJudged, kRight, kWrong } secrets = Secrets::kNotJudged;
+  std::vector<std::int64_t> hand_over{};  // attempts whose owner credentials must reach the owner's broker
   int misses = 0;  // replies that fit no step of their sender, as a guess would: to be counted (edc §3)
 };
 
@@ -40,11 +41,18 @@ struct Outcome {
 using IssueCertificate = std::function<Result<crypto::Certificate>(
     const std::string& client_id, const crypto::PublicKey&, Millis validity, WallTime now)>;
 
+// Where a device finds a file of the operator, for as long as that attempt lasts (the number is within its request).
+using PackageUrl = std::function<Result<std::string>(const Package&, std::int64_t request_id, int attempt_number)>;
+// The content of an inline package.
+using ReadPackage = std::function<Result<Bytes>(const Package&)>;
+
 struct ExecutorSettings {
   Bytes verifier_key;               // 32 bytes; see crypto::secret_verifier
   std::string signing_chain_pem;    // CERT-V1: leaf first, without the root
   std::string device_ca_chain_pem;  // what follows a device certificate in its chain, without the root
   IssueCertificate issue;
+  PackageUrl package_url{};    // without these two, packages of their kind are not served
+  ReadPackage read_package{};
 };
 
 class Executor {
@@ -62,6 +70,13 @@ class Executor {
                                      const std::optional<std::string>& hello_id, const std::optional<Bytes>& nonce,
                                      const std::string& why, WallTime now) const;
   Result<Outcome> on_reply(Transaction& tx, const std::string& client_id, const StepReply& reply, WallTime now) const;
+  // News of a package: moves the attempt, ends the package's step, and sends what waited for it.
+  Result<Outcome> on_notice(Transaction& tx, const std::string& client_id, const JobNotice& notice, WallTime now) const;
+  // What became of handing an attempt's credentials over to the owner's broker, which happens outside of all transactions
+  // and may happen twice: it has them, or why it has not. Nothing if the attempt does not wait for it.
+  Result<Outcome> on_handed_over(Transaction& tx, std::int64_t attempt_id, WallTime now) const;
+  Result<Outcome> on_not_handed_over(Transaction& tx, std::int64_t attempt_id, const std::string& why,
+                                     WallTime now) const;
   // The provisioner is back from where no device could reach it: the deadlines of open attempts are put off to
   // kReturnGrace from now, where they come earlier. Before the first sweep.
   Result<void> on_return(Transaction& tx, WallTime now) const;
@@ -86,8 +101,8 @@ class Executor {
                               WallTime now) const;
   Result<Outcome> remove(Transaction& tx, const std::string& name, const std::string& by, WallTime now) const;
 
-  // Whether this request's configuration can be rendered from its profile and account: kInvalidArgument names the
-  // missing label or parameter. Called when requests and profiles are applied, so that no device meets it.
+  // Whether this request's configuration and packages can be rendered from its profile and account: kInvalidArgument
+  // names the missing label or parameter. Called when requests and profiles are applied, so that no device meets it.
   Result<void> check_renders(const ProvisionRequest& request, const Profile& profile, const Account& account) const;
 
  private:
@@ -107,11 +122,16 @@ class Executor {
   Result<std::optional<RefuseHello>> certify(const ProvisionRequest& request, Opening& opening, WallTime now) const;
   Result<void> keep_certificate(Transaction& tx, const Attempt& attempt, const Opening& opening, WallTime now) const;
   Result<std::vector<StepContent>> plan_of(const ProvisionRequest& request, const Opening& opening) const;
+  Result<std::vector<StepContent>> package_steps(const ProvisionRequest& request, const Opening& opening) const;
   // The steps of a plan with their messages, not yet of any attempt; fails only by the dialect.
-  Result<std::vector<Step>> make_steps(const std::string& client_id, const Bytes& nonce,
+  Result<std::vector<Step>> make_steps(const std::string& client_id, const Attempt& attempt,
                                        const std::vector<StepContent>& plan, int first_ordinal, WallTime now) const;
   Result<void> begin_steps(Transaction& tx, const ProvisionRequest& request, const Attempt& attempt,
                            std::vector<Step> steps, Outcome& outcome, WallTime now) const;
+  // After a step has moved: sends the held steps that nothing stands in the way of any more, and writes when the attempt
+  // is due and the request's status.
+  Result<void> go_on(Transaction& tx, ProvisionRequest& request, Attempt& attempt, Outcome& outcome,
+                     WallTime now) const;
   Result<Outcome> on_signing_request(Transaction& tx, ProvisionRequest request, Attempt attempt, Step step,
                                      const StepReply& reply, WallTime now) const;
   Result<void> note_not_served(Transaction& tx, const ProvisionRequest& request, const RefuseHello& refusal,

@@ -9,6 +9,7 @@
 #include "provisioner/provisioning/executor.hpp"
 #include "provisioner/provisioning/journal.hpp"
 #include "provisioner/provisioning/opening.hpp"
+#include "provisioner/provisioning/plan.hpp"
 #include "provisioner/provisioning/rules.hpp"
 
 namespace fleet::provisioner {
@@ -186,8 +187,15 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
   attempt.hello_id = hello.hello_id.value_or("");
   attempt.timeout = opening.profile.attempt_timeout;
   attempt.started_at = attempt.moved_at = now;
-  TRY_ASSIGN(const std::vector<StepContent> plan, plan_of(request, opening));
-  auto new_steps = make_steps(request.client_id, attempt.nonce, plan, 0, now);
+  opening.attempt_number = attempt.number;
+  if (opening.account.credentials == OwnerCredentials::kPassword) {
+    attempt.handover = Handover::kPending;
+    attempt.owner_password = random_password();
+    attempt.owner_username = give_owner_login(opening.configurations, request.client_id, attempt.owner_password);
+  }
+  const auto plan = plan_of(request, opening);
+  if (!plan) return refuse(tx, &request, request.client_id, hello, not_now(plan.error().message), now);
+  auto new_steps = make_steps(request.client_id, attempt, *plan, 0, now);
   if (!new_steps) return refuse(tx, &request, request.client_id, hello, not_now(new_steps.error().message), now);
   attempt.due_at = next_due(attempt, *new_steps);
 
@@ -215,6 +223,7 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
   if (verdict.supersede) outcome.endings.push_back({request.name, request.client_id, AttemptState::kSuperseded, latest->error});
   TRY(answer(outcome, request.client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kAccepted}, now));
   TRY(begin_steps(tx, request, attempt, std::move(*new_steps), outcome, now));
+  if (attempt.handover == Handover::kPending) outcome.hand_over.push_back(attempt.id);
   return outcome;
 }
 

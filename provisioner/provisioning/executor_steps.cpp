@@ -8,6 +8,7 @@
 #include "provisioner/provisioning/journal.hpp"
 #include "provisioner/provisioning/opening.hpp"
 #include "provisioner/provisioning/plan.hpp"
+#include "provisioner/provisioning/rules.hpp"
 
 namespace fleet::provisioner {
 
@@ -67,13 +68,21 @@ Result<std::variant<RefuseHello, Executor::Opening>> Executor::prepare(Transacti
     return Prepared(
         not_now(fmt::format("profile {}: {}; correct it and apply it", profile->name, configurations.error().message)));
   }
-  return Prepared(Opening{std::move(*profile), std::move(*account), std::move(*configurations),
+  auto packages = render_packages(request, *profile);
+  if (!packages) {
+    return Prepared(
+        not_now(fmt::format("profile {}: {}; correct it and apply it", profile->name, packages.error().message)));
+  }
+  return Prepared(Opening{std::move(*profile), std::move(*account), std::move(*configurations), std::move(*packages),
                           csr ? std::optional(csr->public_key()) : std::nullopt, std::move(certificate)});
 }
 
 Result<std::optional<RefuseHello>> Executor::certify(const ProvisionRequest& request, Opening& opening,
                                                      WallTime now) const {
-  if (!opening.key) return std::optional<RefuseHello>{};
+  if (!opening.key || !opening.needs_certificate()) {
+    opening.certificate.reset();
+    return std::optional<RefuseHello>{};
+  }
   if (opening.certificate && is_reusable(*opening.certificate, now)) return std::optional<RefuseHello>{};
   auto issued = settings_.issue(request.client_id, *opening.key, opening.profile.certificate_validity, now);
   if (!issued) return std::optional(not_now("the device CA does not issue: " + issued.error().message));
@@ -101,13 +110,18 @@ Result<void> Executor::keep_certificate(Transaction& tx, const Attempt& attempt,
 }
 
 Result<std::vector<StepContent>> Executor::plan_of(const ProvisionRequest& request, const Opening& opening) const {
-  if (!opening.certificate) return make_plan_without_key(settings_.signing_chain_pem, request.client_id);
-  TRY_ASSIGN(std::vector<std::string> chain, split_chain(settings_.device_ca_chain_pem));
-  chain.insert(chain.begin(), opening.certificate->pem);
-  return make_plan(settings_.signing_chain_pem, std::move(chain), opening.account, opening.configurations);
+  std::vector<std::string> chain;
+  if (opening.needs_certificate()) {
+    if (!opening.certificate) return make_plan_without_key(settings_.signing_chain_pem, request.client_id);
+    TRY_ASSIGN(chain, split_chain(settings_.device_ca_chain_pem));
+    chain.insert(chain.begin(), opening.certificate->pem);
+  }
+  TRY_ASSIGN(std::vector<StepContent> packages, package_steps(request, opening));
+  return make_plan(settings_.signing_chain_pem, std::move(chain), opening.account, std::move(packages),
+                   opening.configurations);
 }
 
-Result<std::vector<Step>> Executor::make_steps(const std::string& client_id, const Bytes& nonce,
+Result<std::vector<Step>> Executor::make_steps(const std::string& client_id, const Attempt& attempt,
                                                const std::vector<StepContent>& plan, int first_ordinal,
                                                WallTime now) const {
   std::vector<Step> steps;
@@ -118,24 +132,37 @@ Result<std::vector<Step>> Executor::make_steps(const std::string& client_id, con
     step.rid = random_id();
     step.summary = summary_of(content);
     step.sent_at = now;
-    auto message = dialect_.step_message(client_id, nonce, step.rid, content, now);
+    auto message = dialect_.step_message(client_id, attempt.nonce, step.rid, content, now);
     if (!message) return fail(with_context(std::move(message).error(), step.summary + " cannot be sent"));
     if (message->topic.size() + message->payload.size() > kLargestMessage) {
-      return fail(ErrorCode::kLimitExceeded, "{}: {} bytes, more than a message takes; make the profile's configuration smaller",
+      return fail(ErrorCode::kLimitExceeded, "{}: {} bytes, more than a message takes; make it smaller",
                   step.summary, message->payload.size());
     }
     step.topic = std::move(message->topic);
     step.payload = std::move(message->payload);
+    if (const auto* package = std::get_if<PackageContent>(&content)) {
+      step.job_id = package->job_id;
+      step.optional = !package->required;
+    } else if (const auto* inline_package = std::get_if<InlinePackageContent>(&content)) {
+      step.optional = !inline_package->required;
+    }
     steps.push_back(std::move(step));
   }
+  hold_back(attempt, steps);
   return steps;
 }
 
 Result<void> Executor::begin_steps(Transaction& tx, const ProvisionRequest& request, const Attempt& attempt,
                                    std::vector<Step> steps, Outcome& outcome, WallTime now) const {
+  const std::vector<std::string> waits_for = obstacles(attempt, steps);
   for (Step& step : steps) {
     step.attempt_id = attempt.id;
     TRY(tx.insert_step(step));
+    if (step.held) {
+      TRY(add_line(tx, request.id, attempt.id, kHeldLine,
+                   fmt::format("{} waits for {}", step.summary, fmt::join(waits_for, ", ")), now));
+      continue;
+    }
     TRY(add_line(tx, request.id, attempt.id, kSentLine, "sent " + step.summary, now));
     outcome.send.push_back({request.client_id, std::move(step.topic), std::move(step.payload)});
   }
@@ -165,12 +192,20 @@ Result<Outcome> Executor::on_signing_request(Transaction& tx, ProvisionRequest r
   if (opening == nullptr) {
     refusal = std::get<RefuseHello>(std::move(prepared));
   } else {
+    // It was asked for because the device gets a certificate: an account that has changed since does not change that.
+    opening->profile.wants_certificate = true;
     TRY_ASSIGN(refusal, certify(request, *opening, now));
   }
   if (!refusal) {
-    TRY_ASSIGN(std::vector<StepContent> plan, plan_of(request, *opening));
-    plan.erase(plan.begin());  // the signing certificates opened the attempt
-    auto made = make_steps(request.client_id, attempt.nonce, plan, step.ordinal + 1, now);
+    opening->attempt_number = attempt.number;
+    // the login is the attempt's since it was opened
+    if (!attempt.owner_username.empty()) {
+      give_owner_login(opening->configurations, attempt.owner_username, attempt.owner_password);
+    }
+    auto plan = plan_of(request, *opening);
+    if (plan) plan->erase(plan->begin());  // the signing certificates opened the attempt
+    auto made = plan ? make_steps(request.client_id, attempt, *plan, step.ordinal + 1, now)
+                     : Result<std::vector<Step>>(fail(plan.error()));
     if (made) {
       steps = std::move(*made);
     } else {
@@ -189,12 +224,7 @@ Result<Outcome> Executor::on_signing_request(Transaction& tx, ProvisionRequest r
   TRY(keep_certificate(tx, attempt, *opening, now));
   Outcome outcome;
   TRY(begin_steps(tx, request, attempt, std::move(steps), outcome, now));
-  TRY_ASSIGN(const std::vector<Step> all, tx.steps_of(attempt.id));
-  attempt.due_at = next_due(attempt, all);
-  TRY(tx.update_attempt(attempt));
-  request.status = status_of(all);
-  request.updated_at = now;
-  TRY(tx.update_request(request));
+  TRY(go_on(tx, request, attempt, outcome, now));
   return outcome;
 }
 

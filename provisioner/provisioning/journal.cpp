@@ -24,6 +24,8 @@ Result<void> end_attempt(Transaction& tx, Attempt& attempt, AttemptState state, 
   attempt.error = std::move(error);
   attempt.ended_at = now;
   attempt.due_at.reset();
+  attempt.owner_password = Secret();
+  if (attempt.handover == Handover::kPending) attempt.handover = Handover::kNone;
   TRY(tx.update_attempt(attempt));
   return tx.forget_messages(attempt.id);
 }

@@ -16,7 +16,10 @@ namespace fleet::provisioner {
 inline constexpr std::string_view kHelloLine = "hello";
 inline constexpr std::string_view kCertificateLine = "certificate";
 inline constexpr std::string_view kSentLine = "sent";
+inline constexpr std::string_view kHeldLine = "held";
 inline constexpr std::string_view kReplyLine = "reply";
+inline constexpr std::string_view kHandoverLine = "handover";
+inline constexpr std::string_view kPackageLine = "package";
 inline constexpr std::string_view kRefusedLine = "refused";
 inline constexpr std::string_view kCompletedLine = "completed";
 inline constexpr std::string_view kFailedLine = "failed";

@@ -13,12 +13,17 @@ constexpr std::array<std::string_view, 13> kJobStatusNames{
     "COMPLETED", "FAILED",  "ABANDONED", "SKIPPED",         "STOPPING",       "STOPPED",
 };
 constexpr std::array<std::string_view, 5> kAttemptStateNames{"OPEN", "COMPLETED", "FAILED", "SUPERSEDED", "STOPPED"};
-constexpr std::array<std::string_view, 5> kStepKindNames{"signing-certificates", "signing-request",
-                                                         "device-certificate", "trusted-certificate", "configuration"};
+constexpr std::array<std::string_view, 7> kStepKindNames{
+    "signing-certificates", "signing-request", "device-certificate", "trusted-certificate",
+    "package",              "inline-package",  "configuration"};
+constexpr std::array<std::string_view, 2> kOwnerCredentialsNames{"x509", "password"};
+constexpr std::array<std::string_view, 3> kHandoverNames{"NONE", "PENDING", "DONE"};
+constexpr std::array<std::string_view, 3> kPackageSourceNames{"url", "file", "inline"};
 
 static_assert(static_cast<std::size_t>(JobStatus::kStopped) + 1 == kJobStatusNames.size());
 static_assert(static_cast<std::size_t>(AttemptState::kStopped) + 1 == kAttemptStateNames.size());
 static_assert(static_cast<std::size_t>(StepKind::kConfiguration) + 1 == kStepKindNames.size());
+static_assert(static_cast<std::size_t>(PackageSource::kInline) + 1 == kPackageSourceNames.size());
 
 }  // namespace
 
@@ -42,6 +47,18 @@ std::string_view to_string(StepKind kind) {
 
 std::string_view to_string(AuditSource source) {
   return source == AuditSource::kOperator ? "operator" : "device";
+}
+
+std::string_view to_string(OwnerCredentials credentials) {
+  return kOwnerCredentialsNames.at(static_cast<std::size_t>(credentials));
+}
+
+std::string_view to_string(Handover handover) {
+  return kHandoverNames.at(static_cast<std::size_t>(handover));
+}
+
+std::string_view to_string(PackageSource source) {
+  return kPackageSourceNames.at(static_cast<std::size_t>(source));
 }
 
 AdmissionRow admission_of(const ProvisionRequest& request) {

@@ -11,6 +11,7 @@
 
 #include "core/base/bytes.hpp"
 #include "core/base/result.hpp"
+#include "core/base/secret.hpp"
 #include "core/base/time.hpp"
 #include "core/protocol/esf_xml.hpp"
 #include "provisioner/admission/admission.hpp"
@@ -21,16 +22,56 @@ namespace fleet::provisioner {
 inline constexpr Millis kCompletedGrace{600'000};
 // A request without reply is sent again after this (edc §4, time).
 inline constexpr Millis kResendAfter{10'000};
+// A package takes its time; its request is sent again when so long nothing was heard of it.
+inline constexpr Millis kPackageResendAfter{60'000};
 
 // Purposes of crypto::secret_verifier beside kConnectPurpose.
 inline constexpr std::string_view kUsernamePurpose = "username";             // owner: the username
 inline constexpr std::string_view kActivationKeyPurpose = "activation-key";  // owner: the client id
+
+// What devices log in to the owner's broker with.
+enum class OwnerCredentials : std::uint8_t {
+  kX509,      // the certificate that provisioning gives them
+  kPassword,  // a username and a password that are made for each device
+};
+std::string_view to_string(OwnerCredentials credentials);  // "x509", "password"
+
+// How the owner's broker learns the passwords of its devices; one of the two is set.
+struct OwnerConnector {
+  std::string database;              // path of the projection that our plugin reads there, in its owner mode
+  std::vector<std::string> command;  // a program that takes them, and its arguments
+  friend bool operator==(const OwnerConnector&, const OwnerConnector&) = default;
+};
 
 // Who owns devices: the account whose broker they end up on.
 struct Account {
   std::string name;                 // also topic.context.account-name
   std::string broker_url;           // mqtts://host[:port]
   std::vector<std::string> ca_pem;  // one certificate each: what devices shall trust for that broker
+  OwnerCredentials credentials = OwnerCredentials::kX509;
+  bool strict = true;          // deviceCredentialsTight: a password is good for its own device's client id only
+  OwnerConnector connector{};  // kPassword only
+};
+
+// How the content of a package gets to a device.
+enum class PackageSource : std::uint8_t {
+  kUrl,     // the device downloads it from a server of the operator's
+  kFile,    // the device downloads it from the provisioner
+  kInline,  // it travels within the message
+};
+std::string_view to_string(PackageSource source);  // "url", "file", "inline"
+
+// An application that devices get (edc §4.5).
+struct Package {
+  std::string name, version;  // protocol::is_package_name, is_package_version
+  PackageSource source = PackageSource::kUrl;
+  std::string url;        // kUrl: http or https; a template as configuration values are
+  std::string file_name;  // kFile, kInline: what the operator calls it, without a folder
+  std::string sha256;     // of the content, lower-case hex
+  std::int64_t size = 0;  // kFile, kInline: bytes
+  // The configuration waits until it is installed, and its failure is the attempt's. Otherwise a failure is only noted.
+  bool required_before_configuration = true;
+  friend bool operator==(const Package&, const Package&) = default;
 };
 
 // What devices of one kind get.
@@ -42,6 +83,9 @@ struct Profile {
   Millis certificate_validity{365LL * 86'400'000};
   int retry_max_attempts = 5;  // -1: no limit
   Millis attempt_timeout{300'000};
+  std::vector<Package> packages{};
+  // Devices get a certificate although their account's credentials are passwords; with x509 they do in any case.
+  bool wants_certificate = false;
 };
 
 // edc §6, job status.
@@ -77,7 +121,9 @@ struct ProvisionRequest {
   std::map<std::string, std::string> labels, params;
   bool enabled = true;
   std::optional<WallTime> activates_on, expires_on;
-  std::optional<int> retry_max_attempts;  // overrides the profile's
+  std::optional<int> retry_max_attempts;  // these three override the profile's
+  std::optional<protocol::Configurations> configuration;
+  std::optional<std::vector<Package>> packages;
   JobStatus status = JobStatus::kCreated;
   int failures = 0;                          // that count towards retry_max_attempts
   std::string last_error;                    // for a person: why the last attempt ended, what to do next
@@ -89,6 +135,10 @@ struct ProvisionRequest {
 
 enum class AttemptState : std::uint8_t { kOpen, kCompleted, kFailed, kSuperseded, kStopped };
 std::string_view to_string(AttemptState state);  // "OPEN", …
+
+// Whether the device's owner credentials have reached the owner's broker, for which the configuration waits.
+enum class Handover : std::uint8_t { kNone, kPending, kDone };
+std::string_view to_string(Handover handover);  // "NONE", …
 
 // One conversation with a device, from its accepted hello to its end.
 struct Attempt {
@@ -104,6 +154,10 @@ struct Attempt {
   std::optional<WallTime> ended_at;
   std::optional<WallTime> due_at;  // when the sweeper must look at it: next resend or deadline; none once ended
   std::string error;               // why it did not complete
+  Handover handover = Handover::kNone;
+  std::string owner_username;
+  Secret owner_password;       // wiped when the attempt ends
+  std::string handover_error;  // why the owner's broker has not taken them yet
 };
 
 enum class StepKind : std::uint8_t {
@@ -111,6 +165,8 @@ enum class StepKind : std::uint8_t {
   kSigningRequest,  // asks for the device's certificate signing request, if its hello held none
   kDeviceCertificate,
   kTrustedCertificate,
+  kPackage,        // the device downloads and installs it, and notifies of its progress
+  kInlinePackage,  // the message holds it
   kConfiguration
 };
 std::string_view to_string(StepKind kind);  // "signing-certificates", …
@@ -129,6 +185,13 @@ struct Step {
   std::optional<std::int32_t> reply_code;
   std::string reply_error;
   std::optional<WallTime> replied_at;
+  bool held = false;      // recorded, but not sent yet: something must happen first (see is_blocked in rules.hpp)
+  bool optional = false;  // a package whose failure is noted and for which nothing waits
+  // kPackage only: a number that names the step in notifications, and what they said.
+  std::optional<std::int64_t> job_id;  // random, 53 bits: unique for ever
+  int progress = 0;                    // the farthest so far: 0..100 of the download, 100..200 with the installation
+  std::optional<WallTime> notified_at;
+  std::optional<bool> installed;  // the last word; false: it failed
 };
 
 // A certificate that the device CA issued. Kept for ever, also when its request is deleted.

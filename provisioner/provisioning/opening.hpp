@@ -15,9 +15,15 @@ struct Executor::Opening {
   Profile profile;
   Account account;
   protocol::Configurations configurations;
+  std::vector<Package> packages;
   std::optional<crypto::PublicKey> key;            // none: the device has not told it yet
   std::optional<IssuedCertificate> certificate{};  // for the key, once certify() has been called
   bool newly_issued = false;
+  int attempt_number = 1;
+  // edc §4 "Without": a device that logs in with a password gets a certificate only if its profile says so.
+  bool needs_certificate() const {
+    return account.credentials == OwnerCredentials::kX509 || profile.wants_certificate;
+  }
 };
 
 // The platform cannot serve the device: for the operator.

@@ -1,6 +1,7 @@
 #include "provisioner/provisioning/plan.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include <fmt/format.h>
@@ -122,7 +123,7 @@ Result<Configurations> render_configuration(const ProvisionRequest& request, con
   ComponentConfiguration connection = owner_connection(request, account);
   Configurations result;
   bool has_connection = false;
-  for (const ComponentConfiguration& component : profile.configuration) {
+  for (const ComponentConfiguration& component : request.configuration ? *request.configuration : profile.configuration) {
     TRY_ASSIGN(ComponentConfiguration rendered, render(component, request));
     if (rendered.pid == protocol::kMqttTransportPid) {
       override_with(connection, rendered);
@@ -135,14 +136,45 @@ Result<Configurations> render_configuration(const ProvisionRequest& request, con
   return result;
 }
 
+std::string give_owner_login(Configurations& configurations, const std::string& username, const Secret& password) {
+  for (ComponentConfiguration& component : configurations) {
+    if (component.pid != protocol::kMqttTransportPid) continue;
+    const auto own = std::find_if(component.properties.begin(), component.properties.end(),
+                                  [](const Property& property) { return property.name == "username"; });
+    const bool given = own != component.properties.end() && own->values.size() == 1 && !own->values.front().empty();
+    std::string chosen = given ? own->values.front() : username;
+    override_with(component, {component.pid,
+                              {single("username", PropertyType::kString, chosen),
+                               single("password", PropertyType::kPassword, std::string(password.reveal()))}});
+    return chosen;
+  }
+  return username;
+}
+
+Result<std::vector<Package>> render_packages(const ProvisionRequest& request, const Profile& profile) {
+  std::vector<Package> packages = request.packages ? *request.packages : profile.packages;
+  for (Package& package : packages) {
+    if (package.source != PackageSource::kUrl) continue;
+    auto url = render(package.url, request);
+    if (!url) return fail(with_context(url.error(), fmt::format("package {}: url", package.name)));
+    if (!url->starts_with("https://") && !url->starts_with("http://")) {
+      return fail(ErrorCode::kInvalidArgument, "package {}: url: must begin with https:// or http://", package.name);
+    }
+    package.url = std::move(*url);
+  }
+  return packages;
+}
+
 std::vector<StepContent> make_plan(const std::string& signing_chain_pem, std::vector<std::string> device_chain_pem,
-                                   const Account& account, Configurations configurations) {
+                                   const Account& account, std::vector<StepContent> packages,
+                                   Configurations configurations) {
   std::vector<StepContent> plan;
   plan.emplace_back(SigningCertificatesContent{signing_chain_pem});
-  plan.emplace_back(DeviceCertificateContent{std::move(device_chain_pem)});
+  if (!device_chain_pem.empty()) plan.emplace_back(DeviceCertificateContent{std::move(device_chain_pem)});
   for (std::size_t i = 0; i < account.ca_pem.size(); ++i) {
     plan.emplace_back(TrustedCertificateContent{i + 1, account.ca_pem[i]});
   }
+  std::move(packages.begin(), packages.end(), std::back_inserter(plan));
   plan.emplace_back(ConfigurationContent{std::move(configurations)});
   return plan;
 }
@@ -157,6 +189,8 @@ StepKind kind_of(const StepContent& content) {
                         [](const SigningRequestContent&) { return StepKind::kSigningRequest; },
                         [](const DeviceCertificateContent&) { return StepKind::kDeviceCertificate; },
                         [](const TrustedCertificateContent&) { return StepKind::kTrustedCertificate; },
+                        [](const PackageContent&) { return StepKind::kPackage; },
+                        [](const InlinePackageContent&) { return StepKind::kInlinePackage; },
                         [](const ConfigurationContent&) { return StepKind::kConfiguration; },
                     },
                     content);
@@ -172,6 +206,10 @@ std::string summary_of(const StepContent& content) {
           },
           [](const TrustedCertificateContent& trusted) {
             return fmt::format("certificate {} of the owner's broker CAs", trusted.number);
+          },
+          [](const PackageContent& package) { return fmt::format("package {} {}", package.name, package.version); },
+          [](const InlinePackageContent& package) {
+            return fmt::format("package {} {} in the message", package.name, package.version);
           },
           [](const ConfigurationContent& configuration) {
             const std::size_t count = configuration.configurations.size();

@@ -16,15 +16,26 @@ namespace fleet::provisioner {
 // message names it, and holds no value.
 Result<std::string> render(std::string_view text, const ProvisionRequest& request);
 
-// The profile's components for this device, rendered; each value still has its type, else kInvalidArgument naming
+// The request's own components, or else the profile's, for this device, rendered; each value still has its type, else kInvalidArgument naming
 // component and property. The owner connection (edc §4.6) comes first if the profile does not have it; the platform
 // builds it from the account for a client certificate, and what the profile sets goes before.
 Result<protocol::Configurations> render_configuration(const ProvisionRequest& request, const Profile& profile,
                                                       const Account& account);
 
-// The steps in the order of edc §4, the configuration last. The chains are PEM texts, leaf first, without the root.
+// Puts a password into the owner connection, and a username unless the operator's configuration has one; returns that
+// username.
+std::string give_owner_login(protocol::Configurations& configurations, const std::string& username,
+                             const Secret& password);
+
+// The packages for this device, the request's own or the profile's, their URLs rendered; kInvalidArgument naming the
+// package, also for a URL that is not http or https.
+Result<std::vector<Package>> render_packages(const ProvisionRequest& request, const Profile& profile);
+
+// The steps in the order of edc §4, the configuration last. The chains are PEM texts, leaf first, without the root;
+// no device chain: the device gets no certificate (edc §4 "Without"). `packages` are the steps that bring them.
 std::vector<StepContent> make_plan(const std::string& signing_chain_pem, std::vector<std::string> device_chain_pem,
-                                   const Account& account, protocol::Configurations configurations);
+                                   const Account& account, std::vector<StepContent> packages,
+                                   protocol::Configurations configurations);
 
 // What is sent first to a device whose hello held no signing request; behind its reply comes the rest of make_plan
 // (edc §4.4).

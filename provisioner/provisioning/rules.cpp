@@ -25,8 +25,34 @@ RefuseHello refuse(Answer answer, std::string message) {
   return {answer, std::move(message), std::move(note)};
 }
 
-bool unanswered(const Step& step) {
-  return !step.replied_at;
+// The device has been sent it and owes something for it.
+bool is_owed(const Step& step) {
+  return !step.held && !is_finished(step);
+}
+
+// The attempt has failed if the device starts over while it owes this; what is left of an optional package is no failure.
+bool counts(const Step& step) {
+  return is_owed(step) && !step.optional;
+}
+
+bool is_package(const Step& step) {
+  return step.kind == StepKind::kPackage || step.kind == StepKind::kInlinePackage;
+}
+
+// When a step that is owed is sent again.
+WallTime resend_at(const Step& step) {
+  // a download is accepted at once and notified of; an inline package has one late reply
+  const bool answers_at_once = !is_package(step) || (step.kind == StepKind::kPackage && !step.replied_at);
+  if (answers_at_once) return step.sent_at + kResendAfter;
+  WallTime heard = step.sent_at;
+  if (step.replied_at) heard = std::max(heard, *step.replied_at);
+  if (step.notified_at) heard = std::max(heard, *step.notified_at);
+  return heard + kPackageResendAfter;
+}
+
+std::string in_words(std::string_view what, std::string_view words) {
+  const std::string said = presentable(words);
+  return said.empty() ? std::string(what) : fmt::format("{}: {}", what, said);
 }
 
 std::optional<RefuseHello> check_permission(const ProvisionRequest& request, WallTime now) {
@@ -75,7 +101,7 @@ HelloVerdict judge_hello(const ProvisionRequest* request, const Attempt* latest,
     return refusal;
   }
   if (!open) return OpenAttempt{};
-  return OpenAttempt{.supersede = true, .counts = std::any_of(steps.begin(), steps.end(), unanswered)};
+  return OpenAttempt{.supersede = true, .counts = std::any_of(steps.begin(), steps.end(), counts)};
 }
 
 ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, bool own, const StepReply& reply) {
@@ -86,6 +112,7 @@ ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, bool own, con
     return IgnoreReply{true, fmt::format("a reply under the name of another step was ignored: {} for {}",
                                          to_string(reply.kind), to_string(step->kind))};
   }
+  if (step->held) return IgnoreReply{true, "a reply to what has not been asked yet was ignored"};
   const bool confirms = step->kind == StepKind::kConfiguration && reply.code == 200;
   if (attempt->state == AttemptState::kCompleted && confirms) return RecordedReply{};
   if (step->replied_at) return IgnoreReply{};
@@ -95,25 +122,85 @@ ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, bool own, con
   }
   if (confirms) return CompleteAttempt{};
   if (reply.code == 200) return AnswerStep{};
-  const std::string words = presentable(reply.error);
-  return FailAttempt{fmt::format("the device refused the {} ({}){}", to_string(step->kind), reply.code,
-                                 words.empty() ? "" : ": " + words)};
+  // Of several packages, their names tell which.
+  const std::string what = is_package(*step) ? step->summary : "the " + std::string(to_string(step->kind));
+  std::string cause = in_words(fmt::format("the device refused {} ({})", what, reply.code), reply.error);
+  if (step->optional) return NoteFailure{std::move(cause)};
+  return FailAttempt{std::move(cause)};
+}
+
+NoticeVerdict judge_notice(const Attempt* attempt, const Step* step, bool own, const JobNotice& notice) {
+  if (attempt == nullptr || step == nullptr) return IgnoreReply{true, "news of no known package was ignored"};
+  if (!own) return IgnoreReply{true, "news of what another device was asked was ignored"};
+  if (attempt->state != AttemptState::kOpen || step->held || step->installed || is_finished(*step)) return IgnoreReply{};
+  if (notice.state != JobNotice::State::kFailed) return AdvanceStep{};
+  const bool download = notice.phase == JobNotice::Phase::kDownload;
+  std::string cause =
+      in_words(fmt::format("the device could not {} {}", download ? "download" : "install", step->summary), notice.error);
+  if (step->optional) return NoteFailure{std::move(cause)};
+  return FailAttempt{std::move(cause)};
+}
+
+int progress_after(const Step& step, const JobNotice& notice) {
+  const int in_phase = notice.state == JobNotice::State::kDone ? 100 : std::clamp(notice.progress, 0, 100);
+  const int progress = notice.phase == JobNotice::Phase::kInstall ? 100 + in_phase : in_phase;
+  return std::max(step.progress, progress);
+}
+
+std::optional<std::string> milestone(int before, int after) {
+  if (after <= before) return std::nullopt;
+  const auto passes = [&](int mark) { return before < mark && after >= mark; };
+  if (passes(200)) return "installed";
+  if (passes(150)) return "half installed";
+  if (passes(100)) return "downloaded";
+  if (passes(50)) return "half downloaded";
+  if (passes(1)) return "download begun";
+  return std::nullopt;
+}
+
+bool is_finished(const Step& step) {
+  if (step.installed == false) return true;
+  if (!step.replied_at) return false;
+  return step.reply_code != 200 || !step.job_id || step.installed.has_value();
+}
+
+std::vector<std::string> obstacles(const Attempt& attempt, const std::vector<Step>& steps) {
+  std::vector<std::string> names;
+  if (attempt.handover == Handover::kPending) names.emplace_back("the owner's broker to take the device's credentials");
+  for (const Step& step : steps) {
+    if (is_package(step) && !step.optional && !is_finished(step)) names.push_back(step.summary);
+  }
+  return names;
+}
+
+void hold_back(const Attempt& attempt, std::vector<Step>& steps) {
+  const bool blocked = !obstacles(attempt, steps).empty();
+  for (Step& step : steps) {
+    if (step.kind != StepKind::kConfiguration || !blocked) continue;
+    step.held = true;
+    step.send_count = 0;
+  }
 }
 
 DueVerdict judge_due(const Attempt& open, const std::vector<Step>& steps, WallTime now) {
   if (now >= open.moved_at + open.timeout) {
+    if (open.handover == Handover::kPending && owed(steps).empty()) {
+      return ExpireAttempt{in_words(fmt::format("the owner's broker has not taken the device's credentials for {}",
+                                                format_duration(open.timeout)),
+                                    open.handover_error)};
+    }
     return ExpireAttempt{fmt::format("nothing moved for {}: the device owes its reply to {}",
                                      format_duration(open.timeout), owed(steps))};
   }
   ResendSteps resend;
   for (std::size_t i = 0; i < steps.size(); ++i) {
-    if (unanswered(steps[i]) && now >= steps[i].sent_at + kResendAfter) resend.places.push_back(i);
+    if (is_owed(steps[i]) && now >= resend_at(steps[i])) resend.places.push_back(i);
   }
   return resend;
 }
 
 bool worth_repeating(const Step& step, WallTime now) {
-  if (!unanswered(step)) return false;
+  if (!is_owed(step)) return false;
   const bool just_sent = step.sent_at <= now && now - step.sent_at < kRepeatPause;
   return step.send_count <= 1 || !just_sent;
 }
@@ -121,7 +208,7 @@ bool worth_repeating(const Step& step, WallTime now) {
 WallTime next_due(const Attempt& open, const std::vector<Step>& steps) {
   WallTime due = open.moved_at + open.timeout;
   for (const Step& step : steps) {
-    if (unanswered(step)) due = std::min(due, step.sent_at + kResendAfter);
+    if (is_owed(step)) due = std::min(due, resend_at(step));
   }
   return due;
 }
@@ -147,23 +234,31 @@ AfterFailure after_failure(const ProvisionRequest& request, int max_attempts, st
 
 JobStatus status_of(const std::vector<Step>& steps) {
   bool any_done = false;
-  bool only_configuration_owed = true;
+  bool package_begun = false;
+  bool packages = false, packages_owed = false, others_owed = false, held = false;
   for (const Step& step : steps) {
-    if (!unanswered(step)) {
-      any_done = true;
+    any_done = any_done || step.replied_at || step.notified_at;
+    held = held || step.held;
+    if (is_package(step)) {
+      if (step.optional) continue;
+      packages = true;
+      packages_owed = packages_owed || is_owed(step);
+      package_begun = package_begun || step.replied_at || step.notified_at;
     } else if (step.kind != StepKind::kConfiguration) {
-      only_configuration_owed = false;
+      others_owed = others_owed || is_owed(step);
     }
   }
   if (!any_done) return JobStatus::kStarted;
-  return only_configuration_owed ? JobStatus::kConfUpdating : JobStatus::kRunning;
+  if (packages_owed) return package_begun || !others_owed ? JobStatus::kAppsInstalling : JobStatus::kRunning;
+  if (!others_owed && !held) return JobStatus::kConfUpdating;
+  return packages ? JobStatus::kAppsInstalled : JobStatus::kRunning;
 }
 
 std::string owed(const std::vector<Step>& steps) {
   std::string text;
   std::optional<StepKind> last;
   for (const Step& step : steps) {
-    if (!unanswered(step) || step.kind == last) continue;
+    if (!is_owed(step) || step.kind == last) continue;
     if (!text.empty()) text += ", ";
     text += to_string(step.kind);
     last = step.kind;

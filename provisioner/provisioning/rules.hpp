@@ -63,11 +63,46 @@ struct CompleteAttempt {};
 struct FailAttempt {
   std::string cause;  // with the device's words
 };
-using ReplyVerdict = std::variant<IgnoreReply, RecordedReply, AnswerStep, CompleteAttempt, FailAttempt>;
+// An optional package failed: the attempt goes on.
+struct NoteFailure {
+  std::string note;  // with the device's words, for the timeline
+};
+using ReplyVerdict = std::variant<IgnoreReply, RecordedReply, AnswerStep, CompleteAttempt, FailAttempt, NoteFailure>;
 
 // `step`: the one with the reply's rid, or nullptr; `attempt`: the step's, or nullptr. `own`: the attempt is one of the
 // device that sent the reply.
 ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, bool own, const StepReply& reply);
+
+// --- news of a package
+// --------------------------------------------------------------------------------------------------
+
+// The device works on it, or has installed it.
+struct AdvanceStep {};
+using NoticeVerdict = std::variant<IgnoreReply, AdvanceStep, FailAttempt, NoteFailure>;
+
+// `step`: the one with the notice's job id, or nullptr; `attempt` and `own` as for a reply. What comes for a step whose
+// last word was said, or for an attempt that has ended, changes nothing.
+NoticeVerdict judge_notice(const Attempt* attempt, const Step* step, bool own, const JobNotice& notice);
+
+// How far a step is after the notice, see Step::progress: never less than before.
+int progress_after(const Step& step, const JobNotice& notice);
+
+// A phrase for the timeline if `after` passes the beginning, the middle or the end of a phase that `before` had not
+// reached: a device that notifies at will does not fill the disk.
+std::optional<std::string> milestone(int before, int after);
+
+// --- what waits for what
+// ------------------------------------------------------------------------------------------------
+
+// Nothing more is to come of the step: it has its reply and, if it is a download, its last notification, or failed.
+bool is_finished(const Step& step);
+
+// What must happen before the held steps may be sent, in phrases; empty: nothing. Required packages are to be finished,
+// and the owner's broker has to know the credentials that the configuration tells the device.
+std::vector<std::string> obstacles(const Attempt& attempt, const std::vector<Step>& steps);
+
+// Marks the configuration as held if anything stands in its way.
+void hold_back(const Attempt& attempt, std::vector<Step>& steps);
 
 // --- time
 // ---------------------------------------------------------------------------------------------------------------
@@ -108,11 +143,13 @@ struct AfterFailure {
 // `max_attempts` of the profile; the request's own goes before it. -1: no limit.
 AfterFailure after_failure(const ProvisionRequest& request, int max_attempts, std::string_view cause);
 
-// Of an open attempt, by its steps: STARTED, RUNNING from the first 200, CONF_UPDATING when only the configuration is
-// owed.
+// Of an open attempt, by its steps: STARTED, RUNNING from the first 200, APPS_INSTALLING while packages stand in the way
+// of the configuration, APPS_INSTALLED when none does any more but something else is owed, CONF_UPDATING when only the
+// configuration is. Optional packages do not show.
 JobStatus status_of(const std::vector<Step>& steps);
 
-// "configuration, device-certificate": the kinds that the device has not answered, each once; empty if none.
+// "configuration, device-certificate": the kinds that the device has been sent and not finished, each once; empty if
+// none.
 std::string owed(const std::vector<Step>& steps);
 
 // A text from outside for a person's eyes: control characters become spaces, at most `limit` bytes, cut between

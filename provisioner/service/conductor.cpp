@@ -104,6 +104,9 @@ void Conductor::deliver(Outcome outcome) {
     }
   }
   for (const std::string& client_id : outcome.kick) session_->kick(client_id);
+  for (const std::int64_t attempt_id : outcome.hand_over) {
+    if (hand_over_) hand_over_(attempt_id);
+  }
 }
 
 void Conductor::on_message(Inbound inbound, Bytes payload) {
@@ -135,6 +138,14 @@ void Conductor::on_message(Inbound inbound, Bytes payload) {
                        client_id,
                        [this, client_id, reply = std::move(in.reply)](Transaction& tx) {
                          return executor_.on_reply(tx, client_id, reply, wall_now());
+                       },
+                       report_failure);
+                 },
+                 [&](JobNoticeIn& in) {
+                   submit(
+                       client_id,
+                       [this, client_id, notice = std::move(in.notice)](Transaction& tx) {
+                         return executor_.on_notice(tx, client_id, notice, wall_now());
                        },
                        report_failure);
                  },

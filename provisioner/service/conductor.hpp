@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,8 +41,11 @@ class Conductor {
   Conductor(boost::asio::io_context& io, ConductorSettings settings, Store& store, const Executor& executor,
             const Dialect& dialect);
 
-  // The way out to devices; set once, before the first session.
-  void connect(BrokerSession& session) { session_ = &session; }
+  // The way out to devices, and whoever hands owner credentials over, if anybody; set once, before the first session.
+  void connect(BrokerSession& session, std::function<void(std::int64_t attempt_id)> hand_over = {}) {
+    session_ = &session;
+    hand_over_ = std::move(hand_over);
+  }
   // The session is ready, or was lost. What waited in the broker is taken in before hellos are answered. Overdue
   // attempts are looked after only while there is a session: no device can be heard without one.
   void on_session(bool ready);
@@ -86,6 +90,7 @@ class Conductor {
   HelloBacklog backlog_;
   std::uint64_t messages_ = 0;  // of devices, so far
   BrokerSession* session_ = nullptr;
+  std::function<void(std::int64_t)> hand_over_;
   std::uint64_t sessions_ = 0;  // ready or lost, so far: what was begun under another number is void
   DeviceShares shares_;
   // since the start:

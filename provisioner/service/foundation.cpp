@@ -22,6 +22,16 @@ Result<fs::path> find_plugin(const Settings& settings) {
   return plugin;
 }
 
+Result<std::string> packages_url(const Settings& settings, const Pki& pki) {
+  if (!settings.packages_url.empty()) return settings.packages_url;
+  const std::vector<std::string> hosts = pki.broker.host_names();
+  if (hosts.empty()) {
+    return fail(ErrorCode::kInvalidArgument, "the broker's certificate has no host name that devices could get packages "
+                "from; set packages.url in the settings");
+  }
+  return fmt::format("https://{}:{}", hosts.front(), settings.packages_listen.port);
+}
+
 }  // namespace
 
 Result<Foundation> load_foundation(const DataLayout& layout) {
@@ -50,7 +60,8 @@ Result<Foundation> load_foundation(const DataLayout& layout) {
   broker.user = settings.broker_user;
   if (settings.broker_managed) TRY(find_mosquitto(broker));
   TRY(broker_user(broker));
-  return Foundation{std::move(settings), std::move(pki), std::move(verifier_key), std::move(broker)};
+  TRY_ASSIGN(std::string url, packages_url(settings, pki));
+  return Foundation{std::move(settings), std::move(pki), std::move(verifier_key), std::move(broker), std::move(url)};
 }
 
 }  // namespace fleet::provisioner

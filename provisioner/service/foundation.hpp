@@ -14,6 +14,7 @@ struct Foundation {
   Pki pki;
   Bytes verifier_key;  // 32 bytes
   ManagedBrokerSettings broker;
+  std::string packages_url;  // without a slash at its end
 };
 
 // Every error names the file and says what to do.

@@ -29,7 +29,10 @@ std::string settings_text(const InitOptions& options) {
       "  # managed: false                    # another supervisor runs it; see: provisioner broker-config\n"
       "  # user: mosquitto                  # whom the broker runs as, if the provisioner is started as root\n"
       "  # mosquitto: /usr/sbin/mosquitto\n"
-      "  # plugin: /usr/lib/provisioner/provisioner_auth.so\n",
+      "  # plugin: /usr/lib/provisioner/provisioner_auth.so\n"
+      "# packages:                         # serves the files of packages over HTTPS, once there are some\n"
+      "#   listen: \"0.0.0.0:8885\"\n"
+      "#   url: https://NAME:8885            # how devices reach it; default: the broker's first host name\n",
       options.account, v6 ? "[" + options.listen.address + "]" : options.listen.address, options.listen.port);
 }
 

@@ -17,6 +17,8 @@
 #include "provisioner/edc/dialect.hpp"
 #include "provisioner/service/conductor.hpp"
 #include "provisioner/service/foundation.hpp"
+#include "provisioner/service/handover_desk.hpp"
+#include "provisioner/service/package_desk.hpp"
 #include "provisioner/service/run_handlers.hpp"
 #include "provisioner/service/service.hpp"
 #include "provisioner/store/store.hpp"
@@ -55,7 +57,7 @@ Result<std::unique_ptr<Store>> open_store(const DataLayout& layout, const Manage
   return Store::open(std::move(settings), [&io](std::function<void()> done) { boost::asio::post(io, std::move(done)); });
 }
 
-ExecutorSettings executor_settings(const Foundation& foundation) {
+ExecutorSettings executor_settings(const Foundation& foundation, const PackageDesk& packages) {
   ExecutorSettings settings;
   settings.verifier_key = foundation.verifier_key;
   settings.signing_chain_pem = foundation.pki.signing_chain_pem;
@@ -64,6 +66,7 @@ ExecutorSettings executor_settings(const Foundation& foundation) {
                                                           Millis validity, WallTime now) {
     return issue_device_certificate(device_ca, client_id, key, validity, now);
   };
+  packages.equip(settings);
   return settings;
 }
 
@@ -88,16 +91,19 @@ void audit_start(Store& store, const Pki& pki) {
 // The running service: everything that lives on the one io_context, wired together, and its orderly end.
 class Service {
  public:
-  Service(const DataLayout& layout, Foundation foundation, boost::asio::io_context& io, Store& store)
+  Service(const DataLayout& layout, Foundation foundation, boost::asio::io_context& io, Store& store,
+          PackageDesk& packages)
       : io_(io),
+        packages_(packages),
         dialect_(foundation.settings.account, foundation.settings.provisioner_id, foundation.pki.signing.key),
-        executor_(executor_settings(foundation), dialect_),
+        executor_(executor_settings(foundation, packages), dialect_),
         conductor_(io, conductor_settings(foundation.settings), store, executor_, dialect_),
         session_(io, foundation.broker.socket(), foundation.settings.provisioner_id, session_handlers()),
         admin_(io, admin_settings(layout, foundation), store, executor_),
         broker_settings_(foundation.broker),
+        handover_(io, store, executor_, [this](Outcome outcome) { conductor_.deliver(std::move(outcome)); }),
         signals_(io, SIGINT, SIGTERM) {
-    conductor_.connect(session_);
+    conductor_.connect(session_, [this](std::int64_t attempt_id) { handover_.begin(attempt_id); });
     if (foundation.settings.broker_managed) broker_.emplace(io, foundation.broker, broker_handlers());
   }
 
@@ -107,8 +113,10 @@ class Service {
       log::info(kLog, "stopping", {{"signal", number}});
       stop();
     });
+    TRY(packages_.start());
     TRY(broker_ ? broker_->start() : await_broker());
     TRY(admin_.start());
+    TRY(handover_.start());
     // whoever starts that broker may wait for us
     if (!broker_) notify("READY=1\nSTATUS=waiting for the broker");
     auto ran = run_handlers(io_, [this] { stop(); });
@@ -138,6 +146,8 @@ class Service {
     settings.provisioner_id = foundation.settings.provisioner_id;
     settings.deliver = [this](Outcome outcome) { conductor_.deliver(std::move(outcome)); };
     settings.broker_state = [this] { return broker_state_; };
+    settings.packages = packages_.folder();
+    settings.on_applied = [this](std::vector<std::string> dropped) { packages_.on_applied(std::move(dropped)); };
     return settings;
   }
 
@@ -176,6 +186,8 @@ class Service {
     notify("STOPPING=1");
     signals_.cancel();
     admin_.stop();
+    packages_.stop();
+    handover_.stop();
     conductor_.stop();
     session_.stop();
     if (broker_) return broker_->stop([this] { io_.stop(); });
@@ -183,6 +195,7 @@ class Service {
   }
 
   boost::asio::io_context& io_;
+  PackageDesk& packages_;
   EdcDialect dialect_;
   Executor executor_;
   Conductor conductor_;
@@ -190,6 +203,7 @@ class Service {
   AdminServer admin_;
   ManagedBrokerSettings broker_settings_;
   std::optional<ManagedBroker> broker_;  // none: another supervisor runs it
+  HandoverDesk handover_;
   boost::asio::signal_set signals_;
   std::string broker_state_ = "starting";
   std::optional<Error> failure_;
@@ -220,8 +234,10 @@ Result<void> serve(const DataLayout& layout) {
   boost::asio::io_context io(1);
   TRY_ASSIGN(std::unique_ptr<Store> store, open_store(layout, foundation.broker, io));
   audit_start(*store, foundation.pki);
-  Service service(layout, std::move(foundation), io, *store);
+  TRY_ASSIGN(const std::unique_ptr<PackageDesk> packages, PackageDesk::open(layout, foundation, io, *store));
+  Service service(layout, std::move(foundation), io, *store, *packages);
   auto result = service.run();
+  packages->stop();  // it asks the store
   // Work that is still queued uses the service's executor: it commits before the service goes.
   store.reset();
   log::info(kLog, "stopped");

@@ -65,6 +65,18 @@ void read_broker(const config::Node& node, const std::string& path, config::Prob
   broker.finish();
 }
 
+void read_packages(const config::Node& node, const std::string& path, config::Problems& problems, Settings& settings) {
+  config::Object packages(node, path, problems);
+  read_listen(packages, "listen", settings.packages_listen);
+  if (packages.optional("url", settings.packages_url)) {
+    while (settings.packages_url.ends_with('/')) settings.packages_url.pop_back();
+    if (!settings.packages_url.starts_with("https://") && !settings.packages_url.starts_with("http://")) {
+      packages.problem("url", "must begin with https:// (or http://, behind a proxy of your own)");
+    }
+  }
+  packages.finish();
+}
+
 }  // namespace
 
 Result<Settings> parse_settings(std::string_view yaml, const std::string& file) {
@@ -79,6 +91,9 @@ Result<Settings> parse_settings(std::string_view yaml, const std::string& file) 
     if (auto level = log::parse_level(settings.log_level); !level) object.problem("logLevel", level.error().message);
   }
   if (const config::Node* broker = object.child("broker")) read_broker(*broker, object.path("broker"), problems, settings);
+  if (const config::Node* packages = object.child("packages")) {
+    read_packages(*packages, object.path("packages"), problems, settings);
+  }
   object.finish();
   TRY(problems.result());
   return settings;

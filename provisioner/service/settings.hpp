@@ -20,6 +20,8 @@ struct DataLayout {
   std::filesystem::path database() const { return folder / "provisioner.db"; }
   std::filesystem::path lock() const { return folder / "provisioner.lock"; }
   std::filesystem::path admin_socket() const { return folder / "admin.sock"; }
+  std::filesystem::path packages() const { return folder / "packages"; }
+  std::filesystem::path packages_key() const { return folder / "packages.key"; }
   // Everything that the broker's user may read, and nothing else.
   std::filesystem::path broker() const { return folder / "broker"; }
   std::filesystem::path admission() const { return broker() / "admission.db"; }
@@ -44,6 +46,8 @@ struct Settings {
   std::string mosquitto = "mosquitto";        // looked up in PATH, /usr/sbin, /usr/local/sbin
   std::filesystem::path plugin;               // empty: ../lib/provisioner_auth.so beside the program
   std::string log_level = "info";
+  ListenAddress packages_listen{"0.0.0.0", 8885};  // HTTPS, once a profile or request has a package with a file
+  std::string packages_url;  // how devices reach it; empty: https://, the broker certificate's first host, and the port
 };
 
 // All problems at once, each with file:line:column and the nearest key.

@@ -62,6 +62,27 @@ Result<protocol::ComponentConfiguration> component_of(const json::value& value) 
   return component;
 }
 
+PackageSource package_source_of(std::string_view name) {
+  for (const PackageSource source : {PackageSource::kUrl, PackageSource::kFile}) {
+    if (to_string(source) == name) return source;
+  }
+  return PackageSource::kInline;
+}
+
+Package package_of(const json::value& value) {
+  const json::object& object = value.as_object();
+  Package package;
+  package.name = object.at("name").as_string();
+  package.version = object.at("version").as_string();
+  package.source = package_source_of(object.at("source").as_string());
+  package.url = object.at("url").as_string();
+  package.file_name = object.at("file").as_string();
+  package.sha256 = object.at("sha256").as_string();
+  package.size = object.at("size").as_int64();
+  package.required_before_configuration = object.at("required").as_bool();
+  return package;
+}
+
 template <typename T, typename Read>
 Result<T> from_json(std::string_view text, Read read) {
   try {
@@ -107,6 +128,24 @@ Result<std::string> to_json(const protocol::Configurations& configurations) {
   return json::serialize(components);
 }
 
+Result<std::string> to_json(const std::vector<Package>& packages) {
+  json::array array;
+  for (const Package& package : packages) {
+    TRY(check_text(package.url));
+    json::object object;
+    object["name"] = package.name;
+    object["version"] = package.version;
+    object["source"] = to_string(package.source);
+    object["url"] = package.url;
+    object["file"] = package.file_name;
+    object["sha256"] = package.sha256;
+    object["size"] = package.size;
+    object["required"] = package.required_before_configuration;
+    array.push_back(std::move(object));
+  }
+  return json::serialize(array);
+}
+
 Result<TextMap> map_from_json(std::string_view text) {
   return from_json<TextMap>(text, [](const json::value& value) -> Result<TextMap> {
     TextMap map;
@@ -131,6 +170,14 @@ Result<protocol::Configurations> configurations_from_json(std::string_view text)
   });
 }
 
+Result<std::vector<Package>> packages_from_json(std::string_view text) {
+  return from_json<std::vector<Package>>(text, [](const json::value& value) -> Result<std::vector<Package>> {
+    std::vector<Package> packages;
+    for (const json::value& item : value.as_array()) packages.push_back(package_of(item));
+    return packages;
+  });
+}
+
 Binder& Binder::integer(std::int64_t value) {
   statement_.bind(next_++, value);
   return *this;
@@ -152,6 +199,12 @@ Binder& Binder::blob(std::string_view value) {
   return *this;
 }
 
+Binder& Binder::maybe_text(const std::optional<std::string>& value) {
+  if (value) return text(*value);
+  statement_.bind_null(next_++);
+  return *this;
+}
+
 Binder& Binder::maybe_blob(const std::optional<Bytes>& value) {
   if (value) return blob(*value);
   statement_.bind_null(next_++);
@@ -165,6 +218,11 @@ Binder& Binder::time(std::optional<WallTime> value) {
 std::optional<std::int64_t> RowReader::maybe_integer() {
   const int column = next_++;
   return statement_.is_null(column) ? std::nullopt : std::optional(statement_.integer(column));
+}
+
+std::optional<std::string> RowReader::maybe_text() {
+  const int column = next_++;
+  return statement_.is_null(column) ? std::nullopt : std::optional(statement_.text(column));
 }
 
 std::optional<Bytes> RowReader::maybe_blob() {

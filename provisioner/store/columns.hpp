@@ -12,6 +12,7 @@
 #include "core/base/result.hpp"
 #include "core/base/time.hpp"
 #include "core/protocol/esf_xml.hpp"
+#include "provisioner/provisioning/model.hpp"
 #include "provisioner/store/sqlite.hpp"
 
 namespace fleet::provisioner {
@@ -23,9 +24,11 @@ using TextMap = std::map<std::string, std::string>;
 Result<std::string> to_json(const TextMap& map);
 Result<std::string> to_json(const std::vector<std::string>& list);
 Result<std::string> to_json(const protocol::Configurations& configurations);
+Result<std::string> to_json(const std::vector<Package>& packages);
 Result<TextMap> map_from_json(std::string_view json);
 Result<std::vector<std::string>> list_from_json(std::string_view json);
 Result<protocol::Configurations> configurations_from_json(std::string_view json);
+Result<std::vector<Package>> packages_from_json(std::string_view json);
 
 // Binds parameters ?1, ?2, … in turn.
 class Binder {
@@ -37,6 +40,7 @@ class Binder {
   Binder& flag(bool value) { return integer(value ? 1 : 0); }
   Binder& text(std::string_view value);
   Binder& blob(std::string_view value);
+  Binder& maybe_text(const std::optional<std::string>& value);
   Binder& maybe_blob(const std::optional<Bytes>& value);
   Binder& time(WallTime value) { return integer(to_unix_millis(value)); }
   Binder& time(std::optional<WallTime> value);
@@ -60,6 +64,7 @@ class RowReader {
   WallTime time() { return from_unix_millis(integer()); }
   Millis duration() { return Millis(integer()); }
   std::optional<std::int64_t> maybe_integer();
+  std::optional<std::string> maybe_text();
   std::optional<Bytes> maybe_blob();
   std::optional<WallTime> maybe_time();
 

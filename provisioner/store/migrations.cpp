@@ -142,10 +142,38 @@ CREATE INDEX audit_by_source ON audit (source, id);
 CREATE INDEX request_by_expiry ON request (expires_on) WHERE expires_on IS NOT NULL;
 )sql";
 
+constexpr std::string_view kPackages = R"sql(
+ALTER TABLE profile ADD COLUMN packages TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(packages));
+ALTER TABLE request ADD COLUMN configuration TEXT CHECK (configuration IS NULL OR json_valid(configuration));
+ALTER TABLE request ADD COLUMN packages TEXT CHECK (packages IS NULL OR json_valid(packages));
+ALTER TABLE step ADD COLUMN held INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1));
+ALTER TABLE step ADD COLUMN optional INTEGER NOT NULL DEFAULT 0 CHECK (optional IN (0, 1));
+ALTER TABLE step ADD COLUMN job_id INTEGER;
+ALTER TABLE step ADD COLUMN progress INTEGER NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 200);
+ALTER TABLE step ADD COLUMN notified_at INTEGER;
+ALTER TABLE step ADD COLUMN installed INTEGER CHECK (installed IN (0, 1));
+CREATE UNIQUE INDEX step_by_job ON step (job_id) WHERE job_id IS NOT NULL;
+)sql";
+
+constexpr std::string_view kOwnerCredentials = R"sql(
+ALTER TABLE account ADD COLUMN credentials TEXT NOT NULL DEFAULT 'x509' CHECK (credentials IN ('x509', 'password'));
+ALTER TABLE account ADD COLUMN strict INTEGER NOT NULL DEFAULT 1 CHECK (strict IN (0, 1));
+ALTER TABLE account ADD COLUMN owner_database TEXT NOT NULL DEFAULT '';
+ALTER TABLE account ADD COLUMN owner_command TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(owner_command));
+ALTER TABLE profile ADD COLUMN wants_certificate INTEGER NOT NULL DEFAULT 0 CHECK (wants_certificate IN (0, 1));
+ALTER TABLE attempt ADD COLUMN handover TEXT NOT NULL DEFAULT 'NONE' CHECK (handover IN ('NONE', 'PENDING', 'DONE'));
+ALTER TABLE attempt ADD COLUMN owner_username TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempt ADD COLUMN owner_password TEXT NOT NULL DEFAULT '';
+ALTER TABLE attempt ADD COLUMN handover_error TEXT NOT NULL DEFAULT '';
+CREATE INDEX attempt_handover ON attempt (id) WHERE handover = 'PENDING';
+)sql";
+
 constexpr std::array kMigrations{
     Migration{"0001-initial", kInitial},
     Migration{"0002-list-indexes", kListIndexes},
     Migration{"0003-audit", kAudit},
+    Migration{"0004-packages", kPackages},
+    Migration{"0005-owner-credentials", kOwnerCredentials},
 };
 
 // "FLTP": tells our file from any other SQLite database.

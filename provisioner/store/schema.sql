@@ -8,9 +8,13 @@ CREATE TABLE migration (
 ) STRICT;
 
 CREATE TABLE account (
-  name       TEXT PRIMARY KEY,
-  broker_url TEXT NOT NULL,
-  ca_pem     TEXT NOT NULL CHECK (json_valid(ca_pem))
+  name           TEXT PRIMARY KEY,
+  broker_url     TEXT NOT NULL,
+  ca_pem         TEXT NOT NULL CHECK (json_valid(ca_pem)),
+  credentials    TEXT NOT NULL DEFAULT 'x509' CHECK (credentials IN ('x509', 'password')),
+  strict         INTEGER NOT NULL DEFAULT 1 CHECK (strict IN (0, 1)),
+  owner_database TEXT NOT NULL DEFAULT '',
+  owner_command  TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(owner_command))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE profile (
@@ -19,7 +23,9 @@ CREATE TABLE profile (
   configuration           TEXT NOT NULL CHECK (json_valid(configuration)),
   certificate_validity_ms INTEGER NOT NULL CHECK (certificate_validity_ms > 0),
   retry_max_attempts      INTEGER NOT NULL CHECK (retry_max_attempts >= -1),
-  attempt_timeout_ms      INTEGER NOT NULL CHECK (attempt_timeout_ms > 0)
+  attempt_timeout_ms      INTEGER NOT NULL CHECK (attempt_timeout_ms > 0),
+  packages                TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(packages)),
+  wants_certificate       INTEGER NOT NULL DEFAULT 0 CHECK (wants_certificate IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 
 -- AUTOINCREMENT: an id is never used again, so that certificates keep pointing at the right request.
@@ -48,7 +54,9 @@ CREATE TABLE request (
   optlock                 INTEGER NOT NULL,
   created_at              INTEGER NOT NULL,
   updated_at              INTEGER NOT NULL,
-  completed_at            INTEGER
+  completed_at            INTEGER,
+  configuration           TEXT CHECK (configuration IS NULL OR json_valid(configuration)),
+  packages                TEXT CHECK (packages IS NULL OR json_valid(packages))
 ) STRICT;
 CREATE INDEX request_by_username ON request (username);
 -- For lists by status in the order of names, and for counts that read nothing but this.
@@ -57,21 +65,26 @@ CREATE INDEX request_with_error ON request (status) WHERE last_error <> '';
 CREATE INDEX request_by_expiry ON request (expires_on) WHERE expires_on IS NOT NULL;
 
 CREATE TABLE attempt (
-  id         INTEGER PRIMARY KEY AUTOINCREMENT,
-  request_id INTEGER NOT NULL REFERENCES request (id) ON DELETE CASCADE,
-  number     INTEGER NOT NULL CHECK (number >= 1),
-  nonce      BLOB NOT NULL,
-  hello_id   TEXT NOT NULL,
-  state      TEXT NOT NULL CHECK (state IN ('OPEN', 'COMPLETED', 'FAILED', 'SUPERSEDED', 'STOPPED')),
-  timeout_ms INTEGER NOT NULL CHECK (timeout_ms > 0),
-  started_at INTEGER NOT NULL,
-  moved_at   INTEGER NOT NULL,
-  ended_at   INTEGER,
-  due_at     INTEGER,
-  error      TEXT NOT NULL,
+  id             INTEGER PRIMARY KEY AUTOINCREMENT,
+  request_id     INTEGER NOT NULL REFERENCES request (id) ON DELETE CASCADE,
+  number         INTEGER NOT NULL CHECK (number >= 1),
+  nonce          BLOB NOT NULL,
+  hello_id       TEXT NOT NULL,
+  state          TEXT NOT NULL CHECK (state IN ('OPEN', 'COMPLETED', 'FAILED', 'SUPERSEDED', 'STOPPED')),
+  timeout_ms     INTEGER NOT NULL CHECK (timeout_ms > 0),
+  started_at     INTEGER NOT NULL,
+  moved_at       INTEGER NOT NULL,
+  ended_at       INTEGER,
+  due_at         INTEGER,
+  error          TEXT NOT NULL,
+  handover       TEXT NOT NULL DEFAULT 'NONE' CHECK (handover IN ('NONE', 'PENDING', 'DONE')),
+  owner_username TEXT NOT NULL DEFAULT '',
+  owner_password TEXT NOT NULL DEFAULT '', -- emptied when the attempt ends
+  handover_error TEXT NOT NULL DEFAULT '',
   UNIQUE (request_id, number)
 ) STRICT;
 CREATE UNIQUE INDEX attempt_one_open ON attempt (request_id) WHERE state = 'OPEN';
+CREATE INDEX attempt_handover ON attempt (id) WHERE handover = 'PENDING';
 CREATE INDEX attempt_due ON attempt (due_at) WHERE state = 'OPEN' AND due_at IS NOT NULL;
 
 CREATE TABLE step (
@@ -87,8 +100,15 @@ CREATE TABLE step (
   reply_code  INTEGER,
   reply_error TEXT NOT NULL,
   replied_at  INTEGER,
+  held        INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1)),
+  optional    INTEGER NOT NULL DEFAULT 0 CHECK (optional IN (0, 1)),
+  job_id      INTEGER,
+  progress    INTEGER NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 200),
+  notified_at INTEGER,
+  installed   INTEGER CHECK (installed IN (0, 1)),
   PRIMARY KEY (attempt_id, ordinal)
 ) STRICT;
+CREATE UNIQUE INDEX step_by_job ON step (job_id) WHERE job_id IS NOT NULL;
 
 -- No reference to request: a certificate stays when its request goes.
 CREATE TABLE certificate (

@@ -5,10 +5,11 @@ namespace fleet::provisioner {
 namespace {
 
 #define ATTEMPT_COLUMNS \
-  "id, request_id, number, nonce, hello_id, state, timeout_ms, started_at, moved_at, ended_at, due_at, error"
+  "id, request_id, number, nonce, hello_id, state, timeout_ms, started_at, moved_at, ended_at, due_at, error, " \
+  "handover, owner_username, owner_password, handover_error"
 #define STEP_COLUMNS                                                                                        \
   "attempt_id, ordinal, kind, rid, summary, topic, payload, sent_at, send_count, reply_code, reply_error, " \
-  "replied_at"
+  "replied_at, held, optional, job_id, progress, notified_at, installed"
 
 Result<Attempt> read_attempt(const sqlite::Statement& statement) {
   RowReader row(statement);
@@ -25,6 +26,10 @@ Result<Attempt> read_attempt(const sqlite::Statement& statement) {
   attempt.ended_at = row.maybe_time();
   attempt.due_at = row.maybe_time();
   attempt.error = row.text();
+  TRY_ASSIGN(attempt.handover, enum_from(row.text(), Handover::kNone, Handover::kDone));
+  attempt.owner_username = row.text();
+  attempt.owner_password = Secret(row.text());
+  attempt.handover_error = row.text();
   return attempt;
 }
 
@@ -41,7 +46,11 @@ void bind_attempt(sqlite::Statement& statement, const Attempt& attempt, std::opt
       .time(attempt.moved_at)
       .time(attempt.ended_at)
       .time(attempt.due_at)
-      .text(attempt.error);
+      .text(attempt.error)
+      .text(to_string(attempt.handover))
+      .text(attempt.owner_username)
+      .text(attempt.owner_password.reveal())
+      .text(attempt.handover_error);
 }
 
 Result<Step> read_step(const sqlite::Statement& statement) {
@@ -59,6 +68,12 @@ Result<Step> read_step(const sqlite::Statement& statement) {
   if (const auto code = row.maybe_integer()) step.reply_code = static_cast<std::int32_t>(*code);
   step.reply_error = row.text();
   step.replied_at = row.maybe_time();
+  step.held = row.flag();
+  step.optional = row.flag();
+  step.job_id = row.maybe_integer();
+  step.progress = row.small();
+  step.notified_at = row.maybe_time();
+  if (const auto installed = row.maybe_integer()) step.installed = *installed != 0;
   return step;
 }
 
@@ -75,14 +90,21 @@ void bind_step(sqlite::Statement& statement, const Step& step) {
       .integer(step.send_count)
       .integer(step.reply_code ? std::optional<std::int64_t>(*step.reply_code) : std::nullopt)
       .text(step.reply_error)
-      .time(step.replied_at);
+      .time(step.replied_at)
+      .flag(step.held)
+      .flag(step.optional)
+      .integer(step.job_id)
+      .integer(step.progress)
+      .time(step.notified_at)
+      .integer(step.installed ? std::optional<std::int64_t>(*step.installed ? 1 : 0) : std::nullopt);
 }
 
 }  // namespace
 
 Result<void> SqlTransaction::insert_attempt(Attempt& attempt) {
   TRY_ASSIGN(const auto change, statements_.use("INSERT INTO attempt (" ATTEMPT_COLUMNS
-                                                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"));
+                                                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
+                                                "?14, ?15, ?16)"));
   bind_attempt(*change, attempt, std::nullopt);
   TRY(change->run());
   attempt.id = database_.last_insert_id();
@@ -99,7 +121,8 @@ Result<void> SqlTransaction::update_attempt(const Attempt& attempt) {
   TRY_ASSIGN(const auto change,
              statements_.use("UPDATE attempt SET request_id = ?2, number = ?3, nonce = ?4, hello_id = ?5, state = ?6, "
                              "timeout_ms = ?7, started_at = ?8, moved_at = ?9, ended_at = ?10, due_at = ?11, "
-                             "error = ?12 WHERE id = ?1"));
+                             "error = ?12, handover = ?13, owner_username = ?14, owner_password = ?15, "
+                             "handover_error = ?16 WHERE id = ?1"));
   bind_attempt(*change, attempt, attempt.id);
   TRY(change->run());
   if (database_.changes() == 0) return fail(ErrorCode::kNotFound, "attempt {}: no such attempt", attempt.id);
@@ -134,6 +157,12 @@ Result<std::vector<Attempt>> SqlTransaction::due_attempts(WallTime now, std::siz
   return read_all<Attempt>(*query, read_attempt);
 }
 
+Result<std::vector<Attempt>> SqlTransaction::attempts_to_hand_over() {
+  TRY_ASSIGN(const auto query,
+             statements_.use("SELECT " ATTEMPT_COLUMNS " FROM attempt WHERE handover = 'PENDING' ORDER BY id"));
+  return read_all<Attempt>(*query, read_attempt);
+}
+
 // due_at may stay: it is when the sweeper looks, not what it finds.
 Result<void> SqlTransaction::put_off_deadlines(WallTime now, Millis grace) {
   TRY_ASSIGN(const auto change,
@@ -145,7 +174,8 @@ Result<void> SqlTransaction::put_off_deadlines(WallTime now, Millis grace) {
 
 Result<void> SqlTransaction::insert_step(const Step& step) {
   TRY_ASSIGN(const auto change, statements_.use("INSERT INTO step (" STEP_COLUMNS
-                                                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"));
+                                                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
+                                                "?14, ?15, ?16, ?17, ?18)"));
   bind_step(*change, step);
   return change->run();
 }
@@ -153,7 +183,9 @@ Result<void> SqlTransaction::insert_step(const Step& step) {
 Result<void> SqlTransaction::update_step(const Step& step) {
   TRY_ASSIGN(const auto change,
              statements_.use("UPDATE step SET kind = ?3, rid = ?4, summary = ?5, topic = ?6, payload = ?7, "
-                             "sent_at = ?8, send_count = ?9, reply_code = ?10, reply_error = ?11, replied_at = ?12 "
+                             "sent_at = ?8, send_count = ?9, reply_code = ?10, reply_error = ?11, replied_at = ?12, "
+                             "held = ?13, optional = ?14, job_id = ?15, progress = ?16, notified_at = ?17, "
+                             "installed = ?18 "
                              "WHERE attempt_id = ?1 AND ordinal = ?2"));
   bind_step(*change, step);
   TRY(change->run());
@@ -173,6 +205,12 @@ Result<std::vector<Step>> SqlTransaction::steps_of(std::int64_t attempt_id) {
 Result<std::optional<Step>> SqlTransaction::find_step(std::string_view rid) {
   TRY_ASSIGN(const auto query, statements_.use("SELECT " STEP_COLUMNS " FROM step WHERE rid = ?1"));
   Binder(*query).text(rid);
+  return read_one<Step>(*query, read_step);
+}
+
+Result<std::optional<Step>> SqlTransaction::find_step_by_job(std::int64_t job_id) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " STEP_COLUMNS " FROM step WHERE job_id = ?1"));
+  Binder(*query).integer(job_id);
   return read_one<Step>(*query, read_step);
 }
 

@@ -8,7 +8,7 @@ namespace {
 #define REQUEST_COLUMNS                                                                                            \
   "id, name, profile, client_id, username, connect_verifier, username_verifier, activation_key_verifier, "         \
   "activation_key_used, labels, params, enabled, activates_on, expires_on, retry_max_attempts, status, failures, " \
-  "last_error, facts, optlock, created_at, updated_at, completed_at"
+  "last_error, facts, optlock, created_at, updated_at, completed_at, configuration, packages"
 // What admission_of() looks at, and what an update must check.
 #define ADMISSION_COLUMNS                                                                                        \
   "client_id, username, connect_verifier, enabled, activates_on, expires_on, status, updated_at, completed_at, " \
@@ -40,6 +40,12 @@ Result<ProvisionRequest> read_request(const sqlite::Statement& statement) {
   request.created_at = row.time();
   request.updated_at = row.time();
   request.completed_at = row.maybe_time();
+  if (const auto configuration = row.maybe_text()) {
+    TRY_ASSIGN(request.configuration, configurations_from_json(*configuration));
+  }
+  if (const auto packages = row.maybe_text()) {
+    TRY_ASSIGN(request.packages, packages_from_json(*packages));
+  }
   return request;
 }
 
@@ -66,6 +72,13 @@ Result<void> bind_request(sqlite::Statement& statement, const ProvisionRequest& 
   TRY_ASSIGN(const std::string labels, to_json(request.labels));
   TRY_ASSIGN(const std::string params, to_json(request.params));
   TRY_ASSIGN(const std::string facts, to_json(request.facts));
+  std::optional<std::string> configuration, packages;
+  if (request.configuration) {
+    TRY_ASSIGN(configuration, to_json(*request.configuration));
+  }
+  if (request.packages) {
+    TRY_ASSIGN(packages, to_json(*request.packages));
+  }
   Binder(statement)
       .integer(id)
       .text(request.name)
@@ -89,7 +102,9 @@ Result<void> bind_request(sqlite::Statement& statement, const ProvisionRequest& 
       .integer(optlock)
       .time(request.created_at)
       .time(request.updated_at)
-      .time(request.completed_at);
+      .time(request.completed_at)
+      .maybe_text(configuration)
+      .maybe_text(packages);
   return {};
 }
 
@@ -137,7 +152,7 @@ Result<void> SqlTransaction::insert_request(ProvisionRequest& request) {
   TRY_ASSIGN(const auto change,
              statements_.use("INSERT INTO request (" REQUEST_COLUMNS
                              ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, "
-                             "?18, ?19, ?20, ?21, ?22, ?23)"));
+                             "?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)"));
   TRY(bind_request(*change, request, std::nullopt, request.optlock));
   TRY(change->run());
   request.id = database_.last_insert_id();
@@ -157,7 +172,8 @@ Result<void> SqlTransaction::update_request(ProvisionRequest& request) {
                              "connect_verifier = ?6, username_verifier = ?7, activation_key_verifier = ?8, "
                              "activation_key_used = ?9, labels = ?10, params = ?11, enabled = ?12, activates_on = ?13, "
                              "expires_on = ?14, retry_max_attempts = ?15, status = ?16, failures = ?17, "
-                             "last_error = ?18, facts = ?19, optlock = ?20, updated_at = ?22, completed_at = ?23 "
+                             "last_error = ?18, facts = ?19, optlock = ?20, updated_at = ?22, completed_at = ?23, "
+                             "configuration = ?24, packages = ?25 "
                              "WHERE id = ?1"));
   TRY(bind_request(*change, request, request.id, request.optlock + 1));
   TRY(change->run());

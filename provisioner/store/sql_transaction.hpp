@@ -48,6 +48,7 @@ class SqlTransaction final : public Transaction {
   Result<void> put_profile(const Profile& profile) override;
   Result<std::optional<Profile>> find_profile(std::string_view name) override;
   Result<std::vector<Profile>> list_profiles() override;
+  Result<PackageFiles> package_files() override;
 
   Result<void> insert_request(ProvisionRequest& request) override;
   Result<void> update_request(ProvisionRequest& request) override;
@@ -67,12 +68,14 @@ class SqlTransaction final : public Transaction {
   Result<std::optional<Attempt>> latest_attempt(std::int64_t request_id) override;
   Result<std::vector<Attempt>> attempts_of(std::int64_t request_id) override;
   Result<std::vector<Attempt>> due_attempts(WallTime now, std::size_t limit) override;
+  Result<std::vector<Attempt>> attempts_to_hand_over() override;
   Result<void> put_off_deadlines(WallTime now, Millis grace) override;
 
   Result<void> insert_step(const Step& step) override;
   Result<void> update_step(const Step& step) override;
   Result<std::vector<Step>> steps_of(std::int64_t attempt_id) override;
   Result<std::optional<Step>> find_step(std::string_view rid) override;
+  Result<std::optional<Step>> find_step_by_job(std::int64_t job_id) override;
   Result<void> forget_messages(std::int64_t attempt_id) override;
 
   Result<void> insert_certificate(const IssuedCertificate& certificate) override;

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -61,6 +62,12 @@ struct AuditFilter {
   std::size_t limit = 1000;            // the newest
 };
 
+// The files that profiles and requests name as packages, by their SHA-256.
+struct PackageFiles {
+  std::set<std::string> all;
+  bool downloads = false;  // some of them are to be downloaded from the provisioner
+};
+
 // A certificate and the name of the request it was issued for; none if that was deleted.
 struct CertificateRecord {
   IssuedCertificate certificate;
@@ -83,6 +90,7 @@ class Transaction {
   virtual Result<void> put_profile(const Profile& profile) = 0;
   virtual Result<std::optional<Profile>> find_profile(std::string_view name) = 0;
   virtual Result<std::vector<Profile>> list_profiles() = 0;
+  virtual Result<PackageFiles> package_files() = 0;
 
   // Assigns request.id.
   virtual Result<void> insert_request(ProvisionRequest& request) = 0;
@@ -111,6 +119,8 @@ class Transaction {
   virtual Result<std::vector<Attempt>> attempts_of(std::int64_t request_id) = 0;
   // Open attempts with due_at <= now, the longest due first.
   virtual Result<std::vector<Attempt>> due_attempts(WallTime now, std::size_t limit) = 0;
+  // Those whose handover is pending.
+  virtual Result<std::vector<Attempt>> attempts_to_hand_over() = 0;
   // Lifts moved_at of every open attempt so far that it has `grace` left from now, or its whole timeout if that is less.
   virtual Result<void> put_off_deadlines(WallTime now, Millis grace) = 0;
 
@@ -118,6 +128,7 @@ class Transaction {
   virtual Result<void> update_step(const Step& step) = 0;                   // by attempt_id and ordinal
   virtual Result<std::vector<Step>> steps_of(std::int64_t attempt_id) = 0;  // by ordinal
   virtual Result<std::optional<Step>> find_step(std::string_view rid) = 0;
+  virtual Result<std::optional<Step>> find_step_by_job(std::int64_t job_id) = 0;
   // Empties topic and payload of all steps of an attempt that has ended.
   virtual Result<void> forget_messages(std::int64_t attempt_id) = 0;
 

@@ -181,7 +181,11 @@ bool RawDevice::obey() {
        {protocol::kAppCert, protocol::kAppKeysV2, protocol::kAppKeysV1, protocol::kAppConf}) {
     reply(await(app));
   }
-  const auto recorded = [&] {
+  return recorded(request_id);
+}
+
+bool RawDevice::recorded(const std::string& request_id) {
+  const auto has_come = [&] {
     for (const mqtt::Message& message : client_.received()) {
       const auto topic = must(protocol::parse_topic(message.topic));
       const auto* answer = std::get_if<protocol::ReplyTopic>(&topic);
@@ -190,7 +194,21 @@ bool RawDevice::obey() {
     }
     return false;
   };
-  return client_.until(recorded);
+  return client_.until(has_come);
+}
+
+void RawDevice::notify(const Asked& download, protocol::DeployStage stage, protocol::DeployStatus status, int progress,
+                       const std::string& error) {
+  protocol::DeployNotification notification;
+  notification.stage = stage;
+  notification.job_id = must(protocol::parse_download_request(must(protocol::decode(download.payload)))).job_id;
+  notification.status = status;
+  notification.progress = progress;
+  notification.error = error;
+  const protocol::NotifyTopic topic{std::string(kAccount), std::string(kProvisioner),
+                                    std::string(protocol::kAppDeployV2), credentials_.client_id,
+                                    std::string(to_string(stage))};
+  client_.publish(topic.str(), protocol::encode(to_payload(notification, to_unix_millis(wall_now()))));
 }
 
 }  // namespace fleet::test

@@ -14,6 +14,7 @@
 
 #include "core/crypto/key.hpp"
 #include "core/mqtt/client.hpp"
+#include "core/protocol/deploy.hpp"
 #include "core/protocol/message.hpp"
 #include "core/protocol/topic.hpp"
 #include "tests/system/rig.hpp"
@@ -104,6 +105,11 @@ class RawDevice {
   Asked await(std::string_view app);
   // Replies to `asked` with `code`; `app` other than the request's own is a lie.
   void reply(const Asked& asked, std::int32_t code = 200, std::string_view app = {});
+  // News of the job of a DEPLOY-V2 request.
+  void notify(const Asked& download, protocol::DeployStage stage, protocol::DeployStatus status, int progress = 100,
+              const std::string& error = "");
+  // Whether the platform has recorded the end, as an answer to that hello.
+  bool recorded(const std::string& request_id);
   // Replies 200 to everything until the platform has recorded it; false if it has not within 10 s.
   bool obey();
 

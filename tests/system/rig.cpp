@@ -100,6 +100,8 @@ bool AgentRig::provisioned() const { return phase() == "provisioned"; }
 Rig::Rig() {
   expect_ok(cli({"init", "--host", "localhost", "--host", "127.0.0.1", "--host", "provision.fleet.test", "--listen", "127.0.0.1:" + std::to_string(provision_port_)}),
             "provisioner init");
+  write_text(data() / "provisioner.yaml", read_text(data() / "provisioner.yaml") + "packages:\n  listen: \"127.0.0.1:" +
+                                              std::to_string(packages_port_) + "\"\n");
   const fs::path script = fs::path(FLEET_SOURCE_DIR) / "certs" / "make-dev-pki.sh";
   expect_ok(run({script.string(), (folder_ / "owner").string(), "localhost", "127.0.0.1"}), "make-dev-pki.sh");
 }

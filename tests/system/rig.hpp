@@ -92,11 +92,13 @@ class Rig {
   std::filesystem::path folder() const { return folder_.path(); }
   int provision_port() const { return provision_port_; }
   int owner_port() const { return owner_port_; }
+  int packages_port() const { return packages_port_; }
 
  private:
   TempFolder folder_;
   int provision_port_ = free_port();
   int owner_port_ = free_port();
+  int packages_port_ = free_port();
   std::optional<Process> owner_, watcher_, provisioner_;
   int applies_ = 0;
 };

@@ -6,6 +6,7 @@
 #include "core/base/file.hpp"
 #include "core/base/time.hpp"
 #include "core/crypto/certificate.hpp"
+#include "provisioner/owner/projection.hpp"
 #include "tests/integration/plugin/broker_fixture.hpp"
 
 using namespace fleet;
@@ -53,7 +54,8 @@ class Pki {
 
 class OwnerBroker {
  public:
-  explicit OwnerBroker(const std::string& credentials, bool require_certificate = true)
+  // With `passwords` the devices of the password projection, which devices are added to by add_login().
+  explicit OwnerBroker(const std::string& credentials, bool require_certificate = true, bool passwords = false)
       : pki_(folder_.path()), port_(free_port()) {
     pki_.add("gw-1");
     pki_.add("gw-2");
@@ -63,6 +65,7 @@ class OwnerBroker {
     if (running_as_root()) conf << "user root\n";
     conf << "plugin " << path("provisioner_auth.so") << "\nplugin_opt_mode owner\nplugin_opt_account acme\n"
          << "plugin_opt_credentials " << credentials << "\nplugin_opt_local_socket " << path("s") << "\n"
+         << (passwords ? "plugin_opt_password_db " + path("owner.db") + "\n" : "")
          << "listener " << port_ << " 127.0.0.1\ncafile " << path("device-cas.pem") << "\ncertfile "
          << path("server.pem") << "\nkeyfile " << path("server.key") << "\nrequire_certificate "
          << (require_certificate ? "true" : "false") << "\nlistener 0 " << path("s") << "\n";
@@ -78,6 +81,13 @@ class OwnerBroker {
       who.insert(who.end(), {"--cert", path(certificate + ".pem"), "--key", path(certificate + ".key")});
     }
     return who;
+  }
+  void add_login(const std::string& client_id, const std::string& username, const std::string& password) const {
+    REQUIRE(provisioner::write_owner_login(
+        folder_ / "owner.db", provisioner::OwnerLogin{"acme", client_id, username, Secret(password), true}));
+  }
+  int connect(const std::string& client_id, const std::string& username, const std::string& password) const {
+    return publish(device(client_id), "acme/" + client_id + "/data", "x", {"-u", username, "-P", password}).exit_code;
   }
   std::vector<std::string> local() const { return {"--unix", path("s"), "-i", "anybody"}; }
 
@@ -164,4 +174,35 @@ TEST_CASE("a device has its two trees on the owner's broker, both ways and retai
   REQUIRE(listener.subscribed());
   CHECK(broker.may_publish({"--unix", broker.local()[1], "-i", "other"}, "$EDC/acme/gw-1/APP/GET/x"));
   CHECK(eventually([&] { return listener.got("$EDC/acme/gw-1/APP/GET/x", "x"); }));
+}
+
+TEST_CASE("strict passwords: known to the provisioner, and good for their own device only") {
+  const OwnerBroker broker("strict", false, true);
+  CHECK(broker.connect("gw-1", "one", "first") == kNotAuthorized);  // there is nothing yet
+  broker.add_login("gw-1", "one", "first");
+  broker.add_login("gw-2", "two", "second");
+  CHECK(eventually([&] { return broker.connect("gw-1", "one", "first") == 0; }));
+  CHECK(broker.connect("gw-2", "two", "second") == 0);
+  CHECK(broker.connect("gw-1", "one", "second") == kNotAuthorized);
+  CHECK(broker.connect("gw-1", "two", "second") == kNotAuthorized);
+  CHECK(broker.connect("gw-3", "one", "first") == kNotAuthorized);
+  CHECK(broker.publish(broker.device("gw-1"), "acme/gw-1/data").exit_code == kNotAuthorized);
+  // a certificate does not replace the password
+  CHECK(broker.publish(broker.device("gw-1", "gw-1"), "acme/gw-1/data").exit_code == kNotAuthorized);
+  // new credentials hold from the next connection on
+  broker.add_login("gw-1", "one", "changed");
+  CHECK(broker.connect("gw-1", "one", "first") == kNotAuthorized);
+  CHECK(broker.connect("gw-1", "one", "changed") == 0);
+}
+
+TEST_CASE("loose passwords: any client id that has its form, with the rights of that id") {
+  const OwnerBroker broker("loose", false, true);
+  broker.add_login("gw-1", "one", "first");
+  CHECK(eventually([&] { return broker.connect("gw-1", "one", "first") == 0; }));
+  CHECK(broker.connect("other", "one", "first") == 0);
+  CHECK(broker.connect("gw-1", "one", "wrong") == kNotAuthorized);
+  CHECK(broker.connect("gw-1", "gw-1", "first") == kNotAuthorized);
+  CHECK(broker.publish(broker.device("gw+1"), "acme/x/data", "x", {"-u", "one", "-P", "first"}).exit_code ==
+        kNotAuthorized);
+  CHECK_FALSE(broker.may_publish(broker.device("other"), "acme/gw-1/data", {"-u", "one", "-P", "first"}));
 }

@@ -19,6 +19,13 @@ AdminFixture::AdminFixture()
   settings.verifier_key = Platform::kVerifierKey;
   settings.provisioner_id = "provisioner";
   settings.broker_state = [] { return std::string("running"); };
+  const auto packages = std::make_shared<PackageFolder>(platform.folder / "packages");
+  REQUIRE(packages->prepare());
+  settings.packages = packages;
+  settings.on_applied = [this](std::vector<std::string> dropped) {
+    const std::lock_guard lock(mutex_);
+    dropped_ = std::move(dropped);
+  };
   settings.deliver = [this](Outcome outcome) {
     const std::lock_guard lock(mutex_);
     kicked_.insert(kicked_.end(), outcome.kick.begin(), outcome.kick.end());
@@ -58,6 +65,11 @@ AdminReply AdminFixture::apply(const std::string& yaml, const std::string& more)
 void AdminFixture::apply_account_and_profile() {
   const AdminReply reply = apply(account_yaml() + kNextDocument + profile_yaml());
   REQUIRE_MESSAGE(reply.status == 200, reply.body);
+}
+
+std::vector<std::string> AdminFixture::dropped() {
+  const std::lock_guard lock(mutex_);
+  return dropped_;
 }
 
 std::vector<std::string> AdminFixture::kicked() {

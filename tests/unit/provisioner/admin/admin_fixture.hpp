@@ -29,6 +29,8 @@ class AdminFixture {
   void apply_account_and_profile();
   // Client ids whose connections were ended so far.
   std::vector<std::string> kicked();
+  // Package files that the last apply dropped.
+  std::vector<std::string> dropped();
 
   std::filesystem::path socket() const { return platform.folder / "admin.sock"; }
 
@@ -37,6 +39,7 @@ class AdminFixture {
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_{io_.get_executor()};
   std::mutex mutex_;
   std::vector<std::string> kicked_;
+  std::vector<std::string> dropped_;
 
  public:
   Platform platform;

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include "core/protocol/deploy.hpp"
 #include "core/protocol/message.hpp"
 #include "core/protocol/topic.hpp"
 
@@ -196,4 +197,64 @@ TEST_CASE("Everything else is ignored, with the reason") {
     CAPTURE(topic);
     CHECK(why(read(topic, prov)) == "a topic outside of the protocol");
   }
+}
+
+TEST_CASE("A notification of a package becomes the domain's news of its job") {
+  protocol::DeployNotification notification;
+  notification.job_id = 4711;
+  notification.progress = 30;
+  const auto read_it = [&](const std::string& topic) {
+    return read(topic, protocol::encode(to_payload(notification, 1)));
+  };
+  const std::string download = "$EDC/provision/provisioner/DEPLOY-V2/NOTIFY/GW1/download";
+  auto message = read_it(download);
+  REQUIRE(std::holds_alternative<JobNoticeIn>(message));
+  JobNotice notice = std::get<JobNoticeIn>(message).notice;
+  CHECK(notice.job_id == 4711);
+  CHECK(notice.phase == JobNotice::Phase::kDownload);
+  CHECK(notice.state == JobNotice::State::kRunning);
+  CHECK(notice.progress == 30);
+
+  notification.stage = protocol::DeployStage::kInstall;
+  const std::string install = "$EDC/provision/provisioner/DEPLOY-V2/NOTIFY/GW1/install";
+  for (const auto status : {protocol::DeployStatus::kCompleted, protocol::DeployStatus::kAlreadyDone}) {
+    notification.status = status;
+    message = read_it(install);
+    REQUIRE(std::holds_alternative<JobNoticeIn>(message));
+    CHECK(std::get<JobNoticeIn>(message).notice.phase == JobNotice::Phase::kInstall);
+    CHECK(std::get<JobNoticeIn>(message).notice.state == JobNotice::State::kDone);
+  }
+  for (const auto status : {protocol::DeployStatus::kFailed, protocol::DeployStatus::kCancelled}) {
+    notification.status = status;
+    notification.error = "no room";
+    message = read_it(install);
+    REQUIRE(std::holds_alternative<JobNoticeIn>(message));
+    CHECK(std::get<JobNoticeIn>(message).notice.state == JobNotice::State::kFailed);
+    CHECK(std::get<JobNoticeIn>(message).notice.error == "no room");
+  }
+}
+
+TEST_CASE("A notification elsewhere, of somebody else, or that cannot be read is ignored") {
+  const Bytes good = protocol::encode(to_payload(protocol::DeployNotification{}, 1));
+  CHECK(why(read("$EDC/other/provisioner/DEPLOY-V2/NOTIFY/GW1/download", good)) == "a topic of another account");
+  CHECK(why(read("$EDC/provision/somebody/DEPLOY-V2/NOTIFY/GW1/download", good)) == "a notification to somebody else");
+  CHECK(why(read("$EDC/provision/provisioner/DEPLOY-V2/NOTIFY/GW2/download", good)) ==
+        "a notification in the name of another device");
+  CHECK(why(read("$EDC/provision/provisioner/CONF-V1/NOTIFY/GW1/download", good)) ==
+        "a notification under an app id that has none");
+  CHECK(why(read("$EDC/provision/provisioner/DEPLOY-V2/NOTIFY/GW1/other", good)) ==
+        "a notification of no stage of a package");
+  for (const Bytes& bytes : {Bytes(), Bytes("junk"), Bytes(100, '\xff')}) {
+    CHECK(why(read("$EDC/provision/provisioner/DEPLOY-V2/NOTIFY/GW1/download", bytes))
+              .starts_with("a notification that cannot be read: "));
+  }
+}
+
+TEST_CASE("Replies to packages are known by their app ids") {
+  const auto v2 = read("$EDC/provision/provisioner/DEPLOY-V2/REPLY/" + kRid, reply_payload(200));
+  REQUIRE(std::holds_alternative<StepReplyIn>(v2));
+  CHECK(std::get<StepReplyIn>(v2).reply.kind == StepKind::kPackage);
+  const auto v1 = read("$EDC/provision/provisioner/DEPLOY-V1/REPLY/" + kRid, reply_payload(500, "no"));
+  REQUIRE(std::holds_alternative<StepReplyIn>(v1));
+  CHECK(std::get<StepReplyIn>(v1).reply.kind == StepKind::kInlinePackage);
 }

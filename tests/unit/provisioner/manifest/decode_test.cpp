@@ -220,3 +220,44 @@ TEST_CASE("labels belong to requests only") {
   check_problem("apiVersion: provisioner/v1\nkind: Profile\nmetadata: {name: p, labels: {a: b}}\nspec: {account: a}\n",
                 "metadata.labels: unknown key");
 }
+
+namespace {
+
+// account_yaml() with other credentials; `more`: lines of its spec.
+std::string account_with(const std::string& credentials, const std::string& more = "") {
+  std::string yaml = account_yaml();
+  const std::string x509 = "  credentials: x509\n";
+  return yaml.replace(yaml.find(x509), x509.size(), "  credentials: " + credentials + "\n" + more);
+}
+
+}  // namespace
+
+TEST_CASE("an account's credentials are certificates, or passwords that a connector hands over") {
+  CHECK(decode_one<Account>(account_yaml()).credentials == OwnerCredentials::kX509);
+  const auto by_plugin =
+      decode_one<Account>(account_with("password", "  connector: {plugin: /srv/owner/owner.db}\n"));
+  CHECK(by_plugin.credentials == OwnerCredentials::kPassword);
+  CHECK(by_plugin.strict);
+  CHECK(by_plugin.connector.database == "/srv/owner/owner.db");
+  const auto by_command = decode_one<Account>(account_with(
+      "password", "  deviceCredentialsTight: LOOSE\n  connector: {command: [/usr/bin/hand-over, --realm, acme]}\n"));
+  CHECK_FALSE(by_command.strict);
+  CHECK(by_command.connector.command == std::vector<std::string>{"/usr/bin/hand-over", "--realm", "acme"});
+}
+
+TEST_CASE("credentials that cannot work are refused where they stand") {
+  check_problem(account_with("token"), "spec.credentials: 'token' is not supported: use x509 or password");
+  check_problem(account_with("password"), "spec.connector: missing: how the owner's broker learns the passwords");
+  check_problem(account_with("password", "  connector: {plugin: owner.db}\n"), "spec.connector.plugin: must be the whole path");
+  check_problem(account_with("password", "  connector: {command: [hand-over]}\n"), "spec.connector.command: must begin with");
+  check_problem(account_with("password", "  connector: {}\n"), "spec.connector.plugin: give either plugin");
+  check_problem(account_with("password", "  deviceCredentialsTight: TIGHT\n  connector: {plugin: /o.db}\n"),
+                "spec.deviceCredentialsTight: must be STRICT or LOOSE");
+  check_problem(account_with("x509", "  connector: {plugin: /o.db}\n"), "spec.connector: is for credentials: password");
+  check_problem(account_with("x509", "  deviceCredentialsTight: LOOSE\n"), "spec.deviceCredentialsTight: is for");
+}
+
+TEST_CASE("a profile says whether a certificate is wanted where a password would do") {
+  CHECK_FALSE(decode_one<Profile>(profile_yaml("  certificate: {validity: 30d}\n")).wants_certificate);
+  CHECK(decode_one<Profile>(profile_yaml("  certificate: {required: true}\n")).wants_certificate);
+}

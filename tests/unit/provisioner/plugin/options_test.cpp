@@ -57,6 +57,11 @@ TEST_CASE("the owner mode knows strict and loose, and does not take the other mo
   REQUIRE(loose);
   CHECK_FALSE(std::get<OwnerOptions>(*loose).strict);
   CHECK(std::get<OwnerOptions>(*loose).local_socket == "/s");
+  CHECK(std::get<OwnerOptions>(*loose).password_db.empty());
+  const auto passwords = parse_options(
+      {{"mode", "owner"}, {"account", "acme"}, {"credentials", "strict"}, {"password_db", "/srv/owner.db"}});
+  REQUIRE(passwords);
+  CHECK(std::get<OwnerOptions>(*passwords).password_db == "/srv/owner.db");
   CHECK(error_of({{"mode", "owner"}, {"account", "acme"}, {"credentials", "lose"}}) ==
         "plugin_opt_credentials: must be strict or loose");
   CHECK(error_of({{"mode", "owner"}, {"account", "acme"}}) == "plugin_opt_credentials: missing");

@@ -118,7 +118,7 @@ TEST_CASE("A rendered value still has its property's type, and the error names t
 }
 
 TEST_CASE("The plan has the order of the protocol, the configuration last") {
-  const auto plan = make_plan("signing chain", {"leaf", "device CA"}, plant(), {{"p", {}}});
+  const auto plan = make_plan("signing chain", {"leaf", "device CA"}, plant(), {}, {{"p", {}}});
   REQUIRE(plan.size() == 5);
   CHECK(std::get<SigningCertificatesContent>(plan[0]).chain_pem == "signing chain");
   CHECK(std::get<DeviceCertificateContent>(plan[1]).chain_pem == std::vector<std::string>{"leaf", "device CA"});

@@ -7,6 +7,7 @@
 
 #include "core/base/log.hpp"
 #include "core/crypto/digest.hpp"
+#include "core/protocol/deploy.hpp"
 #include "core/protocol/message.hpp"
 #include "core/protocol/signature.hpp"
 #include "core/protocol/topic.hpp"
@@ -80,6 +81,14 @@ World::World() : signing_key_(crypto::PrivateKey::generate().value()) {
     ++issued;
     return crypto::issue({crypto::CertificateProfile::kDevice, client_id, {}, when, when + validity}, key, *device_ca_);
   };
+  settings.package_url = [](const Package& package, std::int64_t request_id, int attempt) -> Result<std::string> {
+    return fmt::format("https://packages.test/{}?a={}.{}", package.sha256, request_id, attempt);
+  };
+  settings.read_package = [this](const Package& package) -> Result<Bytes> {
+    const auto found = package_contents.find(package.name);
+    if (found == package_contents.end()) return fail(ErrorCode::kNotFound, "package {}: its file is gone", package.name);
+    return found->second;
+  };
   executor = std::make_unique<Executor>(std::move(settings), *dialect_);
 
   store_ = open_store(folder_);
@@ -115,7 +124,17 @@ void World::change_request(const std::string& name, const std::function<void(Pro
   run([&](Transaction& tx) { return tx.update_request(changed); });
 }
 
-void World::run(const Work& work) {
+void World::run(const Work& work, bool keep) {
+  if (!keep) {
+    Result<void> inner;
+    const Result<void> undone = store_->run([&](Transaction& tx) -> Result<void> {
+      inner = work(tx);
+      return fail(ErrorCode::kConflict, "rolled back by the test");
+    });
+    REQUIRE_MESSAGE(inner.has_value(), (inner ? "" : inner.error().message));
+    REQUIRE(!undone.has_value());
+    return;
+  }
   const Result<void> done = store_->run(work);
   REQUIRE_MESSAGE(done.has_value(), (done ? "" : done.error().message));
 }
@@ -159,6 +178,7 @@ std::vector<Heard> World::take(const Outcome& outcome) {
     heard.push_back(std::move(one));
   }
   kicked.insert(kicked.end(), outcome.kick.begin(), outcome.kick.end());
+  to_hand_over.insert(to_hand_over.end(), outcome.hand_over.begin(), outcome.hand_over.end());
   misses += outcome.misses;
   return heard;
 }
@@ -180,6 +200,8 @@ std::vector<Heard> World::reply(const Device& device, const Heard& to, int code,
   const std::map<std::string, StepKind> kinds{{"CERT-V1", StepKind::kSigningCertificates},
                                               {"KEYS-V2", StepKind::kDeviceCertificate},
                                               {"KEYS-V1", StepKind::kTrustedCertificate},
+                                              {"DEPLOY-V2", StepKind::kPackage},
+                                              {"DEPLOY-V1", StepKind::kInlinePackage},
                                               {"CONF-V1", StepKind::kConfiguration}};
   Outcome outcome;
   run([&](Transaction& tx) -> Result<void> {
@@ -206,6 +228,70 @@ std::vector<Heard> World::reply_as(const Device& device, const std::string& rid,
     return {};
   });
   return take(outcome);
+}
+
+std::vector<Heard> World::notify(const Device& device, const JobNotice& notice) {
+  Outcome outcome;
+  run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(outcome, executor->on_notice(tx, device.client_id, notice, now));
+    return {};
+  });
+  return take(outcome);
+}
+
+std::vector<Heard> World::notify(const Device& device, const Heard& of, JobNotice::Phase phase, JobNotice::State state,
+                                 int progress, const std::string& error) {
+  const auto asked = protocol::parse_download_request(of.payload);
+  REQUIRE(asked.has_value());
+  return notify(device, {asked->job_id, phase, state, progress, error});
+}
+
+std::vector<Heard> World::install(const Device& device, const Heard& of) {
+  auto heard = notify(device, of, JobNotice::Phase::kDownload, JobNotice::State::kDone, 100);
+  for (Heard& more : notify(device, of, JobNotice::Phase::kInstall, JobNotice::State::kDone, 100)) {
+    heard.push_back(std::move(more));
+  }
+  return heard;
+}
+
+std::vector<Heard> World::hand_over(const std::string& name) {
+  Outcome outcome;
+  const std::int64_t id = attempts(name).back().id;
+  run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(outcome, executor->on_handed_over(tx, id, now));
+    return {};
+  });
+  return take(outcome);
+}
+
+std::vector<Heard> World::fail_to_hand_over(const std::string& name, const std::string& why) {
+  Outcome outcome;
+  const std::int64_t id = attempts(name).back().id;
+  run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(outcome, executor->on_not_handed_over(tx, id, why, now));
+    return {};
+  });
+  return take(outcome);
+}
+
+void World::change_account(const std::function<void(Account&)>& change) {
+  run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(auto account, tx.find_account("plant"));
+    change(*account);
+    return tx.put_account(*account);
+  });
+}
+
+void World::change_profile(const std::function<void(Profile&)>& change) {
+  run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(auto profile, tx.find_profile("standard"));
+    change(*profile);
+    return tx.put_profile(*profile);
+  });
+}
+
+void World::set_packages(std::vector<Package> packages) {
+  change_profile([&](Profile& profile) { profile.packages = packages; });
 }
 
 std::vector<Heard> World::accept_all(const Device& device, const std::vector<Heard>& messages) {
@@ -327,6 +413,25 @@ Heard find(const std::vector<Heard>& messages, const std::string& app) {
       std::find_if(messages.begin(), messages.end(), [&](const Heard& message) { return message.app == app; });
   REQUIRE(found != messages.end());
   return *found;
+}
+
+std::vector<Heard> all_of(const std::vector<Heard>& messages, const std::string& app) {
+  std::vector<Heard> found;
+  std::copy_if(messages.begin(), messages.end(), std::back_inserter(found),
+               [&](const Heard& message) { return message.app == app; });
+  return found;
+}
+
+Package package(const std::string& name, PackageSource source, bool required) {
+  Package package;
+  package.name = name;
+  package.version = "1.0";
+  package.source = source;
+  if (source == PackageSource::kUrl) package.url = "https://example.test/" + name + "/${clientId}.tar.gz";
+  if (source != PackageSource::kUrl) package.file_name = name + ".tar.gz";
+  package.sha256 = std::string(64, 'a');
+  package.required_before_configuration = required;
+  return package;
 }
 
 }  // namespace fleet::provisioner::test

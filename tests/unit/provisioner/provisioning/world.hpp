@@ -52,6 +52,19 @@ class World {
   // Replies 200 with that text as the signing request.
   std::vector<Heard> bring_request(const Device& device, const Heard& to, const std::string& pem);
   std::vector<Heard> reply_as(const Device& device, const std::string& rid, StepKind kind, int code);
+  // News of the package that `of` (DEPLOY-V2) asked for.
+  std::vector<Heard> notify(const Device& device, const Heard& of, JobNotice::Phase phase, JobNotice::State state,
+                            int progress = 0, const std::string& error = "");
+  std::vector<Heard> notify(const Device& device, const JobNotice& notice);
+  // Downloaded and installed, all at once.
+  std::vector<Heard> install(const Device& device, const Heard& of);
+  // The owner's broker has taken the credentials of the request's latest attempt; or it has not, and why.
+  std::vector<Heard> hand_over(const std::string& name);
+  std::vector<Heard> fail_to_hand_over(const std::string& name, const std::string& why);
+  void change_account(const std::function<void(Account&)>& change);
+  void change_profile(const std::function<void(Profile&)>& change);
+  // The profile's packages from now on.
+  void set_packages(std::vector<Package> packages);
   // Replies 200 to all of `messages` that are requests; what is heard back.
   std::vector<Heard> accept_all(const Device& device, const std::vector<Heard>& messages);
   std::vector<Heard> sweep();
@@ -70,15 +83,17 @@ class World {
   // "kind: text", oldest first.
   std::vector<std::string> timeline(const std::string& name);
 
-  // Runs within a transaction, must succeed.
-  void run(const Work& work);
+  // Runs within a transaction, must succeed; kept only if `keep`.
+  void run(const Work& work, bool keep = true);
   void reopen();  // the store, as after a restart
 
   WallTime now = from_unix_millis(1'800'000'000'000);
   int issued = 0;
   bool ca_works = true;
+  std::map<std::string, Bytes> package_contents;  // of inline packages, by name
   int misses = 0;  // of all replies so far
   std::vector<std::string> kicked;
+  std::vector<std::int64_t> to_hand_over;  // attempts, as asked for so far
   Bytes verifier_key = Bytes(32, 'k');
   std::unique_ptr<Executor> executor;
 
@@ -92,10 +107,15 @@ class World {
   std::unique_ptr<Store> store_;
 };
 
+// A package as a profile has it; `source` url, file or inline.
+Package package(const std::string& name, PackageSource source = PackageSource::kUrl, bool required = true);
+
 // The kinds of messages in their order: "202 CERT-V1 KEYS-V2 KEYS-V1 CONF-V1".
 std::string line_of(const std::vector<Heard>& messages);
 
-// The one of that app; the test fails if there is none.
+// The first one of that app; the test fails if there is none.
 Heard find(const std::vector<Heard>& messages, const std::string& app);
+// All of that app.
+std::vector<Heard> all_of(const std::vector<Heard>& messages, const std::string& app);
 
 }  // namespace fleet::provisioner::test

@@ -18,6 +18,8 @@ TEST_CASE("accounts and profiles come back whole and are replaced by name") {
   profile.certificate_validity = Millis(1234);
   profile.retry_max_attempts = -1;
   profile.attempt_timeout = Millis(1);
+  profile.packages = {{"app", "1.2", PackageSource::kUrl, "https://x/${clientId}", "", std::string(64, 'a'), 0, true},
+                      {"driver", "3", PackageSource::kInline, "", "driver.tgz", std::string(64, 'b'), 1234, false}};
   fixture.must([&](Transaction& tx) -> Result<void> {
     TRY(tx.put_account(account));
     account.broker_url = "mqtts://other.example";
@@ -39,6 +41,10 @@ TEST_CASE("accounts and profiles come back whole and are replaced by name") {
     CHECK(stored->certificate_validity == Millis(1234));
     CHECK(stored->retry_max_attempts == -1);
     CHECK(stored->attempt_timeout == Millis(1));
+    CHECK(stored->packages == profile.packages);
+    TRY_ASSIGN(PackageFiles files, tx.package_files());
+    CHECK(files.all == std::set<std::string>{std::string(64, 'b')});
+    CHECK_FALSE(files.downloads);
     TRY_ASSIGN(const auto missing, tx.find_profile("GATEWAY"));
     CHECK_FALSE(missing);
     TRY_ASSIGN(const auto profiles, tx.list_profiles());
@@ -271,6 +277,67 @@ TEST_CASE("the timeline gives the newest entries, oldest first, and keeps a thou
     CHECK_FALSE(other[0].attempt_id);
     TRY_ASSIGN(const auto none, tx.timeline_of(quiet.id, 0));
     CHECK(none.empty());
+    return {};
+  });
+}
+
+TEST_CASE("what a request overrides comes back, and so does that it overrides nothing") {
+  StoreFixture fixture;
+  ProvisionRequest request = fixture.insert(sample_request("one"));
+  request.configuration = protocol::Configurations{{"own.Pid", {}}};
+  request.packages = std::vector<Package>{};
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(const auto plain, tx.find_request_by_name("one"));
+    CHECK_FALSE(plain->configuration);
+    CHECK_FALSE(plain->packages);
+    TRY(tx.update_request(request));
+    TRY_ASSIGN(const auto own, tx.find_request_by_name("one"));
+    CHECK(own->configuration == request.configuration);
+    REQUIRE(own->packages);
+    CHECK(own->packages->empty());
+    request.packages->push_back({"app", "1", PackageSource::kFile, "", "a.tgz", std::string(64, 'c'), 1, true});
+    TRY(tx.update_request(request));
+    TRY_ASSIGN(const PackageFiles files, tx.package_files());
+    CHECK(files.all == std::set<std::string>{std::string(64, 'c')});
+    CHECK(files.downloads);
+    return {};
+  });
+}
+
+TEST_CASE("a step's package is found by its job, which is one step's only") {
+  StoreFixture fixture;
+  const ProvisionRequest request = fixture.insert(sample_request("one"));
+  Attempt attempt = sample_attempt(request.id, 1);
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY(tx.insert_attempt(attempt));
+    Step step = sample_step(attempt.id, 0);
+    step.kind = StepKind::kPackage;
+    step.job_id = (std::int64_t{1} << 53) - 1;
+    step.optional = true;
+    step.held = true;
+    TRY(tx.insert_step(step));
+    step.held = false;
+    step.progress = 150;
+    step.notified_at = kNow;
+    step.installed = false;
+    TRY(tx.update_step(step));
+    TRY_ASSIGN(const auto found, tx.find_step_by_job(*step.job_id));
+    REQUIRE(found);
+    CHECK(found->rid == step.rid);
+    CHECK(found->kind == StepKind::kPackage);
+    CHECK(found->optional);
+    CHECK_FALSE(found->held);
+    CHECK(found->progress == 150);
+    CHECK(found->notified_at == kNow);
+    CHECK(found->installed == false);
+    TRY_ASSIGN(const auto none, tx.find_step_by_job(1));
+    CHECK_FALSE(none);
+    Step other = sample_step(attempt.id, 1);
+    TRY(tx.insert_step(other));
+    other.ordinal = 2;
+    other.rid = random_id();
+    other.job_id = step.job_id;
+    CHECK(code(tx.insert_step(other)) == ErrorCode::kAlreadyExists);
     return {};
   });
 }

@@ -1,0 +1,114 @@
+// How the executor brings packages to devices (edc §4.5), hears of them, and lets go what waits for them.
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "core/base/secret.hpp"
+#include "provisioner/provisioning/executor.hpp"
+#include "provisioner/provisioning/journal.hpp"
+#include "provisioner/provisioning/opening.hpp"
+#include "provisioner/provisioning/plan.hpp"
+#include "provisioner/provisioning/rules.hpp"
+
+namespace fleet::provisioner {
+
+namespace {
+
+// 53 bits: exact wherever a number is a double.
+std::int64_t random_job_id() {
+  std::int64_t id = 0;
+  for (const char byte : random_bytes(7)) id = (id << 8) | static_cast<unsigned char>(byte);
+  return id & ((std::int64_t{1} << 53) - 1);
+}
+
+}  // namespace
+
+Result<std::vector<StepContent>> Executor::package_steps(const ProvisionRequest& request,
+                                                         const Opening& opening) const {
+  std::vector<StepContent> steps;
+  for (const Package& package : opening.packages) {
+    const bool required = package.required_before_configuration;
+    if (package.source == PackageSource::kInline) {
+      if (!settings_.read_package) return fail(ErrorCode::kUnsupported, "package {}: not served here", package.name);
+      TRY_ASSIGN(Bytes content, settings_.read_package(package));
+      steps.emplace_back(
+          InlinePackageContent{package.name, package.version, package.file_name, std::move(content), required});
+      continue;
+    }
+    std::string url = package.url;
+    if (package.source == PackageSource::kFile) {
+      if (!settings_.package_url) return fail(ErrorCode::kUnsupported, "package {}: not served here", package.name);
+      TRY_ASSIGN(url, settings_.package_url(package, request.id, opening.attempt_number));
+    }
+    steps.emplace_back(
+        PackageContent{package.name, package.version, std::move(url), package.sha256, required, random_job_id()});
+  }
+  return steps;
+}
+
+Result<Outcome> Executor::on_notice(Transaction& tx, const std::string& client_id, const JobNotice& notice,
+                                    WallTime now) const {
+  TRY_ASSIGN(std::optional<ProvisionRequest> request, tx.find_request_by_client_id(client_id));
+  TRY_ASSIGN(std::optional<Step> step, tx.find_step_by_job(notice.job_id));
+  std::optional<Attempt> attempt;
+  if (step) {
+    TRY_ASSIGN(attempt, tx.find_attempt(step->attempt_id));
+  }
+  const bool own = request && attempt && attempt->request_id == request->id;
+  const NoticeVerdict verdict = judge_notice(attempt ? &*attempt : nullptr, step ? &*step : nullptr, own, notice);
+
+  Outcome outcome;
+  if (const auto* ignored = std::get_if<IgnoreReply>(&verdict)) {
+    outcome.misses = ignored->miss ? 1 : 0;
+    if (request && !ignored->note.empty()) {
+      TRY(add_line_once(tx, request->id, std::nullopt, kRefusedLine, ignored->note, now));
+    }
+    return outcome;
+  }
+
+  const int progress_before = std::exchange(step->progress, progress_after(*step, notice));
+  step->notified_at = now;
+  if (notice.state == JobNotice::State::kFailed) {
+    step->installed = false;
+  } else if (notice.state == JobNotice::State::kDone && notice.phase == JobNotice::Phase::kInstall) {
+    step->installed = true;
+  }
+  TRY(tx.update_step(*step));
+  attempt->moved_at = now;
+  if (const auto* failed = std::get_if<FailAttempt>(&verdict)) {
+    TRY(fail_attempt(tx, *request, *attempt, failed->cause, now));
+    outcome.endings.push_back({request->name, client_id, AttemptState::kFailed, request->last_error});
+    return outcome;
+  }
+  if (const auto* failed = std::get_if<NoteFailure>(&verdict)) {
+    TRY(add_line(tx, request->id, attempt->id, kPackageLine, failed->note + "; it is optional", now));
+  } else if (const auto reached = milestone(progress_before, step->progress)) {
+    TRY(add_line(tx, request->id, attempt->id, kPackageLine, fmt::format("{}: {}", step->summary, *reached), now));
+  }
+  TRY(go_on(tx, *request, *attempt, outcome, now));
+  return outcome;
+}
+
+Result<void> Executor::go_on(Transaction& tx, ProvisionRequest& request, Attempt& attempt, Outcome& outcome,
+                             WallTime now) const {
+  TRY_ASSIGN(std::vector<Step> steps, tx.steps_of(attempt.id));
+  const bool free = obstacles(attempt, steps).empty();
+  for (Step& step : steps) {
+    if (!step.held || !free) continue;
+    step.held = false;
+    step.sent_at = now;
+    step.send_count = 1;
+    TRY(tx.update_step(step));
+    TRY(add_line(tx, request.id, attempt.id, kSentLine, "sent " + step.summary, now));
+    outcome.send.push_back({request.client_id, step.topic, step.payload});
+  }
+  attempt.due_at = next_due(attempt, steps);
+  TRY(tx.update_attempt(attempt));
+  const JobStatus status = status_of(steps);
+  if (request.status == status) return {};
+  request.status = status;
+  request.updated_at = now;
+  return tx.update_request(request);
+}
+
+}  // namespace fleet::provisioner
