@@ -28,5 +28,6 @@ refuse '#include <mosquitto' 'libmosquitto is used in core/mqtt and the plugin o
 refuse '#include <yaml-cpp' 'yaml-cpp is used in core/config only' provisioner agent core/base core/protocol core/crypto core/mqtt
 refuse '#include <sqlite3' 'SQLite is used in the store and the plugin only' agent core \
   $(rooms provisioner -mindepth 1 -maxdepth 1 ! -name plugin ! -name store)
+refuse '#include <(curl/|archive)' 'libcurl and libarchive are used in agent/apply only' core provisioner $(rooms agent -mindepth 1 -maxdepth 1 ! -name apply)
 refuse 'co_await|co_return' 'g++ 12.2 double-frees temporaries in co_await: use plain handlers' core provisioner agent
 exit $failed
