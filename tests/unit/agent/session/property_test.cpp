@@ -93,7 +93,7 @@ class Chaos {
     static const Signer kImpostor = pki().make_signer(
         make_ca("Somebody's CA", crypto::CertificateProfile::kPlatformCa, make_root("Somebody's Root")));
     // Mostly in order, so that the deeper phases are reached.
-    const std::size_t which = attempt.signing_chain_pem.empty() && pick(3) != 0 ? 0 : pick(pick(5) == 0 ? 7 : 6);
+    const std::size_t which = attempt.signing_chain_pem.empty() && pick(3) != 0 ? 0 : pick(pick(5) == 0 ? 7 : 4);
     const bool impostor = pick(4) == 0;
     const bool replayed = pick(8) == 0;
     const std::string rid = "r" + std::to_string(which) + (pick(5) == 0 ? "again" : "");
