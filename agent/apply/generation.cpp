@@ -243,6 +243,18 @@ Result<void> put_in_force(const fs::path& state_folder, std::uint64_t number) {
   return number == 0 ? remove_link(link(state_folder)) : switch_link(link(state_folder), target(number));
 }
 
+// After a switch to `number` that has failed: the link may point there already, only not durably. The generation goes
+// once the link is known to point elsewhere again, on the disk too; what a power cut could bring back stays.
+void undo_switch(const fs::path& state_folder, std::uint64_t number) {
+  Result<void> undone;
+  if (const auto reverted = revert_generation(state_folder); !reverted) undone = fail(reverted.error());
+  if (undone) undone = fleet::remove_all(generations(state_folder) / std::to_string(number));
+  if (!undone) {
+    log::warn("apply", "a generation that did not come into force stays",
+              {{"generation", number}, {"error", undone.error().message}});
+  }
+}
+
 Error as_corrupt(Error error, std::string_view what) {
   if (error.code != ErrorCode::kPermissionDenied && error.code != ErrorCode::kIo) error.code = ErrorCode::kCorrupt;
   return with_context(std::move(error), what);
@@ -316,10 +328,7 @@ Result<void> install_generation(const fs::path& state_folder, std::uint64_t numb
   }
   crash_point("agent.generation-written");
   if (const auto switched = put_in_force(state_folder, number); !switched) {
-    if (!in_force) {
-      static_cast<void>(fleet::remove_all(parent / std::to_string(number)).has_value());
-      static_cast<void>(remove_link(trial(state_folder)).has_value());
-    }
+    if (!in_force) undo_switch(state_folder, number);
     return fail(with_context(switched.error(), context));
   }
   crash_point("agent.generation-switched");
@@ -371,11 +380,6 @@ std::optional<std::uint64_t> current_generation(const fs::path& state_folder) {
   const fs::path target = fs::read_symlink(link(state_folder), error);
   if (error) return std::nullopt;
   return parse_number(target.filename().string());
-}
-
-std::uint64_t highest_generation(const fs::path& state_folder) {
-  const std::vector<std::uint64_t> numbers = list_generations(state_folder);
-  return numbers.empty() ? 0 : numbers.back();
 }
 
 Result<OwnerConnection> load_owner_connection(const fs::path& state_folder) {

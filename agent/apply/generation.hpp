@@ -48,8 +48,6 @@ Result<GenerationRecord> read_generation_record(const std::filesystem::path& sta
 
 // The number of the generation in force; nullopt if there is none.
 std::optional<std::uint64_t> current_generation(const std::filesystem::path& state_folder);
-// The highest number of a generation on disk, 0 if there is none.
-std::uint64_t highest_generation(const std::filesystem::path& state_folder);
 
 // The owner connection of the generation in force. kNotFound if there is none, kCorrupt if its files are not what was
 // written.

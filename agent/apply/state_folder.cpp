@@ -1,6 +1,5 @@
 #include "agent/apply/state_folder.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 
@@ -11,11 +10,28 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::string_view kLock = "agent.lock";
+
 fs::path state_file(const fs::path& folder) {
   return folder / "state.json";
 }
 fs::path key_file(const fs::path& folder) {
   return folder / "device.key";
+}
+
+// A folder of somebody else's would be locked away from its users and lose files: only an empty one becomes ours.
+Result<void> check_ours(const fs::path& folder) {
+  bool foreign = false;
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    if (name == kLock || name == "state.json" || name == "generations") return {};
+    foreign = foreign || name != "lost+found";
+  }
+  if (!foreign) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              "state-dir: {}: holds other things and nothing of an agent's; name a folder of its own, new or empty",
+              folder.string());
 }
 
 }  // namespace
@@ -30,14 +46,18 @@ Result<std::optional<SessionState>> read_state(const fs::path& folder) {
     return fail(ErrorCode::kCorrupt, "{}: {}; `provision-agent reset` keeps it aside and starts over",
                 state_file(folder).string(), state.error().message);
   }
+  state->generation = current_generation(folder).value_or(0);
   return std::optional<SessionState>(std::move(*state));
 }
 
 Result<StateFolder> StateFolder::open(const fs::path& folder) {
+  TRY(check_ours(folder));
   TRY(make_folder(folder));
-  TRY_ASSIGN(FileLock lock, FileLock::acquire(folder / "agent.lock"));
+  TRY_ASSIGN(FileLock lock, FileLock::acquire(folder / kLock));
   TRY(remove_half_written(folder));
-  return StateFolder(folder, std::move(lock));
+  StateFolder opened(folder, std::move(lock));
+  TRY_ASSIGN(opened.reverted_, revert_generation(folder));
+  return opened;
 }
 
 Result<void> StateFolder::save_state(const SessionState& state) const {
@@ -78,18 +98,21 @@ Result<void> StateFolder::install(std::uint64_t generation, const Staged& conten
 
 Result<void> StateFolder::reset(bool new_key) const {
   SessionState fresh;
+  fresh.generation = current_generation(folder_).value_or(0);
+  bool spent = false;  // the key: what it was for has been reached
   auto old = load_state();
   if (!old) {
     if (old.error().code != ErrorCode::kCorrupt) return fail(old.error());
     const fs::path aside = folder_ / fmt::format("state.json.corrupt-{}", to_unix_millis(wall_now()));
     if (std::rename(state_file(folder_).c_str(), aside.c_str()) != 0) return fail(errno_error(errno, aside.string()));
   } else if (*old) {
-    fresh.generation = (*old)->generation;
+    spent = (*old)->provisioned;
     fresh.pinned_issuer = (*old)->pinned_issuer;
     fresh.last_time = (*old)->last_time;
   }
-  fresh.generation = std::max(fresh.generation, highest_generation(folder_));
-  // In this order a reset that is killed in between can simply be repeated: an old state never meets a new key.
+  // In this order a reset that is killed in between can simply be repeated: an unfinished attempt never meets a new
+  // key, and a spent key never a new attempt.
+  if (spent) TRY(drop_device_key());
   TRY(save_state(fresh));
   if (new_key) TRY(drop_device_key());
   return {};

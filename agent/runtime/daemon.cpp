@@ -58,10 +58,9 @@ SessionConfig session_config(const Settings& settings, const Identity& identity,
 
 // The state to begin with. The flags in the settings count until the agent has set its own (edc §7).
 SessionState initial_state(std::optional<SessionState> saved, const Settings& settings,
-                           std::uint64_t highest_generation) {
+                           std::uint64_t generation_in_force) {
   SessionState state = saved ? std::move(*saved) : SessionState{};
-  // With the state lost by hand, generations on disk still must not be overwritten.
-  state.generation = std::max(state.generation, highest_generation);
+  state.generation = generation_in_force;
   if (!state.provisioned) state.enabled = settings.enabled && !settings.provisioned;
   return state;
 }
@@ -281,7 +280,7 @@ Result<Ending> run_daemon(const Settings& settings, const Identity& identity) {
   TRY_ASSIGN(Trust trust, load_trust(settings));
   TRY_ASSIGN(StateFolder folder, StateFolder::open(settings.state_dir));
   TRY_ASSIGN(std::optional<SessionState> saved, folder.load_state());
-  SessionState state = initial_state(std::move(saved), settings, highest_generation(folder.path()));
+  SessionState state = initial_state(std::move(saved), settings, current_generation(folder.path()).value_or(0));
   Daemon daemon(settings, identity, std::move(folder), std::move(trust), std::move(state));
   return daemon.run();
 }

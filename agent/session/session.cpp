@@ -9,6 +9,7 @@ namespace {
 
 constexpr Millis kMinPause{100};
 constexpr Millis kSaveRetry{30'000};
+constexpr Millis kSubscribeLimit{30'000};  // for the SUBACK
 constexpr Millis kOwnerPauseLimit{50'000};  // at most a minute with its jitter
 constexpr Millis kAskPauseLimit{3'600'000};
 
@@ -238,7 +239,9 @@ void Session::Step::fired(Timer timer) {
       if (state_.phase == Phase::kWaiting) begin_attempt(next_reason());
       break;
     case Timer::kReconnect:
-      if (in_attempt() && live_.link == Link::kDown) connect();
+      if (!in_attempt()) break;
+      if (live_.link == Link::kDown) connect();
+      if (live_.link == Link::kSubscribing) never_subscribed();
       break;
     case Timer::kRepeat:
       if (in_attempt() && live_.link == Link::kUp) hello();
@@ -257,7 +260,15 @@ void Session::Step::fired(Timer timer) {
 void Session::Step::on(const ProvisionConnected&) {
   if (!in_attempt() || live_.link != Link::kConnecting) return;
   live_.link = Link::kSubscribing;
+  set(Timer::kReconnect, kSubscribeLimit);
   act(SubscribeProvision{protocol::device_filter(config_.account, config_.client_id)});
+}
+
+// Before a hello no timeout ends the attempt, so a broker that does not answer must not be waited for.
+void Session::Step::never_subscribed() {
+  push(LeaveProvision{false});
+  on(ProvisionUnreachable{{ErrorCode::kTimedOut, fmt::format("it did not acknowledge our SUBSCRIBE within {}",
+                                                             format_duration(kSubscribeLimit))}});
 }
 
 void Session::Step::on(const ProvisionRefused& event) {
@@ -301,6 +312,7 @@ void Session::Step::on(const ProvisionSubscribed& event) {
   }
   live_.link = Link::kUp;
   live_.reconnect.reset();
+  clear(Timer::kReconnect);
   if (state_.phase == Phase::kConnecting) change().phase = Phase::kHello;
   hello();
 }

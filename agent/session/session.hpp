@@ -269,8 +269,9 @@ using Effects = std::vector<Effect>;
 // which comes from the kernel).
 //
 // What the edge owes it: ConnectProvision is answered by ProvisionConnected, ProvisionRefused or ProvisionUnreachable;
-// SubscribeProvision by ProvisionSubscribed or ProvisionLost; InstallGeneration by Installed; FetchPackage by PackageDone
-// or PackageFailed, unless it is cancelled; ConnectOwner by OwnerBorn or OwnerFailed. Whatever the session waits for beyond that has a WakeAt, at least 100 ms ahead.
+// SubscribeProvision by ProvisionSubscribed or ProvisionLost (a broker that does neither is left after 30 s);
+// InstallGeneration by Installed; FetchPackage by PackageDone or PackageFailed, unless it is cancelled; ConnectOwner by
+// OwnerBorn or OwnerFailed. Whatever the session waits for beyond that has a WakeAt, at least 100 ms ahead.
 class Session {
  public:
   // `config` must outlive the session.

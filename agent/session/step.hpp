@@ -92,6 +92,7 @@ class Session::Step {
   bool is_set(Timer timer) const { return live_.timers[static_cast<std::size_t>(timer)].has_value(); }
   std::optional<SteadyTime>& timer_slot(Timer timer) { return live_.timers[static_cast<std::size_t>(timer)]; }
   void fired(Timer timer);
+  void never_subscribed();
   WallTime verification_time() const;  // edc: max(clock, build time, last time)
   Phase resumed_phase() const;
   void record_failure(std::string what);

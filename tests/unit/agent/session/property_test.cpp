@@ -106,7 +106,7 @@ class Chaos {
   Event next_event() {
     const Error error{ErrorCode::kUnavailable, "away"};
     genuine_ = false;
-    switch (pick(16)) {
+    switch (pick(24)) {
       case 0:
         return ProvisionRefused{error};
       case 1:
@@ -116,8 +116,10 @@ class Chaos {
       case 3:
         return OwnerFailed{error};
       case 4:
+      case 13:
         return pick(4) == 0 ? Event(OwnerBorn{}) : Event(TimerFired{});
       case 5:
+      case 12:
         return Installed{session_->state().generation + 1, pick(3) == 0 ? std::optional<Error>(error) : std::nullopt};
       case 6:
         now_.steady += Millis(static_cast<std::int64_t>(pick(20'000)));
@@ -217,7 +219,8 @@ class Chaos {
 
   // One reply a request id within an attempt; a 500 because the disk is full is the end of the attempt.
   void check_reply(const PublishProvision& publish, bool save_failed) {
-    if (publish.topic.ends_with("/PROV") || publish.topic.find("/NOTIFY/") != std::string::npos || save_failed || !session_->state().attempt) return;
+    const bool is_reply = publish.topic.find("/REPLY/") != std::string::npos;
+    if (!is_reply || save_failed || !session_->state().attempt) return;
     const auto [first, is_new] =
         replies_.try_emplace(session_->state().attempt->nonce + publish.topic, publish.payload);
     if (!is_new) REQUIRE(first->second == publish.payload);

@@ -62,7 +62,7 @@ bool World::carry_out(const Effect& effect) {
     queue_.push_back(connect());
   } else if (const auto* subscribe = std::get_if<SubscribeProvision>(&effect)) {
     CHECK(subscribe->filter == "$EDC/provision/02FC00000001/#");
-    queue_.push_back(ProvisionSubscribed{});
+    if (answers_subscribe) queue_.push_back(ProvisionSubscribed{});
   } else if (const auto* publish = std::get_if<PublishProvision>(&effect)) {
     published.push_back({publish->topic, publish->payload});
     platform.receive(published.back());

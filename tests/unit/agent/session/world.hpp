@@ -68,6 +68,7 @@ class World {
   std::function<Event()> connect = [] { return Event(ProvisionConnected{}); };
   std::function<Event()> owner = [] { return Event(OwnerBorn{}); };
   std::function<std::optional<Error>()> install = [] { return std::optional<Error>(); };
+  bool answers_subscribe = true;
   bool answers_install = true;
   std::function<std::vector<Event>(const FetchPackage&)> fetch = [](const FetchPackage& job) {
     return std::vector<Event>{PackageDone{job.key, false}};
