@@ -1,6 +1,6 @@
 // The agent's folder on disk: the session's state, the device's key, the generations; one agent at a time.
 //
-//   STATE/{state.json, device.key, generations/, current, agent.lock}    folder 0700, secrets 0600
+//   STATE/{state.json, device.key, generations/, current, announced, agent.lock}    folder 0700, secrets 0600
 #pragma once
 
 #include <filesystem>
@@ -41,6 +41,10 @@ class StateFolder {
   Result<crypto::PrivateKey> device_key() const;
   // The next device_key() is another one. Generations keep the key that they were made with.
   Result<void> drop_device_key() const;
+
+  // Whether the hook has been told that the device is provisioned with that generation. Not so after a crash in between.
+  bool is_announced(std::uint64_t generation) const;
+  Result<void> set_announced(std::uint64_t generation) const;
 
   // See generation.hpp; with the pending device key.
   Result<void> install(std::uint64_t generation, const Staged& content) const;

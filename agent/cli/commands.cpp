@@ -10,6 +10,7 @@
 #include "agent/apply/state_folder.hpp"
 #include "agent/identity/identity.hpp"
 #include "agent/runtime/daemon.hpp"
+#include "agent/runtime/hook.hpp"
 #include "core/base/console.hpp"
 
 namespace fleet::agent {
@@ -32,6 +33,14 @@ Result<LoadedSettings> load(const Invocation& invocation, Purpose purpose) {
   return load_settings(invocation.settings_file, invocation.overrides, purpose);
 }
 
+Result<StateFolder> open_stopped(const Settings& settings, std::string_view what) {
+  auto folder = StateFolder::open(settings.state_dir);
+  if (!folder && folder.error().code == ErrorCode::kConflict) {
+    return fail(with_context(folder.error(), fmt::format("cannot {} while the agent runs", what)));
+  }
+  return folder;
+}
+
 // Lines of "name  value", the values under one another.
 void print_table(const std::vector<std::pair<std::string, std::string>>& rows) {
   std::size_t width = 0;
@@ -49,6 +58,7 @@ struct Status {
   bool started = false;  // an agent has run here
   std::string client_id;
   std::string owner_broker;
+  std::optional<GenerationRecord> generation;  // the one in force
 };
 
 Result<Status> gather_status(const Settings& settings) {
@@ -63,7 +73,18 @@ Result<Status> gather_status(const Settings& settings) {
     status.owner_broker = owner->broker_url.str();
     if (!owner->client_id.empty()) status.client_id = owner->client_id;
   }
+  if (auto record = read_generation_record(settings.state_dir)) status.generation = std::move(*record);
   return status;
+}
+
+std::string packages_text(const Status& status) {
+  std::string text;
+  if (!status.generation) return text;
+  for (const Package& package : status.generation->packages) {
+    if (!text.empty()) text += ", ";
+    text += package.id.name + " " + package.id.version;
+  }
+  return text;
 }
 
 std::string phase_text(const Status& status) {
@@ -78,12 +99,17 @@ void print_status(const Status& status) {
     failure = fmt::format("{} ({} ago)", state.last_failure->what,
                           format_age(std::max(now - state.last_failure->at, Millis(0))));
   }
+  std::string generation;
+  if (status.generation) {
+    generation = fmt::format("{} (installed {})", status.generation->number, status.generation->installed_at);
+  }
   std::string next_text;
   if (const auto next = next_try(state)) next_text = *next > now ? "in " + format_age(*next - now) : "now";
   print_table({{"phase", phase_text(status)},
                {"provisioned", state.provisioned ? "yes" : "no"},
                {"client id", status.client_id},
-               {"generation", state.generation == 0 ? "" : std::to_string(state.generation)},
+               {"generation", generation},
+               {"packages", packages_text(status)},
                {"owner broker", status.owner_broker},
                {"failed attempts", std::to_string(state.attempts_failed)},
                {"last failure", failure},
@@ -97,10 +123,21 @@ void print_status_json(const Status& status) {
                       {"provisioned", state.provisioned},
                       {"clientId", text_or_null(status.client_id)},
                       {"generation", state.generation},
+                      {"installedAt", nullptr},
                       {"ownerBroker", text_or_null(status.owner_broker)},
                       {"attemptsFailed", state.attempts_failed},
                       {"lastFailure", nullptr},
                       {"nextTry", nullptr}};
+  json::array packages;
+  if (status.generation) {
+    object["generation"] = status.generation->number;
+    object["installedAt"] = status.generation->installed_at;
+    for (const Package& package : status.generation->packages) {
+      packages.push_back(
+          json::object{{"name", package.id.name}, {"version", package.id.version}, {"sha256", package.sha256}});
+    }
+  }
+  object["packages"] = std::move(packages);
   if (state.last_failure) {
     object["lastFailure"] = {{"at", format_time(state.last_failure->at)}, {"what", state.last_failure->what}};
   }
@@ -163,14 +200,20 @@ Result<int> show_identity(const Invocation& invocation) {
   return EX_OK;
 }
 
+Result<int> roll_back(const Invocation& invocation) {
+  TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kInspect));
+  TRY_ASSIGN(const StateFolder folder, open_stopped(loaded.settings, "roll back"));
+  TRY_ASSIGN(const std::uint64_t number, folder.roll_back());
+  const auto told = run_hook(loaded.settings.hook, loaded.settings.state_dir, "rollback", number);
+  if (!told) return fail(with_context(told.error(), fmt::format("generation {} is in force again, but", number)));
+  print(fmt::format("generation {} is in force again; the next `provision-agent run` uses it\n", number));
+  return EX_OK;
+}
+
 Result<int> reset_agent(const Invocation& invocation) {
   TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kInspect));
-  auto folder = StateFolder::open(loaded.settings.state_dir);
-  if (!folder) {
-    const bool running = folder.error().code == ErrorCode::kConflict;
-    return fail(running ? with_context(folder.error(), "cannot reset while the agent runs") : folder.error());
-  }
-  TRY(folder->reset(invocation.new_key));
+  TRY_ASSIGN(const StateFolder folder, open_stopped(loaded.settings, "reset"));
+  TRY(folder.reset(invocation.new_key));
   print(fmt::format("{} is reset: the next `provision-agent run` provisions the device anew{}\n",
                     loaded.settings.state_dir.string(), invocation.new_key ? ", with a new key" : ""));
   return EX_OK;

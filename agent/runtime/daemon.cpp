@@ -14,18 +14,24 @@
 #include "agent/runtime/facts.hpp"
 #include "agent/runtime/hook.hpp"
 #include "agent/runtime/owner_link.hpp"
+#include "agent/runtime/package_worker.hpp"
 #include "agent/runtime/provision_link.hpp"
 #include "agent/runtime/trust.hpp"
 #include "agent/session/session.hpp"
+#include "core/base/crash_point.hpp"
 #include "core/base/log.hpp"
 #include "core/base/notify.hpp"
 
 namespace fleet::agent {
 namespace {
 
-// How long an orderly end may take: for the brokers, and for a hook that is told of the end.
+// How long the brokers may take for an orderly end. A hook has its own limit.
 constexpr Seconds kStopLimit{3};
-constexpr Seconds kStopLimitWithHook{35};
+
+// Events of the hook.
+const std::string kApply = "apply";
+const std::string kRollback = "rollback";
+const std::string kProvisioned = "provisioned";
 
 std::uint64_t random_number() {
   std::uint64_t number = 0;
@@ -65,6 +71,17 @@ SessionState initial_state(std::optional<SessionState> saved, const Settings& se
   return state;
 }
 
+PackageWorkerSettings package_settings(const Settings& settings, const std::filesystem::path& state_folder,
+                                       const Trust& trust) {
+  PackageWorkerSettings packages;
+  packages.state_folder = state_folder;
+  packages.roots = trust.broker_roots;
+  packages.allow_file = settings.package_allow_file;
+  // So short that a stalled package has failed, and its failure is told, before the attempt runs out of time.
+  packages.download.stall = std::clamp(settings.timeout / 4, Millis(1'000), packages.download.stall);
+  return packages;
+}
+
 class Daemon {
  public:
   Daemon(const Settings& settings, const Identity& identity, StateFolder folder, Trust trust, SessionState state)
@@ -77,20 +94,27 @@ class Daemon {
         signals_(io_, SIGTERM, SIGINT),
         wake_(io_),
         stop_timer_(io_),
-        hook_(io_, settings.hook, folder_.path(), [this] { stop_if_idle(); }),
+        hook_(io_, settings.hook, folder_.path(),
+              {.on_end = [this](const std::string& event, std::uint64_t number) { hook_ended(event, number); },
+               .on_idle = [this] { stop_if_idle(); }}),
         provision_(
             io_, {settings.broker_url, config_.account, config_.client_id, config_.username, config_.password},
             [this](Event event) { feed(std::move(event), &provision_.epoch()); }, [this] { stop_if_idle(); }),
         owner_(
-            io_, [this](Event event) { feed(std::move(event), &owner_.epoch()); }, [this] { stop_if_idle(); }) {}
+            io_, [this](Event event) { feed(std::move(event), &owner_.epoch()); }, [this] { stop_if_idle(); }),
+        packages_(io_, package_settings(settings, folder_.path(), trust_),
+                  [this](Event event) { feed(std::move(event)); }) {}
 
   Result<Ending> run() {
     // A provisioned device asks for nothing and needs no pending key, which a full disk would not let it make.
     Bytes csr;
-    if (!session_.state().provisioned) {
+    if (session_.state().provisioned) {
+      finish_provisioning();
+    } else {
       TRY_ASSIGN(const crypto::PrivateKey key, folder_.device_key());
       TRY_ASSIGN(csr, crypto::Csr::create(key, config_.client_id));
     }
+    if (folder_.reverted()) tell_of_rollback(*folder_.reverted());
     wait_for_signal();
     notify("READY=1");
     feed(Started{std::move(csr)});
@@ -99,6 +123,20 @@ class Daemon {
   }
 
  private:
+  // What a crash may have left undone behind the state that says "provisioned".
+  void finish_provisioning() {
+    carry_out(NewKey{});
+    if (!folder_.is_announced(session_.state().generation)) hook_.run(kProvisioned, session_.state().generation);
+  }
+
+  void hook_ended(const std::string& event, std::uint64_t generation) {
+    if (event != kProvisioned) return;
+    if (const auto noted = folder_.set_announced(generation); !noted) {
+      log::warn("hook", "that it was told of the provisioning cannot be noted; it is told again at the next start",
+                {{"error", noted.error().message}});
+    }
+  }
+
   // An event with the connection that it came from; void once that connection is gone.
   struct Pending {
     Event event;
@@ -137,7 +175,7 @@ class Daemon {
     }
     const SessionState& state = session_.state();
     show(state);
-    if (state.provisioned && !was_provisioned) hook_.run("provisioned", state.generation);
+    if (state.provisioned && !was_provisioned) hook_.run(kProvisioned, state.generation);
     if (state.attempts_failed > failed_before) hook_.run("failed", state.generation);
     if (state.phase == Phase::kDisabled) stop(Ending::kDisabled);
     if (state.phase == Phase::kGaveUp) stop(Ending::kGaveUp);
@@ -179,15 +217,41 @@ class Daemon {
     provision_.leave(effect.goodbye);
     return true;
   }
+  // In force on trial: the hook has the last word.
   bool carry_out(const InstallGeneration& effect) {
     const auto installed = folder_.install(effect.generation, effect.content);
-    if (installed) {
-      log::info("apply", "configuration is in force", {{"generation", effect.generation}});
-      hook_.run("configured", effect.generation);
-      feed(Installed{effect.generation, std::nullopt});
-    } else {
+    if (!installed) {
       feed(Installed{effect.generation, installed.error()});
+      return true;
     }
+    crash_point("agent.hook-begins");
+    hook_.run(kApply, effect.generation, [this, generation = effect.generation](const Result<void>& applied) {
+      const Result<void> final = applied ? folder_.confirm() : applied;
+      if (!final) return take_back(generation, final.error());
+      log::info("apply", "configuration is in force", {{"generation", generation}});
+      feed(Installed{generation, std::nullopt});
+    });
+    return true;
+  }
+  void take_back(std::uint64_t generation, Error why) {
+    if (const auto back = folder_.revert()) {
+      tell_of_rollback(back->value_or(0));
+    } else {
+      log::error("apply", "a generation that was refused cannot be taken back; the next start tries again",
+                 {{"generation", generation}, {"error", back.error().message}});
+    }
+    feed(Installed{generation, std::move(why)});
+  }
+  void tell_of_rollback(std::uint64_t in_force) {
+    log::warn("apply", "back to the configuration before", {{"generation", in_force}});
+    hook_.run(kRollback, in_force);
+  }
+  bool carry_out(const FetchPackage& effect) {
+    packages_.fetch(effect, verification_time());
+    return true;
+  }
+  bool carry_out(const CancelPackages&) {
+    packages_.cancel();
     return true;
   }
   bool carry_out(const ConnectOwner&) {
@@ -228,7 +292,8 @@ class Daemon {
     signals_.async_wait([this](boost::system::error_code error, int number) {
       if (error) return;
       log::info("agent", "stopping", {{"signal", number}});
-      if (stopping_) return io_.stop();
+      if (std::exchange(signalled_, true)) return io_.stop();
+      hook_.stop();
       stop(Ending::kStopped);
       wait_for_signal();
     });
@@ -240,16 +305,20 @@ class Daemon {
     ending_ = ending;
     notify("STOPPING=1");
     wake_.cancel();
+    packages_.cancel();
     provision_.leave(true);
     owner_.leave();
-    stop_timer_.expires_after(ending == Ending::kStopped ? kStopLimit : kStopLimitWithHook);
+    stop_timer_.expires_after(kStopLimit);
     stop_timer_.async_wait([this](boost::system::error_code error) {
-      if (!error) io_.stop();
+      if (error) return;
+      brokers_had_their_time_ = true;
+      stop_if_idle();
     });
     stop_if_idle();
   }
   void stop_if_idle() {
-    if (stopping_ && provision_.idle() && owner_.idle() && hook_.idle()) io_.stop();
+    const bool left = brokers_had_their_time_ || (provision_.idle() && owner_.idle());
+    if (stopping_ && left && hook_.idle()) io_.stop();
   }
 
   const Identity& identity_;
@@ -266,11 +335,14 @@ class Daemon {
   HookRunner hook_;
   ProvisionLink provision_;
   OwnerLink owner_;
+  PackageWorker packages_;
 
   std::deque<Pending> pending_;
   bool scheduled_ = false;
   std::optional<Phase> shown_;
   bool stopping_ = false;
+  bool signalled_ = false;
+  bool brokers_had_their_time_ = false;
   Ending ending_ = Ending::kStopped;
 };
 

@@ -113,7 +113,7 @@ void Rig::start_owner() {
   const fs::path owner = folder_ / "owner";
   write_text(owner / "device-cas.crt", read_text(data() / "pki" / "device-ca.crt") + read_text(root_certificate()));
   const std::string socket = (owner / "mqtt.sock").string();
-  std::string conf = "user " + user_name() + "\nlog_type error\nlog_type warning\nlog_type notice\n";
+  std::string conf = "user " + user_name() + "\nlog_type error\nlog_type warning\nlog_type notice\nlog_type subscribe\n";
   conf += "listener " + std::to_string(owner_port_) + " 127.0.0.1\n";
   conf += "certfile " + (owner / "server.crt").string() + "\nkeyfile " + (owner / "server.key").string() + "\n";
   conf += "cafile " + (owner / "device-cas.crt").string() + "\nrequire_certificate true\nset_tcp_nodelay true\n";
@@ -122,12 +122,17 @@ void Rig::start_owner() {
   conf += "plugin_opt_credentials strict\nplugin_opt_local_socket " + socket + "\n";
   write_text(owner / "mosquitto.conf", conf);
   fs::remove(socket);
+  const std::size_t said_before = read_text(owner / "broker.log").size();
   owner_.emplace(Command{{"/usr/sbin/mosquitto", "-c", (owner / "mosquitto.conf").string()}, {}, owner / "broker.log"});
-  if (!eventually([&] { return fs::exists(socket); })) {
+  // the socket is there a moment before it is listened on
+  if (!eventually([&] { return run({"mosquitto_pub", "--unix", socket, "-i", "probe", "-t", "probe", "-n"}).exit_code == 0; })) {
     throw std::runtime_error("the owner's broker did not start: " + read_text(owner / "broker.log"));
   }
   watcher_.emplace(Command{{"mosquitto_sub", "--unix", socket, "-i", "watcher", "-q", "1", "-t", "$EDC/acme/+/MQTT/BIRTH", "-F", "%t"},
                            {}, owner / "births"});
+  if (!eventually([&] { return holds(read_text(owner / "broker.log").substr(said_before), "watcher 1 $EDC/acme/"); })) {
+    throw std::runtime_error("nobody watches for BIRTHs: " + read_text(owner / "births") + read_text(owner / "broker.log"));
+  }
 }
 
 void Rig::start_provisioner(std::map<std::string, std::string> environment, bool wait) {

@@ -163,11 +163,37 @@ TEST_CASE("an agent that cannot even make its key says so and ends with the code
   auto agent = rig.agent({"gw", "02FC50000011", "user", "AGOODPASSWORDOFTHIRTYTWOLETTERS2", ""});
   SmallDisk disk(agent->state(), "64k");
   if (!disk.mounted()) return;
+  std::ofstream(agent->state() / "agent.lock") << "";  // the folder is an agent's
   disk.fill();
   agent->start();
   CHECK(agent->process().wait(20s) == 75);  // EX_TEMPFAIL
   CHECK(holds(agent->log(), "No space left on device"));
   CHECK(holds(agent->log(), "make room on the device"));
+}
+
+TEST_CASE("a provisioned device starts on a full disk too, and is back on its owner's broker") {
+  Rig rig;
+  rig.start_all();
+  auto agent = rig.agent(rig.request("gw", "02FC50000016"));
+  SmallDisk disk(agent->state(), "1m");
+  if (!disk.mounted()) return;
+  agent->start();
+  REQUIRE(eventually([&] { return rig.births("02FC50000016") == 1 && agent->provisioned(); }, 20s));
+  REQUIRE(eventually([&] { return !fs::exists(agent->state() / "device.key"); }));  // nor room for another one
+  agent->process().stop();
+  const std::string lock = (agent->state() / "agent.lock").string();
+  SUBCASE("as it was left") {}
+  SUBCASE("without the lock's old content, whose block the new one could use") {
+    expect_ok(run({"truncate", "-s", "0", lock}), "truncate");
+  }
+  disk.fill();
+  std::ofstream(agent->state() / "probe") << "x";
+  REQUIRE(fs::file_size(agent->state() / "probe") == 0);  // it is full
+  agent->start();
+  CHECK(eventually([&] { return rig.births("02FC50000016") == 2; }, 20s));
+  INFO(agent->log());
+  CHECK(agent->running());
+  CHECK(agent->provisioned());
 }
 
 TEST_CASE("a device whose clock stands in 1970 is provisioned, and its certificates are judged by a better time") {
