@@ -32,7 +32,13 @@ struct ArchiveDeleter {
 };
 using ArchiveHandle = std::unique_ptr<archive, ArchiveDeleter>;
 
-// Knows gzip and tar only: the parsers of the other formats are no part of what an attacker can reach.
+std::string reason(archive* a) {
+  const char* text = archive_error_string(a);
+  return text != nullptr ? text : "unreadable";
+}
+
+// Knows gzip and tar only: the parsers of the other formats are no part of what an attacker can reach. Opening reads the
+// beginning already.
 Result<ArchiveHandle> open_archive(const fs::path& file) {
   ArchiveHandle a(archive_read_new());
   if (!a || archive_read_support_filter_gzip(a.get()) != ARCHIVE_OK ||
@@ -40,14 +46,9 @@ Result<ArchiveHandle> open_archive(const fs::path& file) {
     return fail(ErrorCode::kInternal, "libarchive cannot be used");
   }
   if (archive_read_open_filename(a.get(), file.c_str(), kReadBlock) != ARCHIVE_OK) {
-    return fail(errno_error(archive_errno(a.get()), file.string()));
+    return fail(ErrorCode::kMalformed, "the archive is damaged: {}", reason(a.get()));
   }
   return a;
-}
-
-std::string reason(archive* a) {
-  const char* text = archive_error_string(a);
-  return text != nullptr ? text : "unreadable";
 }
 
 // The names of a path inside the archive; none for the archive's own root ("./").
@@ -242,9 +243,10 @@ Result<bool> is_archive(const fs::path& file) {
   if (::read(fd.get(), magic, sizeof magic) != sizeof magic || std::string_view(magic, sizeof magic) != kGzip) {
     return false;
   }
-  TRY_ASSIGN(const ArchiveHandle a, open_archive(file));
+  const auto a = open_archive(file);
+  if (!a) return false;
   archive_entry* entry = nullptr;
-  const int status = archive_read_next_header(a.get(), &entry);
+  const int status = archive_read_next_header(a->get(), &entry);
   return status == ARCHIVE_OK || status == ARCHIVE_WARN || status == ARCHIVE_EOF;
 }
 
