@@ -52,10 +52,10 @@ struct Transfer {
   const DownloadProgress& progress;
   const fs::path& part;
   int fd = -1;
-  std::uint64_t have = 0;  // bytes in the part
-  std::uint64_t fresh = 0;  // of them from this try
-  std::uint64_t total = 0;  // of the whole file, 0: unknown
-  bool accepted = false;    // the answer to this try is one that brings the file
+  std::uint64_t have = 0;                    // bytes in the part
+  std::uint64_t fresh = 0;                   // of them from this try
+  std::uint64_t total = 0;                   // of the whole file, 0: unknown
+  bool accepted = false;                     // the answer to this try is one that brings the file
   std::optional<std::uint64_t> range_start;  // of Content-Range
   std::optional<Error> error;
 
@@ -73,7 +73,7 @@ struct Transfer {
   bool accept() {
     long code = 0;
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
-    const bool is_file = code == 0;  // file:
+    const bool is_file = code == 0;                           // file:
     if (!is_file && code != 200 && code != 206) return true;  // judged when the transfer has ended; the body is dropped
     if (code == 206 && range_start != have) {
       return give_up({ErrorCode::kUnavailable, "the server sent another range than it was asked for"});
@@ -115,9 +115,9 @@ struct Transfer {
   void header(std::string_view line) {
     if (line.starts_with("HTTP/")) range_start.reset();
     constexpr std::string_view kName = "content-range:";
-    if (line.size() < kName.size() ||
-        !std::equal(kName.begin(), kName.end(), line.begin(),
-                    [](char name, char c) { return name == (c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c); })) {
+    if (line.size() < kName.size() || !std::equal(kName.begin(), kName.end(), line.begin(), [](char name, char c) {
+          return name == (c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+        })) {
       return;
     }
     line.remove_prefix(std::min(line.find("bytes"), line.size()));
@@ -152,8 +152,7 @@ int on_progress(void* transfer, curl_off_t, curl_off_t, curl_off_t, curl_off_t) 
 CURLcode on_tls(CURL*, void* context, void* transfer) noexcept {
   try {
     const auto& t = *static_cast<Transfer*>(transfer);
-    const auto added =
-        crypto::add_trust(static_cast<ssl_ctx_st*>(context), t.source.roots, t.source.verification_time);
+    const auto added = crypto::add_trust(static_cast<ssl_ctx_st*>(context), t.source.roots, t.source.verification_time);
     return added ? CURLE_OK : CURLE_SSL_CERTPROBLEM;
   } catch (...) {
     return CURLE_OUT_OF_MEMORY;

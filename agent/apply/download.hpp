@@ -1,4 +1,5 @@
-// Fetches one file over http or https (libcurl), resumes what was interrupted, and keeps it only if its SHA-256 is right.
+// Fetches one file over http or https (libcurl), resumes what was interrupted, and keeps it only if its SHA-256 is
+// right.
 #pragma once
 
 #include <cstdint>
@@ -36,9 +37,9 @@ using DownloadProgress = std::function<bool(std::uint64_t got, std::uint64_t tot
 
 // Brings the file to `file`, durable and with the right hash. What has arrived so far is kept beside it as `file`.part
 // and asked for no more (Range), also by a later call; it is removed when it is wrong, too large or fills the disk.
-// Credentials in the uri go to its own host only. Passing failures (network, 408, 429, 5xx, cut connections) are tried again within `limits`.
-// Errors: kUnauthenticated (TLS), kNotFound and kPermissionDenied (404, 410; 401, 403), kMalformed (wrong hash),
-// kLimitExceeded, kNoSpace, kInvalidArgument (scheme, uri, redirects), kTimedOut, kUnavailable
+// Credentials in the uri go to its own host only. Passing failures (network, 408, 429, 5xx, cut connections) are tried
+// again within `limits`. Errors: kUnauthenticated (TLS), kNotFound and kPermissionDenied (404, 410; 401, 403),
+// kMalformed (wrong hash), kLimitExceeded, kNoSpace, kInvalidArgument (scheme, uri, redirects), kTimedOut, kUnavailable
 // (also when it was cancelled). Blocks; any thread.
 Result<void> download(const DownloadSource& source, const std::filesystem::path& file, const DownloadLimits& limits,
                       const DownloadProgress& progress);

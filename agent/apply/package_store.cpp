@@ -112,11 +112,11 @@ Result<void> store_package(const fs::path& state_folder, const Package& package,
 std::string file_name_of(std::string_view uri, std::string_view otherwise) {
   uri = uri.substr(0, uri.find_first_of("?#"));
   const std::string_view name = uri.substr(uri.rfind('/') + 1);
-  const bool harmless = !name.empty() && name.size() <= 255 && name.front() != '.' &&
-                        std::all_of(name.begin(), name.end(), [](char c) {
-                          return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                                 std::string_view("._+~-").find(c) != std::string_view::npos;
-                        });
+  const bool harmless =
+      !name.empty() && name.size() <= 255 && name.front() != '.' && std::all_of(name.begin(), name.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+               std::string_view("._+~-").find(c) != std::string_view::npos;
+      });
   return std::string(harmless ? name : otherwise);
 }
 

@@ -1,5 +1,5 @@
-// The packages on this device, versions side by side. Each is a folder that never changes once it is there, so any number
-// of generations can refer to it.
+// The packages on this device, versions side by side. Each is a folder that never changes once it is there, so any
+// number of generations can refer to it.
 //
 //   STATE/packages/NAME/VERSION/SHA256/…   what the archive holds; a file that is no archive stays as it is
 //   STATE/downloads/SHA256[.part]          on their way

@@ -37,8 +37,8 @@ std::string reason(archive* a) {
   return text != nullptr ? text : "unreadable";
 }
 
-// Knows gzip and tar only: the parsers of the other formats are no part of what an attacker can reach. Opening reads the
-// beginning already.
+// Knows gzip and tar only: the parsers of the other formats are no part of what an attacker can reach. Opening reads
+// the beginning already.
 Result<ArchiveHandle> open_archive(const fs::path& file) {
   ArchiveHandle a(archive_read_new());
   if (!a || archive_read_support_filter_gzip(a.get()) != ARCHIVE_OK ||
@@ -53,9 +53,7 @@ Result<ArchiveHandle> open_archive(const fs::path& file) {
 
 // The names of a path inside the archive; none for the archive's own root ("./").
 Result<std::vector<std::string>> parse_path(std::string_view path, std::size_t max_depth) {
-  const auto wrong = [&](std::string_view why) {
-    return fail(ErrorCode::kMalformed, "the archive has {}", why);
-  };
+  const auto wrong = [&](std::string_view why) { return fail(ErrorCode::kMalformed, "the archive has {}", why); };
   if (path.empty() || path.size() > kMaxPath) return wrong("an empty or endless path");
   if (std::any_of(path.begin(), path.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; })) {
     return wrong("a path with control characters");
@@ -204,8 +202,7 @@ class Unpacking {
 
   Result<void> keep_reserve(int fd, std::size_t size) const {
     struct statvfs disk {};
-    if (::fstatvfs(fd, &disk) != 0 ||
-        std::uint64_t{disk.f_bavail} * disk.f_frsize >= limits_.disk_reserve + size) {
+    if (::fstatvfs(fd, &disk) != 0 || std::uint64_t{disk.f_bavail} * disk.f_frsize >= limits_.disk_reserve + size) {
       return {};
     }
     return fail(errno_error(ENOSPC, "unpacking"));

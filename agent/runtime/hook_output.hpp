@@ -12,8 +12,8 @@
 
 namespace fleet::agent {
 
-// Lives, held by the io_context, until nobody can write any more: a process that the hook has left in the background keeps
-// an stdout that works. On the thread of the io_context.
+// Lives, held by the io_context, until nobody can write any more: a process that the hook has left in the background
+// keeps an stdout that works. On the thread of the io_context.
 class HookOutput : public std::enable_shared_from_this<HookOutput> {
  public:
   // `pipe`: the end to read from.

@@ -1,5 +1,5 @@
-// Fetches and unpacks packages on a thread of its own, one after the other, as events of the session: neither a slow link
-// nor a slow disk keeps the agent from its broker.
+// Fetches and unpacks packages on a thread of its own, one after the other, as events of the session: neither a slow
+// link nor a slow disk keeps the agent from its broker.
 #pragma once
 
 #include <atomic>

@@ -1,7 +1,7 @@
 // Applications (edc §4.5): what the platform may ask for, and what it is told of a job.
 //
-// A package that fails is told by its final notification and is no refusal: whether the attempt can do without it is the
-// platform's decision. Only one that came inline (DEPLOY-V1) has nothing but its reply to fail by.
+// A package that fails is told by its final notification and is no refusal: whether the attempt can do without it is
+// the platform's decision. Only one that came inline (DEPLOY-V1) has nothing but its reply to fail by.
 #include <algorithm>
 
 #include "agent/session/step.hpp"

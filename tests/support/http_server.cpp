@@ -174,8 +174,8 @@ void HttpServer::State::send(Stream& stream, const HttpReply& reply) const {
   for (const auto& [name, value] : reply.headers) head << name << ": " << value << "\r\n";
   head << "\r\n";
   asio::write(stream, asio::buffer(head.str()));
-  const std::size_t end = std::min({reply.body.size(), reply.cut_after.value_or(reply.body.size()),
-                                    reply.stall_after.value_or(reply.body.size())});
+  const std::size_t end = std::min(
+      {reply.body.size(), reply.cut_after.value_or(reply.body.size()), reply.stall_after.value_or(reply.body.size())});
   if (reply.bytes_a_second == 0) {
     asio::write(stream, asio::buffer(reply.body.data(), end));
   } else {

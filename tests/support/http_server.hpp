@@ -1,4 +1,5 @@
-// A small HTTP or HTTPS server on 127.0.0.1 that answers as a test wants: also too slowly, too little, or something else.
+// A small HTTP or HTTPS server on 127.0.0.1 that answers as a test wants: also too slowly, too little, or something
+// else.
 #pragma once
 
 #include <atomic>
@@ -25,10 +26,10 @@ struct HttpReply {
   int status = 200;
   std::map<std::string, std::string> headers = {};
   std::string body = {};
-  bool tells_length = true;               // Content-Length
+  bool tells_length = true;                     // Content-Length
   std::optional<std::size_t> cut_after = {};    // closes behind that many bytes of the body
   std::optional<std::size_t> stall_after = {};  // sends no more behind that many, and keeps the connection
-  std::size_t bytes_a_second = 0;         // 0: as fast as it goes
+  std::size_t bytes_a_second = 0;               // 0: as fast as it goes
 };
 
 // The file, or from `range_start()` on with 206.

@@ -101,7 +101,9 @@ struct Bench {
 
 TEST_CASE("packages come over https, are unpacked, told of, shown to the hook and listed by status") {
   Bench bench;
-  bench.hook("echo $1 $FLEET_GENERATION \"$FLEET_PACKAGES\" >> $out; cat $FLEET_STATE_DIR/current/packages/*/*/version >> $out");
+  bench.hook(
+      "echo $1 $FLEET_GENERATION \"$FLEET_PACKAGES\" >> $out; cat $FLEET_STATE_DIR/current/packages/*/*/version >> "
+      "$out");
   bench.agent->start();
   const auto app = bench.package("app", "1.0");
   auto missing = bench.package("missing", "1.0");
@@ -130,8 +132,8 @@ TEST_CASE("a package that came inline is answered with its name and version when
   bench.agent->start();
   const auto app = bench.package("app", "1.0");
   bench.greet({});
-  bench.plan.insert(bench.plan.end() - 1, bench.platform.inline_package(kDevice, bench.hello, "app_1.0.tar.gz",
-                                                                        bench.files.begin()->second));
+  bench.plan.insert(bench.plan.end() - 1,
+                    bench.platform.inline_package(kDevice, bench.hello, "app_1.0.tar.gz", bench.files.begin()->second));
   CHECK(bench.carry_out() == 200);
   const auto reply = bench.platform.reply_payload(rid_of(bench.plan[2]));
   CHECK(reply.int32("response.code") == 200);
@@ -153,11 +155,15 @@ TEST_CASE("a hook that refuses the new configuration brings back the one before,
   std::string why;
   Millis limit{15'000};
   SUBCASE("it fails") {
-    bench.hook("echo $1 $FLEET_GENERATION \"$FLEET_PACKAGES\" >> $out\n[ $1 = apply ] || exit 0\necho 'app 2.0 does not start' >&2; exit 3");
+    bench.hook(
+        "echo $1 $FLEET_GENERATION \"$FLEET_PACKAGES\" >> $out\n[ $1 = apply ] || exit 0\necho 'app 2.0 does not "
+        "start' >&2; exit 3");
     why = "the hook failed with exit code 3: app 2.0 does not start";
   }
   SUBCASE("it hangs") {
-    bench.hook("echo $1 $FLEET_GENERATION \"$FLEET_PACKAGES\" >> $out\n[ $1 = apply ] || exit 0\necho waiting; sleep 1000 & sleep 1000");
+    bench.hook(
+        "echo $1 $FLEET_GENERATION \"$FLEET_PACKAGES\" >> $out\n[ $1 = apply ] || exit 0\necho waiting; sleep 1000 & "
+        "sleep 1000");
     why = "the hook took longer than 30s: waiting";
     limit = Millis(45'000);
   }

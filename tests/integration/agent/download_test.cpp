@@ -283,7 +283,8 @@ TEST_CASE("credentials go to the host that they are for and to no other") {
   HttpServer other([&](const HttpRequest& request) { return file_reply(request, downloads.content); });
   HttpServer server([&](const HttpRequest& request) {
     if (request.target == "/here") return file_reply(request, downloads.content);
-    return HttpReply{.status = 302, .headers = {{"Location", "http://127.0.0.1:" + std::to_string(other.port()) + "/f"}}};
+    return HttpReply{.status = 302,
+                     .headers = {{"Location", "http://127.0.0.1:" + std::to_string(other.port()) + "/f"}}};
   });
   const std::string authority = "http://user:secret@localhost:" + std::to_string(server.port());
   REQUIRE(downloads.get(authority + "/here"));
@@ -326,8 +327,8 @@ TEST_CASE("no other protocol is spoken, whatever the settings say") {
 TEST_CASE("an https server is trusted by the CAs that were given, for its own name and time") {
   const test::Pki pki;
   Downloads downloads;
-  REQUIRE(write_file(downloads.folder / "chain.pem",
-                     crypto::to_pem({pki.server.certificate, pki.broker_ca.certificate})));
+  REQUIRE(
+      write_file(downloads.folder / "chain.pem", crypto::to_pem({pki.server.certificate, pki.broker_ca.certificate})));
   REQUIRE(write_file(downloads.folder / "key.pem", pki.server.key.to_pem().reveal()));
   HttpServer server([&](const HttpRequest& request) { return file_reply(request, downloads.content); },
                     downloads.folder / "chain.pem", downloads.folder / "key.pem");
@@ -346,9 +347,9 @@ TEST_CASE("an https server is trusted by the CAs that were given, for its own na
   }
   SUBCASE("by a clock that is behind") {
     downloads.roots = {pki.root.certificate};
-    const auto got = download({server.url("/f"), to_hex(crypto::sha256(downloads.content)), downloads.roots,
-                               from_unix_millis(0), false},
-                              downloads.file(), downloads.limits, downloads.progress);
+    const auto got = download(
+        {server.url("/f"), to_hex(crypto::sha256(downloads.content)), downloads.roots, from_unix_millis(0), false},
+        downloads.file(), downloads.limits, downloads.progress);
     CHECK_MESSAGE(got, (got ? "" : got.error().message));
   }
   SUBCASE("expired") {

@@ -42,9 +42,7 @@ struct Store {
     return status.st_mode & 07777;
   }
   // Nothing at all: no package, no name or version of one, no temporary folder.
-  bool is_empty() const {
-    return !fs::exists(state() / "packages") || fs::is_empty(state() / "packages");
-  }
+  bool is_empty() const { return !fs::exists(state() / "packages") || fs::is_empty(state() / "packages"); }
 };
 
 void refuses(Store& store, ErrorCode code, std::string_view why, const UnpackLimits& limits = {}) {

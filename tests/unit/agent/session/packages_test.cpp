@@ -17,7 +17,8 @@ constexpr auto kDownload = DeployStage::kDownload;
 constexpr auto kInstall = DeployStage::kInstall;
 
 protocol::DownloadRequest package(std::int64_t job, bool install = true) {
-  return {job, {"app" + std::to_string(job), "1.0"}, "https://packages.example/app.tar.gz", std::string(64, 'a'), install};
+  return {
+      job, {"app" + std::to_string(job), "1.0"}, "https://packages.example/app.tar.gz", std::string(64, 'a'), install};
 }
 
 std::string error_of(const World& world, const std::string& rid) {
@@ -123,8 +124,8 @@ TEST_CASE("a package that is there already is told so and still part of the gene
   Device device;
   device.ask(download_draft(package(7)), "r");
   device.happen(PackageDone{"r", true});
-  check_told(device, {{kDownload, 7, 100, DeployStatus::kAlreadyDone, ""},
-                      {kInstall, 7, 100, DeployStatus::kAlreadyDone, ""}});
+  check_told(device,
+             {{kDownload, 7, 100, DeployStatus::kAlreadyDone, ""}, {kInstall, 7, 100, DeployStatus::kAlreadyDone, ""}});
   CHECK(device.attempt().staged.packages.size() == 1);
 }
 
@@ -221,8 +222,8 @@ TEST_CASE("a repeated request gets the same reply and, once the job has ended, i
   device.happen(PackageFailed{"r", kInstall, {ErrorCode::kMalformed, "damaged"}});
   device.told();
   device.ask(draft, "r");
-  check_told(device, {{kDownload, 7, 100, DeployStatus::kCompleted, ""},
-                      {kInstall, 7, 0, DeployStatus::kFailed, "damaged"}});
+  check_told(device,
+             {{kDownload, 7, 100, DeployStatus::kCompleted, ""}, {kInstall, 7, 0, DeployStatus::kFailed, "damaged"}});
   CHECK(device.platform.inconsistent_replies.empty());
   CHECK(device.fetched.size() == 1);
   CHECK(device.attempt().jobs.size() == 1);
@@ -235,8 +236,8 @@ TEST_CASE("a notification that had no connection to go over is sent with the nex
   device.happen(PackageDone{"r", false});
   CHECK(device.told().empty());
   CHECK(device.run_until([&] { return device.platform.notifications.size() == 2; }, Millis(60'000)));
-  check_told(device, {{kDownload, 7, 100, DeployStatus::kCompleted, ""},
-                      {kInstall, 7, 100, DeployStatus::kCompleted, ""}});
+  check_told(device,
+             {{kDownload, 7, 100, DeployStatus::kCompleted, ""}, {kInstall, 7, 100, DeployStatus::kCompleted, ""}});
 }
 
 TEST_CASE("wherever the agent is killed, the packages are brought and the device is configured once") {
@@ -280,8 +281,8 @@ TEST_CASE("after a restart a job goes on, and one that has ended is told again w
   device.restart();
   REQUIRE(device.fetched.size() == 1);
   CHECK(device.fetched[0].key == "r2");
-  check_told(device, {{kDownload, 1, 100, DeployStatus::kCompleted, ""},
-                      {kInstall, 1, 100, DeployStatus::kCompleted, ""}});
+  check_told(device,
+             {{kDownload, 1, 100, DeployStatus::kCompleted, ""}, {kInstall, 1, 100, DeployStatus::kCompleted, ""}});
 }
 
 TEST_CASE("an inline package is answered late, with its name and version") {
