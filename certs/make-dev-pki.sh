@@ -38,11 +38,27 @@ is_ipv4() {
   done
 }
 
+# The text forms of RFC 4291, §2.2.
+is_ipv6() {
+  local address=$1 group groups=0
+  if [[ $address == *.* ]]; then # IPv4 at the end, in the place of two groups
+    is_ipv4 "${address##*:}" || return 1
+    address=${address%:*}:0:0
+  fi
+  [[ $address =~ ^[0-9A-Fa-f:]+$ && $address != *:::* && $address != *::*::* ]] || return 1
+  [[ $address != :[!:]* && $address != *[!:]: ]] || return 1 # one colon at an end
+  for group in ${address//:/ }; do
+    ((${#group} <= 4)) || return 1
+    groups=$((groups + 1))
+  done
+  if [[ $address == *::* ]]; then ((groups < 8)); else ((groups == 8)); fi
+}
+
 # subject_alt_name HOST…: the value of a subjectAltName extension.
 subject_alt_name() {
   local host names=()
   for host in "$@"; do
-    if is_ipv4 "$host" || [[ $host =~ ^[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*$ ]]; then
+    if is_ipv4 "$host" || is_ipv6 "$host"; then
       names+=("IP:$host")
     elif [[ ! $host =~ ^[0-9.]+$ && $host =~ ^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$ ]]; then
       names+=("DNS:$host")

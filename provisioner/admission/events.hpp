@@ -31,6 +31,11 @@ Result<Inbound> parse_inbound(std::string_view topic);
 
 enum class EventKind { kConnected, kDisconnected, kRefused, kDenied };
 
+// In aggregated events: the client id and reason of what had no room of its own, and the reason of one client id's many.
+inline constexpr std::string_view kEverybody = "*";
+inline constexpr std::string_view kOverflow = "overflow";
+inline constexpr std::string_view kOtherReasons = "others";
+
 // One (possibly aggregated) event of the broker.
 struct BrokerEvent {
   std::string client_id;

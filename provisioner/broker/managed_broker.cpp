@@ -64,6 +64,7 @@ struct ManagedBroker::Impl : std::enable_shared_from_this<ManagedBroker::Impl> {
     asio::steady_timer patience;
     std::array<char, 4096> buffer{};
     std::string line;
+    BrokerLog log;
     std::deque<std::string> last_words;  // its latest errors
     SteadyTime started = std::chrono::steady_clock::now();
   };
@@ -120,9 +121,10 @@ struct ManagedBroker::Impl : std::enable_shared_from_this<ManagedBroker::Impl> {
       if (c != '\n' && current.line.size() < kMaxLine) {
         current.line += c;
       } else if (!current.line.empty()) {
-        const auto [level, said] = read_broker_log(current.line);
-        log::write(level, "broker", said);
-        if (level == log::Level::kError) remember(current);
+        for (const auto& [level, said] : current.log.read(current.line, std::chrono::steady_clock::now())) {
+          log::write(level, "broker", said);
+          if (level == log::Level::kError) remember(current);
+        }
         current.line.clear();
       }
     }

@@ -5,6 +5,10 @@
 namespace fleet::provisioner {
 namespace {
 
+constexpr std::string_view kTlsError = "OpenSSL Error";
+constexpr int kTlsFailuresShown = 10;
+constexpr Seconds kMinute{60};
+
 // TLS alerts by which a client says that it does not take the broker's certificate (RFC 8446 §6.2).
 constexpr std::array<std::string_view, 5> kRefusals{"unknown ca", "bad certificate", "certificate unknown",
                                                     "certificate expired", "unsupported certificate"};
@@ -24,10 +28,26 @@ std::string tls_failure(std::string_view line) {
 BrokerLogLine read_broker_log(std::string_view line) {
   // its own unix socket, which has no such option
   if (line.starts_with("Warning: Unable to set TCP_NODELAY")) return {log::Level::kDebug, std::string(line)};
-  if (line.starts_with("OpenSSL Error")) return {log::Level::kWarn, tls_failure(line)};
+  if (line.starts_with(kTlsError)) return {log::Level::kWarn, tls_failure(line)};
   if (line.starts_with("Error")) return {log::Level::kError, std::string(line)};
   if (line.starts_with("Warning")) return {log::Level::kWarn, std::string(line)};
   return {log::Level::kInfo, std::string(line)};
+}
+
+std::vector<BrokerLogLine> BrokerLog::read(std::string_view line, SteadyTime now) {
+  std::vector<BrokerLogLine> lines;
+  if (now - minute_ >= kMinute) {
+    if (left_out_ > 0) lines.push_back({log::Level::kWarn, fmt::format("{} more failures of TLS", left_out_)});
+    minute_ = now;
+    shown_ = 0;
+    left_out_ = 0;
+  }
+  if (line.starts_with(kTlsError) && ++shown_ > kTlsFailuresShown) {
+    ++left_out_;
+    return lines;
+  }
+  lines.push_back(read_broker_log(line));
+  return lines;
 }
 
 }  // namespace fleet::provisioner

@@ -8,6 +8,7 @@
 #include "core/base/log.hpp"
 #include "core/base/secret.hpp"
 #include "core/mqtt/client.hpp"
+#include "provisioner/broker/kicks.hpp"
 
 namespace fleet::provisioner {
 namespace {
@@ -46,10 +47,15 @@ struct BrokerSession::Impl {
       }
       backoff_.reset();
       ready_ = true;
+      send_kicks();
       handlers_.on_ready(true);
     };
     handlers.on_disconnect = [this](Result<void> reason) {
       if (!reason) lost(reason.error());
+    };
+    handlers.on_published = [this](int id) {
+      kicks_.acknowledged(id);
+      send_kicks();
     };
     handlers.on_message = [this](mqtt::Message message) { received(std::move(message)); };
     client_ = std::make_unique<mqtt::Client>(io_, std::move(handlers));
@@ -64,6 +70,7 @@ struct BrokerSession::Impl {
 
   void lost(const Error& error) {
     if (stopped_) return;
+    kicks_.lost();
     if (std::exchange(ready_, false)) handlers_.on_ready(false);
     const Millis pause = backoff_.next(random_number());
     log::warn(kLog, "no connection to the provision broker",
@@ -72,6 +79,26 @@ struct BrokerSession::Impl {
     retry_.async_wait([this, self = std::weak_ptr<int>(alive_)](boost::system::error_code cancelled) {
       if (!cancelled && !self.expired()) connect();
     });
+  }
+
+  void kick(std::string_view client_id) {
+    if (!kicks_.want(std::string(client_id))) {
+      log::error(kLog, "a connection is not ended: too many wait for that", {{"client", std::string(client_id)}});
+    }
+    send_kicks();
+  }
+
+  void send_kicks() {
+    while (ready_) {
+      const auto client_id = kicks_.next();
+      if (!client_id) return;
+      const auto sent = client_->publish(kKickTopic, *client_id);
+      if (!sent) {  // too many unacknowledged: the next acknowledgement brings us here again
+        log::warn(kLog, "kick not sent yet", {{"client", *client_id}, {"why", sent.error().message}});
+        return;
+      }
+      kicks_.sent(*client_id, *sent);
+    }
   }
 
   void received(mqtt::Message message) {
@@ -100,6 +127,7 @@ struct BrokerSession::Impl {
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);
   Backoff backoff_{Millis(50), Millis(2000)};
   std::unique_ptr<mqtt::Client> client_;
+  Kicks kicks_;
   bool ready_ = false;
   bool stopped_ = true;
 };
@@ -130,10 +158,7 @@ bool BrokerSession::publish(std::string_view topic, std::string_view payload) {
 }
 
 void BrokerSession::kick(std::string_view client_id) {
-  if (!impl_->ready_) return;
-  if (auto sent = impl_->client_->publish(kKickTopic, client_id); !sent) {
-    log::warn(kLog, "kick not sent", {{"client", std::string(client_id)}, {"why", sent.error().message}});
-  }
+  impl_->kick(client_id);
 }
 
 }  // namespace fleet::provisioner

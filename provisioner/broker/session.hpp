@@ -36,7 +36,7 @@ class BrokerSession {
 
   // QoS 1 to one device. False if there is no connection: the message is dropped, and whoever sent it repeats it in time.
   bool publish(std::string_view topic, std::string_view payload);
-  // Ends the live connection of a client id, if there is one.
+  // Ends the live connection of a client id, if there is one; without a session, as soon as there is one again.
   void kick(std::string_view client_id);
 
  private:

@@ -30,6 +30,12 @@ class Application {
     if (!once(document, "Account", account.name)) return {};
     TRY_ASSIGN(const std::optional<Account> old, tx_.find_account(account.name));
     if (!old || !same(*old, account)) TRY(tx_.put_account(account));
+    if (old && old->broker_url != account.broker_url) {
+      TRY_ASSIGN(const std::vector<Profile> profiles, tx_.list_profiles());
+      for (const Profile& profile : profiles) {
+        if (profile.account == account.name) rendered_anew_.emplace(profile.name, document);
+      }
+    }
     done(document, "Account", account.name, !old ? "created" : same(*old, account) ? "unchanged" : "configured");
     return {};
   }
@@ -44,6 +50,9 @@ class Application {
     }
     TRY_ASSIGN(const std::optional<Profile> old, tx_.find_profile(profile.name));
     if (!old || !same(*old, profile)) TRY(tx_.put_profile(profile));
+    if (old && (old->configuration != profile.configuration || old->account != profile.account)) {
+      rendered_anew_.insert_or_assign(profile.name, document);
+    }
     done(document, "Profile", profile.name, !old ? "created" : same(*old, profile) ? "unchanged" : "configured");
     return {};
   }
@@ -68,6 +77,13 @@ class Application {
     }
     if (report_.problems.size() != problems_before) return {};
     return old ? change(document, manifest, *old) : create(document, manifest);
+  }
+
+  // What a profile says now must fit the requests that there are, or their devices would be turned away. Judged when all
+  // documents are in: the same apply may give requests what they lack.
+  Result<void> check_existing_requests() {
+    for (const auto& [profile, document] : rendered_anew_) TRY(check_requests_of(profile, document));
+    return {};
   }
 
   // edc §1: one username, one password. Judged when all documents are in, since they may change a shared password
@@ -125,6 +141,36 @@ class Application {
     if (!account)
       return fail(ErrorCode::kCorrupt, "profile {}: its account {} is gone", profile->name, profile->account);
     return &targets_.emplace(profile_name, Target{std::move(*profile), std::move(*account)}).first->second;
+  }
+
+  // A page at a time; of those that do not fit a few are named. What is completed is not rendered any more, and the
+  // requests of this apply have been judged one by one.
+  Result<void> check_requests_of(const std::string& profile, std::size_t document) {
+    static constexpr std::size_t kNamed = 5;
+    TRY_ASSIGN(const Target* const target, find_target(profile));
+    if (target == nullptr) return {};
+    RequestFilter page;
+    page.profile = profile;
+    std::vector<std::string> named;
+    std::string why;
+    std::size_t unfit = 0;
+    while (true) {
+      TRY_ASSIGN(const std::vector<ProvisionRequest> requests, tx_.list_requests(page));
+      for (const ProvisionRequest& request : requests) {
+        if (request.status == JobStatus::kCompleted || seen_.contains("ProvisionRequest/" + request.name)) continue;
+        const auto rendered = executor_.check_renders(request, target->profile, target->account);
+        if (rendered) continue;
+        if (unfit++ == 0) why = rendered.error().message;
+        if (named.size() < kNamed) named.push_back(request.name);
+      }
+      if (requests.size() < page.limit) break;
+      page.after = requests.back().name;
+    }
+    if (unfit == 0) return {};
+    problem(document, "spec",
+            fmt::format("profile '{}' would no longer fit {} request{}: {}{} ({}): apply what they lack with it", profile,
+                        unfit, unfit == 1 ? "" : "s", fmt::join(named, ", "), unfit > named.size() ? ", …" : "", why));
+    return {};
   }
 
   Result<void> check_profile(std::size_t document, const RequestManifest& manifest) {
@@ -283,6 +329,7 @@ class Application {
   ApplyReport& report_;
   std::map<std::string, std::size_t> seen_;
   std::map<std::string, Target> targets_;
+  std::map<std::string, std::size_t> rendered_anew_;  // profiles, and the document that changes what they give
   std::map<std::string, std::size_t> doubtful_usernames_;  // and the document that makes them so
 };
 
@@ -305,6 +352,7 @@ Result<void> apply(Transaction& tx, const Executor& executor, const std::vector<
   TRY(apply_kind<Account>(application, manifests));
   TRY(apply_kind<Profile>(application, manifests));
   TRY(apply_kind<RequestManifest>(application, manifests));
+  TRY(application.check_existing_requests());
   TRY(application.check_usernames());
   if (!report.problems.empty()) {
     report.applied.clear();

@@ -93,6 +93,10 @@ Result<void> Executor::complete(Transaction& tx, ProvisionRequest& request, Atte
   return tx.update_request(request);
 }
 
+Result<void> Executor::on_return(Transaction& tx, WallTime now) const {
+  return tx.put_off_deadlines(now, kReturnGrace);
+}
+
 Result<Executor::Swept> Executor::sweep(Transaction& tx, WallTime now, std::size_t limit) const {
   TRY_ASSIGN(std::vector<Attempt> due, tx.due_attempts(now, limit));
   Swept swept{.more = due.size() == limit};

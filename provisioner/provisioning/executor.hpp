@@ -60,6 +60,9 @@ class Executor {
                                      const std::optional<std::string>& hello_id, const std::optional<Bytes>& nonce,
                                      const std::string& why, WallTime now) const;
   Result<Outcome> on_reply(Transaction& tx, const std::string& client_id, const StepReply& reply, WallTime now) const;
+  // The provisioner is back from where no device could reach it: the deadlines of open attempts are put off to
+  // kReturnGrace from now, where they come earlier. Before the first sweep.
+  Result<void> on_return(Transaction& tx, WallTime now) const;
   // Resends what is overdue and fails what has not moved for its timeout; at most `limit` attempts. `more` tells
   // whether to call again at once.
   struct Swept {

@@ -82,7 +82,7 @@ Result<void> Executor::answer(Outcome& outcome, const std::string& client_id, co
 
 Result<Outcome> Executor::refuse(Transaction& tx, const ProvisionRequest* request, const std::string& client_id,
                                  const Hello& hello, const RefuseHello& refusal, WallTime now) const {
-  AnswerDetails details{.answer = refusal.answer, .message = refusal.message};
+  AnswerDetails details{.answer = refusal.answer, .message = refusal.message, .retry_after = refusal.retry_after};
   if (refusal.answer == Answer::kNotNow) details.retry_after = kNotNowPause;
   if (request != nullptr) {
     if (refusal.answer == Answer::kNotNow) {
@@ -127,17 +127,20 @@ Result<Outcome> Executor::repeat(Transaction& tx, Attempt attempt, std::vector<S
   attempt.hello_id = hello.hello_id.value_or("");
   Outcome outcome;
   TRY(answer(outcome, client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kAccepted}, now));
+  std::vector<Step> repeated;
   for (Step& step : steps) {
-    if (step.replied_at) continue;
+    if (!worth_repeating(step, now)) continue;
     step.sent_at = now;
     ++step.send_count;
     TRY(tx.update_step(step));
     outcome.send.push_back({client_id, step.topic, step.payload});
+    repeated.push_back(step);
   }
   attempt.due_at = next_due(attempt, steps);
   TRY(tx.update_attempt(attempt));
+  if (repeated.empty()) return outcome;
   TRY(add_line_once(tx, attempt.request_id, attempt.id, kHelloLine,
-                    fmt::format("the device said hello again; sent again: {}", owed(steps)), now));
+                    fmt::format("the device said hello again; sent again: {}", owed(repeated)), now));
   return outcome;
 }
 

@@ -17,8 +17,10 @@ constexpr Millis kDay{86'400'000};
 // The broker closes the connection of whoever sends more than 1 MiB: it would be ours, with every device behind it.
 constexpr std::size_t kLargestMessage = 1024 * 1024 - 1024;
 
-// A certificate that ends within its attempt is as good as an expired one (edc §4.4, reuse).
+// A certificate that ends within its attempt is as good as an expired one (edc §4.4, reuse); one that was issued by a
+// clock that was ahead is not valid yet.
 bool is_reusable(const IssuedCertificate& certificate, WallTime now) {
+  if (certificate.not_before > now) return false;
   const Millis margin = std::min(kDay, (certificate.not_after - certificate.not_before) / 10);
   return certificate.not_after - now > margin;
 }

@@ -99,7 +99,8 @@ struct Attempt {
   std::string hello_id;  // request.id of the latest hello with this nonce; empty: the device wants no answers
   AttemptState state = AttemptState::kOpen;
   Millis timeout{300'000};        // the profile's attemptTimeout when it opened
-  WallTime started_at, moved_at;  // moved: the last message either way that brought it forward
+  // moved: the last message either way that brought it forward, or later if the provisioner was away (kReturnGrace)
+  WallTime started_at, moved_at;
   std::optional<WallTime> ended_at;
   std::optional<WallTime> due_at;  // when the sweeper must look at it: next resend or deadline; none once ended
   std::string error;               // why it did not complete

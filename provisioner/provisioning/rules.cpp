@@ -8,6 +8,11 @@ namespace fleet::provisioner {
 
 namespace {
 
+// A step that was repeated so short a time ago is not repeated for yet another hello.
+constexpr Millis kRepeatPause{2000};
+// After so many failures attempts begin at least so far apart.
+constexpr int kManyFailures = 5;
+constexpr Seconds kAttemptPause{10};
 constexpr std::string_view kWrongCredentialsMessage = "wrong username, password or activation key";
 
 RefuseHello wrong_credentials(std::string_view what) {
@@ -37,6 +42,12 @@ std::optional<RefuseHello> check_permission(const ProvisionRequest& request, Wal
   return std::nullopt;
 }
 
+bool too_soon(const ProvisionRequest& request, const Attempt* latest, WallTime now) {
+  if (latest == nullptr || request.failures < kManyFailures) return false;
+  // a start in the future was written by a clock that has been set back since
+  return latest->started_at <= now && now - latest->started_at < kAttemptPause;
+}
+
 }  // namespace
 
 HelloVerdict judge_hello(const ProvisionRequest* request, const Attempt* latest, const std::vector<Step>& steps,
@@ -56,8 +67,14 @@ HelloVerdict judge_hello(const ProvisionRequest* request, const Attempt* latest,
   if (auto refusal = check_permission(*request, now)) return *std::move(refusal);
 
   const bool open = latest != nullptr && latest->state == AttemptState::kOpen;
+  if (open && same) return RepeatHello{};
+  if (too_soon(*request, latest, now)) {
+    RefuseHello refusal = refuse(Answer::kTooMany, fmt::format("{} attempts have failed, the last began just now",
+                                                               request->failures));
+    refusal.retry_after = kAttemptPause;
+    return refusal;
+  }
   if (!open) return OpenAttempt{};
-  if (same) return RepeatHello{};
   return OpenAttempt{.supersede = true, .counts = std::any_of(steps.begin(), steps.end(), unanswered)};
 }
 
@@ -93,6 +110,12 @@ DueVerdict judge_due(const Attempt& open, const std::vector<Step>& steps, WallTi
     if (unanswered(steps[i]) && now >= steps[i].sent_at + kResendAfter) resend.places.push_back(i);
   }
   return resend;
+}
+
+bool worth_repeating(const Step& step, WallTime now) {
+  if (!unanswered(step)) return false;
+  const bool just_sent = step.sent_at <= now && now - step.sent_at < kRepeatPause;
+  return step.send_count <= 1 || !just_sent;
 }
 
 WallTime next_due(const Attempt& open, const std::vector<Step>& steps) {

@@ -27,6 +27,7 @@ struct RefuseHello {
   Answer answer = Answer::kWrongCredentials;
   std::string message;  // for the device: tells nobody which secret was wrong
   std::string note;     // for the timeline
+  std::optional<Seconds> retry_after = {};
 };
 // It belongs to the open attempt: answer it again, send again what is unanswered.
 struct RepeatHello {};
@@ -41,7 +42,8 @@ using HelloVerdict = std::variant<RefuseHello, RepeatHello, RecordedHello, OpenA
 
 // `request`: of the client id that sent the hello, or nullptr. `latest`: its newest attempt, or nullptr, with its
 // `steps`. `nonce`: of the hello, empty if it has none. Credentials are judged before anything is told about the
-// request.
+// request. A device that has failed often begins an attempt at most every 10 s (kTooMany): with retryMaxAttempts -1
+// nothing else would stop it.
 HelloVerdict judge_hello(const ProvisionRequest* request, const Attempt* latest, const std::vector<Step>& steps,
                          const CredentialMatch& match, std::string_view nonce, WallTime now);
 
@@ -79,6 +81,18 @@ struct ResendSteps {
 };
 using DueVerdict = std::variant<ExpireAttempt, ResendSteps>;
 DueVerdict judge_due(const Attempt& open, const std::vector<Step>& steps, WallTime now);
+
+// Whether a repeated hello is reason enough to send a step again: it is unanswered, and was sent only once or not just
+// now. The first repetition is immediate (edc §4, duplicates); a device that says hello without end is not answered
+// with its whole configuration each time.
+bool worth_repeating(const Step& step, WallTime now);
+
+// What is left to each open attempt, or all of its timeout if that is less, when the provisioner returns to its devices:
+// from a restart, or from a time without its broker. Nobody could hear a reply meanwhile, so that time is not held
+// against a device, however long it was; and a device waits for a while before it connects again. It is enough for that
+// and for a few repetitions; it is not the whole timeout, so that a provisioner that comes and goes does not keep alive
+// for hours what has long failed.
+inline constexpr Millis kReturnGrace{120'000};
 
 // When judge_due has something to do next: a resend or the deadline.
 WallTime next_due(const Attempt& open, const std::vector<Step>& steps);

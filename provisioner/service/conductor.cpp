@@ -1,6 +1,5 @@
 #include "provisioner/service/conductor.hpp"
 
-#include <bit>
 #include <utility>
 
 #include "core/base/log.hpp"
@@ -9,10 +8,6 @@ namespace fleet::provisioner {
 namespace {
 
 constexpr std::string_view kLog = "provisioning";
-constexpr Millis kSweepEvery{500};
-// After a start, replies that waited in the broker come first: else the time that the provisioner was away would count as
-// a device's silence.
-constexpr Millis kFirstSweepAfter{5000};
 // What waited in the broker comes at once; it is over when so long nothing came, and in any case before the first sweep.
 constexpr Millis kQuietMoment{200};
 constexpr Millis kLongestSettling{4000};
@@ -32,11 +27,13 @@ Conductor::Conductor(boost::asio::io_context& io, ConductorSettings settings, St
     : sweep_timer_(io), settle_timer_(io), settings_(std::move(settings)), store_(store), executor_(executor), dialect_(dialect) {}
 
 void Conductor::on_session(bool ready) {
+  ++sessions_;
   settle_timer_.cancel();
+  sweep_timer_.cancel();
   backlog_.begin();
   if (!ready || stopped_) return;
   settle_until(std::chrono::steady_clock::now() + kLongestSettling);
-  if (!std::exchange(started_, true)) sweep_after(kFirstSweepAfter);
+  put_off_deadlines();
 }
 
 // Until no message has come for a moment: then the broker's queue is empty.
@@ -55,14 +52,23 @@ void Conductor::stop() {
   settle_timer_.cancel();
 }
 
-void Conductor::submit(Act act, Failed failed) {
+void Conductor::submit(const std::string& client_id, Act act, Failed failed) {
+  if (!shares_.take(client_id)) {
+    // whatever matters is repeated
+    if (dropped_.add()) {
+      log::warn(kLog, "messages dropped: their device sends more than can be kept up with",
+                {{"client", client_id}, {"so_far", dropped_.so_far()}});
+    }
+    return;
+  }
   auto outcome = std::make_shared<Outcome>();
   store_.submit(
       [act = std::move(act), outcome](Transaction& tx) -> Result<void> {
         TRY_ASSIGN(*outcome, act(tx));
         return {};
       },
-      [this, outcome, failed = std::move(failed)](Result<void> done) {
+      [this, client_id, outcome, failed = std::move(failed)](Result<void> done) {
+        shares_.give_back(client_id);
         if (stopped_) return;
         if (!done) return failed(done.error());
         count_misses(*outcome);
@@ -70,13 +76,11 @@ void Conductor::submit(Act act, Failed failed) {
       });
 }
 
-// Powers of two only: whoever guesses by the thousand does not fill the log.
 void Conductor::count_misses(const Outcome& outcome) {
   if (outcome.misses == 0) return;
-  ++misses_;
-  if (std::has_single_bit(misses_)) {
+  if (misses_.add()) {
     log::warn(kLog, "replies to nothing that their sender was asked: a guess, or a device that comes very late",
-              {{"so_far", misses_}});
+              {{"so_far", misses_.so_far()}});
   }
 }
 
@@ -110,8 +114,12 @@ void Conductor::on_message(Inbound inbound, Bytes payload) {
                    on_hello(client_id, std::move(in.hello));
                  },
                  [&](MalformedHelloIn& in) {
-                   log::warn(kLog, "malformed hello", {{"client", client_id}, {"why", in.why}});
+                   if (malformed_.add()) {
+                     log::warn(kLog, "malformed hello",
+                               {{"client", client_id}, {"why", in.why}, {"so_far", malformed_.so_far()}});
+                   }
                    submit(
+                       client_id,
                        [this, client_id, in = std::move(in)](Transaction& tx) {
                          return executor_.on_malformed_hello(tx, client_id, in.hello_id, in.nonce, in.why, wall_now());
                        },
@@ -119,6 +127,7 @@ void Conductor::on_message(Inbound inbound, Bytes payload) {
                  },
                  [&](StepReplyIn& in) {
                    submit(
+                       client_id,
                        [this, client_id, reply = std::move(in.reply)](Transaction& tx) {
                          return executor_.on_reply(tx, client_id, reply, wall_now());
                        },
@@ -138,7 +147,8 @@ void Conductor::on_hello(const std::string& client_id, Hello hello) {
   log::debug(kLog, "hello", {{"client", client_id}, {"reason", hello.reason}});
   const auto hello_id = hello.hello_id;
   const auto nonce = hello.nonce;
-  submit([this, client_id, hello = std::move(hello)](
+  submit(client_id,
+         [this, client_id, hello = std::move(hello)](
              Transaction& tx) { return executor_.on_hello(tx, client_id, hello, wall_now()); },
          [this, client_id, hello_id, nonce](const Error& error) { refuse_for_now(client_id, hello_id, nonce, error); });
 }
@@ -182,12 +192,23 @@ void Conductor::on_events(EventKind kind, const std::vector<BrokerEvent>& events
   }
 }
 
-void Conductor::sweep_after(Millis pause) {
+void Conductor::after(Millis pause, void (Conductor::*what)()) {
   if (stopped_) return;
   sweep_timer_.expires_after(pause);
-  sweep_timer_.async_wait([this](boost::system::error_code cancelled) {
-    if (!cancelled) sweep();
+  sweep_timer_.async_wait([this, what, session = sessions_](boost::system::error_code cancelled) {
+    if (!cancelled && session == sessions_) (this->*what)();
   });
+}
+
+void Conductor::put_off_deadlines() {
+  store_.submit([this, now = wall_now()](Transaction& tx) { return executor_.on_return(tx, now); },
+                [this, session = sessions_](Result<void> done) {
+                  if (stopped_ || session != sessions_) return;
+                  if (done) return after(settings_.first_sweep_after, &Conductor::sweep);
+                  log::error(kLog, "overdue attempts are not looked after yet: their deadlines cannot be put off",
+                             {{"why", done.error().message}});
+                  after(settings_.first_sweep_after, &Conductor::put_off_deadlines);
+                });
 }
 
 void Conductor::sweep() {
@@ -198,14 +219,14 @@ void Conductor::sweep() {
         TRY_ASSIGN(*swept, executor_.sweep(tx, now, kSweepLimit));
         return {};
       },
-      [this, swept](Result<void> done) {
+      [this, swept, session = sessions_](Result<void> done) {
         if (stopped_) return;
         if (!done) {
           log::error(kLog, "overdue attempts not looked after", {{"why", done.error().message}});
         } else {
           deliver(std::move(swept->outcome));
         }
-        sweep_after(done && swept->more ? Millis(0) : kSweepEvery);
+        if (session == sessions_) after(done && swept->more ? Millis(0) : settings_.sweep_every, &Conductor::sweep);
       });
 }
 

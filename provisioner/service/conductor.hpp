@@ -17,6 +17,7 @@
 #include "provisioner/edc/inbound.hpp"
 #include "provisioner/provisioning/executor.hpp"
 #include "provisioner/service/hello_backlog.hpp"
+#include "provisioner/service/limits.hpp"
 #include "provisioner/store/store.hpp"
 
 namespace fleet::provisioner {
@@ -24,6 +25,9 @@ namespace fleet::provisioner {
 struct ConductorSettings {
   std::string account;
   std::string provisioner_id;
+  // After each (re)connection, replies that waited in the broker come first: they are not late.
+  Millis first_sweep_after{5000};
+  Millis sweep_every{500};
 };
 
 // Single-threaded, on the thread of `io`. Everything it is given outlives it, and the store has run all its work before it
@@ -35,8 +39,8 @@ class Conductor {
 
   // The way out to devices; set once, before the first session.
   void connect(BrokerSession& session) { session_ = &session; }
-  // The session is ready, or was lost. What waited in the broker is taken in before hellos are answered; with the first
-  // session it begins to look after overdue attempts.
+  // The session is ready, or was lost. What waited in the broker is taken in before hellos are answered. Overdue
+  // attempts are looked after only while there is a session: no device can be heard without one.
   void on_session(bool ready);
   void stop();
 
@@ -52,10 +56,11 @@ class Conductor {
   // Runs `act` in the store and delivers its outcome after the commit; `failed` is called instead if it could not be kept.
   using Act = std::function<Result<Outcome>(Transaction&)>;
   using Failed = std::function<void(const Error&)>;
-  void submit(Act act, Failed failed);
+  void submit(const std::string& client_id, Act act, Failed failed);
   void count_misses(const Outcome& outcome);
   void settle_until(SteadyTime end);
-  void sweep_after(Millis pause);
+  void put_off_deadlines();
+  void after(Millis pause, void (Conductor::*what)());
   void sweep();
 
   boost::asio::steady_timer sweep_timer_;
@@ -67,8 +72,12 @@ class Conductor {
   HelloBacklog backlog_;
   std::uint64_t messages_ = 0;  // of devices, so far
   BrokerSession* session_ = nullptr;
-  std::uint64_t misses_ = 0;  // replies that fit nothing that their sender was asked, since the start (edc §3)
-  bool started_ = false;
+  std::uint64_t sessions_ = 0;  // ready or lost, so far: what was begun under another number is void
+  DeviceShares shares_;
+  // since the start:
+  Occurrences misses_;   // replies that fit nothing that their sender was asked (edc §3)
+  Occurrences dropped_;  // messages of devices that had their share in hand
+  Occurrences malformed_;
   bool stopped_ = false;
 };
 

@@ -16,6 +16,7 @@
 #include "provisioner/edc/dialect.hpp"
 #include "provisioner/service/conductor.hpp"
 #include "provisioner/service/foundation.hpp"
+#include "provisioner/service/run_handlers.hpp"
 #include "provisioner/service/service.hpp"
 #include "provisioner/store/store.hpp"
 
@@ -65,6 +66,13 @@ ExecutorSettings executor_settings(const Foundation& foundation) {
   return settings;
 }
 
+ConductorSettings conductor_settings(const Settings& of) {
+  ConductorSettings settings;
+  settings.account = of.account;
+  settings.provisioner_id = of.provisioner_id;
+  return settings;
+}
+
 // The running service: everything that lives on the one io_context, wired together, and its orderly end.
 class Service {
  public:
@@ -72,7 +80,7 @@ class Service {
       : io_(io),
         dialect_(foundation.settings.account, foundation.settings.provisioner_id, foundation.pki.signing.key),
         executor_(executor_settings(foundation), dialect_),
-        conductor_(io, ConductorSettings{foundation.settings.account, foundation.settings.provisioner_id}, store, executor_, dialect_),
+        conductor_(io, conductor_settings(foundation.settings), store, executor_, dialect_),
         session_(io, foundation.broker.socket(), foundation.settings.provisioner_id, session_handlers()),
         admin_(io, admin_settings(layout, foundation), store, executor_),
         broker_(io, foundation.broker, broker_handlers()),
@@ -88,9 +96,9 @@ class Service {
     });
     TRY(broker_.start());
     TRY(admin_.start());
-    io_.run();
+    auto ran = run_handlers(io_, [this] { stop(); });
     if (failure_) return fail(*failure_);
-    return {};
+    return ran;
   }
 
  private:

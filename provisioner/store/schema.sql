@@ -111,5 +111,6 @@ CREATE TABLE timeline (
 ) STRICT;
 CREATE INDEX timeline_by_request ON timeline (request_id, id);
 
--- admission_generation: how often the admission of any request has changed; the admission projection holds the same number.
+-- admission_generation: another random number whenever the admission of any request changes; the admission projection holds
+-- the same one.
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;

@@ -86,7 +86,13 @@ Result<void> SqlTransaction::insert_attempt(Attempt& attempt) {
   bind_attempt(*change, attempt, std::nullopt);
   TRY(change->run());
   attempt.id = database_.last_insert_id();
-  return {};
+  // A walk over the index from the newest attempt; the steps go with their attempts.
+  TRY_ASSIGN(const auto trim,
+             statements_.use("DELETE FROM attempt WHERE request_id = ?1 AND state <> 'OPEN' AND number <= "
+                             "(SELECT number FROM attempt WHERE request_id = ?1 AND state <> 'OPEN' "
+                             "ORDER BY number DESC LIMIT 1 OFFSET ?2)"));
+  Binder(*trim).integer(attempt.request_id).integer(kAttemptsKept);
+  return trim->run();
 }
 
 Result<void> SqlTransaction::update_attempt(const Attempt& attempt) {
@@ -126,6 +132,15 @@ Result<std::vector<Attempt>> SqlTransaction::due_attempts(WallTime now, std::siz
                              " FROM attempt WHERE state = 'OPEN' AND due_at <= ?1 ORDER BY due_at LIMIT ?2"));
   Binder(*query).time(now).integer(static_cast<std::int64_t>(limit));
   return read_all<Attempt>(*query, read_attempt);
+}
+
+// due_at may stay: it is when the sweeper looks, not what it finds.
+Result<void> SqlTransaction::put_off_deadlines(WallTime now, Millis grace) {
+  TRY_ASSIGN(const auto change,
+             statements_.use("UPDATE attempt SET moved_at = ?1 - timeout_ms + min(?2, timeout_ms) "
+                             "WHERE state = 'OPEN' AND moved_at < ?1 - timeout_ms + min(?2, timeout_ms)"));
+  Binder(*change).time(now).duration(grace);
+  return change->run();
 }
 
 Result<void> SqlTransaction::insert_step(const Step& step) {

@@ -52,7 +52,7 @@ Result<void> SqlTransaction::insert_certificate(const IssuedCertificate& certifi
 Result<std::optional<IssuedCertificate>> SqlTransaction::certificate_of_key(std::string_view spki_sha256) {
   TRY_ASSIGN(const auto query,
              statements_.use("SELECT " CERTIFICATE_COLUMNS
-                             " FROM certificate WHERE spki_sha256 = ?1 ORDER BY issued_at DESC, rowid DESC LIMIT 1"));
+                             " FROM certificate WHERE spki_sha256 = ?1 ORDER BY rowid DESC LIMIT 1"));
   Binder(*query).blob(spki_sha256);
   return read_one<IssuedCertificate>(*query, read_certificate);
 }

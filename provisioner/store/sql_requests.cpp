@@ -96,6 +96,7 @@ Result<void> bind_request(sqlite::Statement& statement, const ProvisionRequest& 
 std::string where_of(const RequestFilter& filter) {
   std::string where = "name > ?";
   if (filter.status) where += " AND status = ?";
+  if (!filter.profile.empty()) where += " AND profile = ?";
   if (!filter.text.empty()) {
     where += " AND (instr(name, ?) > 0 OR instr(client_id, ?) > 0 OR instr(username, ?) > 0)";
   }
@@ -109,6 +110,7 @@ void bind_filter(sqlite::Statement& statement, const RequestFilter& filter) {
   Binder binder(statement);
   binder.text(filter.after);
   if (filter.status) binder.text(to_string(*filter.status));
+  if (!filter.profile.empty()) binder.text(filter.profile);
   if (!filter.text.empty()) binder.text(filter.text).text(filter.text).text(filter.text);
   for (const auto& [key, value] : filter.labels) binder.text(key).text(value);
   binder.integer(static_cast<std::int64_t>(filter.limit));
@@ -142,7 +144,7 @@ Result<std::int64_t> SqlTransaction::admission_generation() {
 
 Result<void> SqlTransaction::bump_admission_generation() {
   TRY_ASSIGN(const auto change,
-             statements_.use("UPDATE counter SET value = value + 1 WHERE name = 'admission_generation'"));
+             statements_.use("UPDATE counter SET value = random() & 0x7fffffffffffffff WHERE name = 'admission_generation'"));
   return change->run();
 }
 

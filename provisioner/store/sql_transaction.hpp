@@ -16,6 +16,9 @@ namespace fleet::provisioner {
 // So many of the newest timeline entries of a request are kept; older ones go.
 inline constexpr std::int64_t kTimelineKept = 1000;
 
+// So many of the newest ended attempts of a request are kept, when another begins.
+inline constexpr std::int64_t kAttemptsKept = 100;
+
 // One for the life of a connection; the writer sets the borders of transactions and savepoints. Not thread-safe.
 class SqlTransaction final : public Transaction {
  public:
@@ -28,7 +31,8 @@ class SqlTransaction final : public Transaction {
   Result<std::optional<AdmissionRow>> admission_row(std::string_view client_id);
   // Calls `each` with every row that the projection should hold; stops at its first error.
   Result<void> all_admission_rows(const std::function<Result<void>(const AdmissionRow&)>& each);
-  // Counts the changes of any admission; the projection holds the same number when it is up to date.
+  // Names the present state of all admissions; the projection holds the same number when it is up to date. A random one
+  // for each change: a projection that is older or newer than a restored backup never passes for its own.
   Result<std::int64_t> admission_generation();
   Result<void> bump_admission_generation();
 
@@ -56,6 +60,7 @@ class SqlTransaction final : public Transaction {
   Result<std::optional<Attempt>> latest_attempt(std::int64_t request_id) override;
   Result<std::vector<Attempt>> attempts_of(std::int64_t request_id) override;
   Result<std::vector<Attempt>> due_attempts(WallTime now, std::size_t limit) override;
+  Result<void> put_off_deadlines(WallTime now, Millis grace) override;
 
   Result<void> insert_step(const Step& step) override;
   Result<void> update_step(const Step& step) override;

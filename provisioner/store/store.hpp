@@ -20,6 +20,7 @@ struct RequestFilter {
   std::optional<JobStatus> status = {};
   std::map<std::string, std::string> labels = {};  // all must match
   std::string text = {};                           // substring of name, client id or username
+  std::string profile = {};                        // of this profile only
   std::string after = {};                          // only names behind this one: paging by name
   std::size_t limit = 1000;
 };
@@ -56,6 +57,7 @@ class Transaction {
   virtual Result<std::map<JobStatus, std::int64_t>> count_requests() = 0;
 
   // Assigns attempt.id. kAlreadyExists if the request has an open attempt, or one of that number: supersede it first.
+  // Of the request's ended attempts the newest 100 are kept, with their steps.
   virtual Result<void> insert_attempt(Attempt& attempt) = 0;
   virtual Result<void> update_attempt(const Attempt& attempt) = 0;
   virtual Result<std::optional<Attempt>> find_attempt(std::int64_t id) = 0;
@@ -63,6 +65,8 @@ class Transaction {
   virtual Result<std::vector<Attempt>> attempts_of(std::int64_t request_id) = 0;
   // Open attempts with due_at <= now, the longest due first.
   virtual Result<std::vector<Attempt>> due_attempts(WallTime now, std::size_t limit) = 0;
+  // Lifts moved_at of every open attempt so far that it has `grace` left from now, or its whole timeout if that is less.
+  virtual Result<void> put_off_deadlines(WallTime now, Millis grace) = 0;
 
   virtual Result<void> insert_step(const Step& step) = 0;
   virtual Result<void> update_step(const Step& step) = 0;                   // by attempt_id and ordinal
@@ -72,7 +76,7 @@ class Transaction {
   virtual Result<void> forget_messages(std::int64_t attempt_id) = 0;
 
   virtual Result<void> insert_certificate(const IssuedCertificate& certificate) = 0;
-  // The newest certificate for a key.
+  // The certificate for a key that was inserted last, whatever the clock said.
   virtual Result<std::optional<IssuedCertificate>> certificate_of_key(std::string_view spki_sha256) = 0;
   virtual Result<std::vector<IssuedCertificate>> certificates_of(std::string_view client_id) = 0;
 

@@ -83,6 +83,10 @@ std::unique_ptr<AgentRig> FakePlatform::agent(const std::string& client_id, cons
                   "\nstate-dir: " + (folder / "state").string() + "\nretry-interval: 1s\ntimeout: " + timeout);
 }
 
+Signer FakePlatform::another_signer() const {
+  return leaf(CertificateProfile::kCommandSigning, "Command Signer", *platform_ca_);
+}
+
 Signer FakePlatform::stranger() const {
   const crypto::Issuer other = root("Fleet Root");  // the name is easily had
   return leaf(CertificateProfile::kCommandSigning, "Command Signer",

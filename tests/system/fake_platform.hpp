@@ -35,6 +35,7 @@ class FakePlatform {
 
   // --- the PKI: a root that the agents trust, and one that they do not
   const Signer& signer() const { return *signer_; }
+  Signer another_signer() const;  // as good as the first
   Signer stranger() const;  // a complete chain under another root
   // The certificate of an ordinary device under the same root, held by somebody who wants to sign commands with it.
   Signer device_as_signer() const;
@@ -70,6 +71,12 @@ class FakePlatform {
   // Sends those bytes.
   void send_bytes(const std::string& topic, std::string_view payload);
   void listen(Millis time) { client_->listen(time); }
+  // What devices have sent since the last hello.
+  const std::vector<mqtt::Message>& heard() const { return client_->received(); }
+
+  // Its folder, with root.crt, and the certificate of localhost in server.crt and server.key.
+  const TempFolder& folder() const { return folder_; }
+  int port() const { return port_; }
 
   // Provisions the device as an honest platform does; false if it did not install the configuration.
   bool provision(const std::string& client_id);

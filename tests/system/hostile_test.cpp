@@ -173,13 +173,19 @@ TEST_CASE("a device reaches neither another device, nor the broker, nor the prov
                                            "$EDC/provision/provisioner/PROV-V1/REPLY/1",
                                            "$EDC/provision/02FC30000004/CERT-V1/PUT/certificates",
                                            "weather"};
-  for (const std::string& topic : forbidden) {
-    attacker.client().publish(topic, topic == "$CONTROL/provisioner/v1" ? Bytes("02FC30000003") : hello);
-    if (!attacker.client().connected()) attacker.join();
-  }
-  for (const std::string& topic : forbidden) {
-    CAPTURE(topic);
-    CHECK(timeline_says(rig, "attacker", "denied by the broker: publish " + topic));
+  // of what is denied within a second eight are told by name: so a few at a time, and after the above
+  attacker.client().listen(Millis(2000));
+  constexpr std::size_t kAtOnce = 4;
+  for (std::size_t begin = 0; begin < forbidden.size(); begin += kAtOnce) {
+    const std::vector<std::string> some(forbidden.begin() + begin, forbidden.begin() + begin + kAtOnce);
+    for (const std::string& topic : some) {
+      attacker.client().publish(topic, topic == "$CONTROL/provisioner/v1" ? Bytes("02FC30000003") : hello);
+      if (!attacker.client().connected()) attacker.join();
+    }
+    for (const std::string& topic : some) {
+      CAPTURE(topic);
+      CHECK(timeline_says(rig, "attacker", "denied by the broker: publish " + topic));
+    }
   }
   // Mosquitto itself refuses this one, without asking the plugin, and ends the connection over it
   attacker.client().publish("$SYS/broker/version", "1");

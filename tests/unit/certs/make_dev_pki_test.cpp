@@ -39,6 +39,22 @@ TEST_CASE("a name that is none is a usage error, and nothing is made") {
   CHECK(std::filesystem::is_empty(folder.path()));
 }
 
+TEST_CASE("an IPv6 address has its form, or is a usage error that names it before anything is made") {
+  const TempFolder folder;
+  const std::string out = (folder / "pki").string();
+  for (const char* name : {"1::2::3", "12345::1", "1:2:3", "::ffff:300.1.1.1", "::ffff:1.2.3", ":", ":::", ":1::", "1::2:",
+                           "1:2:3:4:5:6:7:8:9", "1:2:3:4:5:6:7::8", "1:2:3:4:5:6:7:1.2.3.4", "1.2.3.4::", "::g", "[::1]"}) {
+    CAPTURE(name);
+    const auto outcome = make_dev_pki({out, "localhost", name});
+    CHECK(outcome.exit_code == EX_USAGE);
+    CHECK(outcome.errors == std::string("error: ") + name + ": neither a DNS name nor an IP address\n");
+  }
+  CHECK(std::filesystem::is_empty(folder.path()));
+  CHECK(make_dev_pki({out, "::", "::1", "fe80::", "FE80::1:2", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8",
+                      "::1.2.3.4", "::ffff:1.2.3.4", "1:2:3:4:5:6:1.2.3.4"})
+            .exit_code == EX_OK);
+}
+
 TEST_CASE("help is given wherever it is asked for, and makes nothing") {
   const TempFolder folder;
   const auto outcome = make_dev_pki({(folder / "pki").string(), "--help"});

@@ -289,3 +289,36 @@ TEST_CASE("a fleet of two thousand is applied at once") {
   CHECK(report.secrets.size() == 2000);
   CHECK(fleet.has_request("gw-1999"));
 }
+
+TEST_CASE("a profile that would no longer fit requests that are waiting is refused, naming the first of them") {
+  Fleet fleet;
+  std::string requests;
+  for (int i = 0; i < 8; ++i) requests += kNextDocument + request_yaml(fmt::format("gw-{}", i), fmt::format("C{}", i));
+  REQUIRE(fleet.apply(requests).problems.empty());
+  // no device needs it any more
+  ProvisionRequest done = fleet.request("gw-0");
+  done.status = JobStatus::kCompleted;
+  fleet.run([&](Transaction& tx) { return tx.update_request(done); });
+  const std::string wants_room = profile_yaml("    org.example.Room: {room: \"${params.room}\"}\n");
+  const std::string problem = only_problem(fleet.apply(wants_room));
+  CHECK(problem.starts_with("0 spec: profile 'gateway' would no longer fit 7 requests: gw-1, gw-2, gw-3, gw-4, gw-5, … "));
+  CHECK(problem.find("parameter \"room\"") != std::string::npos);
+
+  // one that is given what it lacks in the same apply is not among them
+  const std::string room = "  params: {room: a}\n";
+  CHECK(only_problem(fleet.apply(all(wants_room, request_yaml("gw-1", "C1", room)))).find("fit 6 requests: gw-2") !=
+        std::string::npos);
+  std::string rooms = wants_room;
+  for (int i = 1; i < 8; ++i) {
+    rooms += kNextDocument + request_yaml(fmt::format("gw-{}", i), fmt::format("C{}", i), room);
+  }
+  CHECK(fleet.apply(rooms).problems.empty());
+}
+
+TEST_CASE("a profile that asks for less, or is only given more time, and a new address of the broker are taken as ever") {
+  Fleet fleet;
+  REQUIRE(fleet.apply(request_yaml("gw", "C1")).problems.empty());
+  CHECK(changes(fleet.apply(profile_yaml("  attemptTimeout: 10m\n"))) ==
+        std::vector<std::string>{"Profile gateway configured"});
+  CHECK(fleet.apply(account_yaml("mqtts://elsewhere.example:8883")).problems.empty());
+}

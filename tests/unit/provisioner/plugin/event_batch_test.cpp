@@ -35,6 +35,24 @@ TEST_CASE("a flood of client ids is counted, not kept") {
   CHECK(batch.empty());
 }
 
+TEST_CASE("one device with a thousand topics has a few entries, and leaves room for all others") {
+  EventBatch batch(256);
+  for (int i = 0; i < 1000; ++i) batch.add("noisy", "publish topic/" + std::to_string(i), "192.0.2.1");
+  batch.add("noisy", "publish topic/0", "192.0.2.1");  // known ones go on counting
+  for (int i = 0; i < 247; ++i) batch.add("gw-" + std::to_string(i), "publish x", "192.0.2.2");
+  const auto events = batch.take();
+  CHECK(events.size() == 256);
+  std::size_t entries = 0;
+  for (const BrokerEvent& event : events) {
+    CHECK(event.client_id != kEverybody);
+    if (event.client_id != "noisy") continue;
+    ++entries;
+    if (event.reason == "publish topic/0") CHECK(event.count == 2);
+    if (event.reason == kOtherReasons) CHECK(event.count == 1000 - EventBatch::kMaxReasons);
+  }
+  CHECK(entries == EventBatch::kMaxReasons + 1);
+}
+
 TEST_CASE("long texts are cut at a character's border") {
   EventBatch batch(10);
   std::string id(EventBatch::kMaxClientId - 1, 'a');

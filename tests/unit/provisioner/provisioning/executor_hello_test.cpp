@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include "core/base/secret.hpp"
 #include "core/crypto/digest.hpp"
 #include "core/protocol/message.hpp"
 #include "tests/unit/provisioner/provisioning/world.hpp"
@@ -72,7 +73,7 @@ TEST_CASE("The same hello a hundred times is one attempt with the same messages 
   const Device device = world.add_device("GW1");
   const auto first = world.hello(device, kNonce1);
   for (int i = 0; i < 99; ++i) {
-    world.now += Millis(1);
+    world.now += Seconds(2);
     const auto again = world.hello(device, kNonce1);
     REQUIRE(line_of(again) == line_of(first));
     for (std::size_t k = 1; k < first.size(); ++k) CHECK(again[k].raw == first[k].raw);
@@ -82,6 +83,21 @@ TEST_CASE("The same hello a hundred times is one attempt with the same messages 
   CHECK(world.issued == 1);
   CHECK(world.steps(world.attempts("gw1")[0].id)[0].send_count == 100);
   CHECK(world.timeline("gw1").size() == 7);
+}
+
+TEST_CASE("A flood of the same hello brings all that is unanswered twice, then only answers until two seconds are over") {
+  World world;
+  const Device device = world.add_device("GW1");
+  const auto first = world.hello(device, kNonce1);
+  CHECK(line_of(world.hello(device, kNonce1)) == line_of(first));
+  for (int i = 0; i < 1000; ++i) {
+    world.now += Millis(1);
+    REQUIRE(line_of(world.hello(device, kNonce1)) == "202");
+  }
+  CHECK(world.steps(world.attempts("gw1")[0].id)[0].send_count == 2);
+  CHECK(world.timeline("gw1").size() == 7);
+  world.now += Seconds(2);
+  CHECK(line_of(world.hello(device, kNonce1)) == line_of(first));
 }
 
 TEST_CASE("A repeated hello is answered under its own id and brings only what is unanswered") {
@@ -153,6 +169,24 @@ TEST_CASE("Starting over too often abandons the request") {
   CHECK(request.last_error.find("provisioner retry request gw1") != std::string::npos);
   CHECK(world.attempts("gw1").size() == 2);
   CHECK(line_of(world.hello(device, kNonce1)) == "410");
+}
+
+TEST_CASE("Without a limit of attempts a device in a loop is slowed down, and its history stays bounded") {
+  World world;
+  const Device device = world.add_device("GW1");
+  world.change_request("gw1", [](ProvisionRequest& request) { request.retry_max_attempts = -1; });
+  int refused = 0;
+  for (int i = 0; i < 60; ++i) {
+    const auto messages = world.hello(device, "nonce-nonce-" + std::to_string(1000 + i));
+    if (line_of(messages) != "429") continue;
+    CHECK(messages[0].retry_after == 10);
+    ++refused;
+    world.now += Seconds(1);
+  }
+  CHECK(refused == 50);
+  CHECK(world.attempts("gw1").size() == 10);
+  CHECK(world.timeline("gw1").back() == "refused: hello refused: 9 attempts have failed, the last began just now");
+  CHECK(world.request("gw1").status == JobStatus::kStarted);
 }
 
 TEST_CASE("An unknown client id and wrong credentials get the same answer") {
@@ -298,6 +332,19 @@ TEST_CASE("An expired certificate, or one about to, is issued anew") {
   CHECK(leaf_of(world.hello(device, kNonce1)).not_after() == world.now + 365 * kDay);
 }
 
+TEST_CASE("A certificate of a clock that was ahead is not used before it is valid, and the one instead of it is kept") {
+  World world;
+  const Device device = world.add_device("GW1");
+  world.now += kDay;
+  const auto ahead = world.hello(device, kNonce1);
+  world.reply(device, find(ahead, "CONF-V1"), 400);
+  world.now -= kDay;
+  const auto second = world.hello(device, kNonce2);
+  CHECK(leaf_of(second).serial() != leaf_of(ahead).serial());
+  CHECK(leaf_of(second).not_before() <= world.now);
+  CHECK(leaf_of(world.hello(device, kNonce3)).serial() == leaf_of(second).serial());
+}
+
 TEST_CASE("A completed attempt's hello is answered 200, any other 409") {
   World world;
   const Device device = world.add_device("GW1");
@@ -326,6 +373,29 @@ TEST_CASE("When the CA cannot issue, the device is told to come later, the opera
   world.ca_works = true;
   CHECK(line_of(world.accept_all(device, world.hello(device, kNonce1))) == "200");
   CHECK(world.request("gw1").last_error.empty());
+}
+
+TEST_CASE("A configuration that no message can carry is not sent: the operator reads why, the device comes later") {
+  World world;
+  const Device device = world.add_device("GW1");
+  const auto configure = [&](std::size_t size) {
+    world.run([&](Transaction& tx) -> Result<void> {
+      TRY_ASSIGN(auto profile, tx.find_profile("standard"));
+      // no gzip makes this smaller
+      profile->configuration = {
+          {"p", {{"x", protocol::PropertyType::kString, false, false, {to_base64(random_bytes(size))}}}}};
+      return tx.put_profile(*profile);
+    });
+  };
+  configure(1024 * 1024);
+  const auto refused = world.hello(device, kNonce1);
+  CHECK(line_of(refused) == "503");
+  CHECK(world.request("gw1").last_error.find("more than a message takes") != std::string::npos);
+  CHECK(world.attempts("gw1").empty());
+  configure(600 * 1024);
+  const auto messages = world.hello(device, kNonce1);
+  REQUIRE(line_of(messages) == "202 CERT-V1 KEYS-V2 KEYS-V1 CONF-V1");
+  for (const Heard& message : messages) CHECK(message.raw.size() < 1024 * 1024);
 }
 
 TEST_CASE("A profile that does not render for this device is the operator's to correct, not a failure of the device") {

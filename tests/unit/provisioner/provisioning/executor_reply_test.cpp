@@ -120,7 +120,10 @@ TEST_CASE("Without a limit nothing is abandoned") {
   World world;
   const Device device = world.add_device("GW1");
   world.change_request("gw1", [](ProvisionRequest& request) { request.retry_max_attempts = -1; });
-  for (int i = 0; i < 8; ++i) world.reply(device, find(world.hello(device, ""), "CONF-V1"), 400);
+  for (int i = 0; i < 8; ++i) {
+    world.reply(device, find(world.hello(device, ""), "CONF-V1"), 400);
+    world.now += Seconds(10);
+  }
   CHECK(world.request("gw1").status == JobStatus::kFailed);
   CHECK(world.request("gw1").failures == 8);
 }
@@ -213,6 +216,49 @@ TEST_CASE("Resends do not move an attempt, replies do, and its timeout counts as
   CHECK(world.reply(device, find(messages, "CONF-V1")).empty());
   CHECK(world.request("gw1").status == JobStatus::kFailed);
   CHECK(world.sweep().empty());
+}
+
+TEST_CASE("Time that the provisioner was away is not a device's silence: its deadline is two minutes off when it is back") {
+  World world;
+  const Device device = world.add_device("GW1");
+  world.hello(device, kNonce1);
+  world.now += Seconds(200);
+  world.now += Seconds(100'000);
+  world.reopen();
+  world.come_back();
+  for (int i = 0; i < 11; ++i) {
+    CHECK(line_of(world.sweep()) == "CERT-V1 KEYS-V2 KEYS-V1 CONF-V1");
+    world.now += kResendAfter;
+  }
+  world.now += Millis(9'999);
+  world.sweep();
+  CHECK(world.request("gw1").status == JobStatus::kStarted);
+  world.now += Millis(1);
+  world.sweep();
+  CHECK(world.request("gw1").status == JobStatus::kFailed);
+}
+
+TEST_CASE("Coming back takes nothing from an attempt that has more time left, and gives a short one its whole timeout") {
+  World world;
+  const Device device = world.add_device("GW1");
+  world.run([](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(auto profile, tx.find_profile("standard"));
+    profile->attempt_timeout = Seconds(30);
+    return tx.put_profile(*profile);
+  });
+  const Device hasty = world.add_device("GW2");
+  world.hello(hasty, kNonce1);
+  world.run([](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(auto profile, tx.find_profile("standard"));
+    profile->attempt_timeout = Seconds(300);
+    return tx.put_profile(*profile);
+  });
+  world.hello(device, kNonce1);
+  const WallTime said_hello = world.now;
+  world.now += Seconds(60);
+  world.come_back();
+  CHECK(world.attempts("gw1")[0].moved_at == said_hello);
+  CHECK(world.attempts("gw2")[0].moved_at == world.now);
 }
 
 TEST_CASE("The sweep takes no more than its limit and says that there is more") {

@@ -82,6 +82,7 @@ TEST_CASE("What is unanswered is sent again, before and after the signing reques
   const auto rest = world.bring_request(device, asked_for_key(world, device, first), device.request_pem());
   world.now += kResendAfter;
   CHECK(line_of(world.sweep()) == "KEYS-V2 KEYS-V1 CONF-V1");
+  world.now += Seconds(2);
   const auto after_hello = world.hello(device, without_request(device, kNonce1, "h2"));
   REQUIRE(line_of(after_hello) == "202 KEYS-V2 KEYS-V1 CONF-V1");
   CHECK(after_hello[1].raw == rest[0].raw);

@@ -184,6 +184,30 @@ TEST_CASE("A superseded attempt counts only if the device owed a reply") {
         "supersede and count");
 }
 
+TEST_CASE("A device that has failed often begins an attempt at most every ten seconds, and is told when") {
+  const std::vector<Step> owing = steps_with(true, false, false, false);
+  ProvisionRequest request = request_with(JobStatus::kFailed);
+  request.retry_max_attempts = -1;
+  for (const AttemptState state : {AttemptState::kFailed, AttemptState::kOpen}) {
+    const Attempt latest = attempt_with(state, "old");
+    const auto judged = [&](Millis after) {
+      return judge_hello(&request, &latest, owing, kRight, "new", kNow + after);
+    };
+    request.failures = 4;
+    CHECK(word(judged(Millis(0))) == (state == AttemptState::kOpen ? "supersede and count" : "open"));
+    request.failures = 5;
+    const HelloVerdict refused = judged(Millis(9'999));
+    REQUIRE(word(refused) == "too-many");
+    CHECK(std::get<RefuseHello>(refused).retry_after == Seconds(10));
+    CHECK(word(judged(Millis(10'000))) != "too-many");
+    CHECK(word(judged(Millis(-1))) != "too-many");  // the clock was set back
+    CHECK(word(judge_hello(&request, nullptr, {}, kRight, "new", kNow)) == "open");
+  }
+  // the open attempt's own hello begins nothing
+  const Attempt open = attempt_with(AttemptState::kOpen, "nonce");
+  CHECK(word(judge_hello(&request, &open, owing, kRight, "nonce", kNow)) == "repeat");
+}
+
 TEST_CASE("A permission that ended ends the repeats of an open attempt too") {
   ProvisionRequest request = request_with(JobStatus::kRunning);
   const Attempt open = attempt_with(AttemptState::kOpen, "a");

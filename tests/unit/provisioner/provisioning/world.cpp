@@ -227,6 +227,10 @@ std::vector<Heard> World::sweep() {
   return take(swept.outcome);
 }
 
+void World::come_back() {
+  run([&](Transaction& tx) { return executor->on_return(tx, now); });
+}
+
 std::vector<Heard> World::retry(const std::string& name) {
   Outcome outcome;
   run([&](Transaction& tx) -> Result<void> {

@@ -55,6 +55,8 @@ class World {
   // Replies 200 to all of `messages` that are requests; what is heard back.
   std::vector<Heard> accept_all(const Device& device, const std::vector<Heard>& messages);
   std::vector<Heard> sweep();
+  // As when the provisioner comes back to its broker.
+  void come_back();
   // The operator's side.
   std::vector<Heard> retry(const std::string& name);
   std::vector<Heard> set_enabled(const std::string& name, bool enabled);

@@ -67,7 +67,7 @@ TEST_CASE("the projection follows every change of a request's admission and igno
   REQUIRE(fixture.update(request));
   CHECK_FALSE(fixture.admission("cid-one"));
   CHECK(fixture.admission("cid-renamed") == admission_of(request));
-  CHECK(fixture.store_generation() > first);
+  CHECK(fixture.store_generation() != first);
   CHECK(fixture.projection_generation() == fixture.store_generation());
   fixture.must([&](Transaction& tx) { return tx.delete_request(request.id); });
   CHECK_FALSE(fixture.admission("cid-renamed"));
@@ -137,6 +137,37 @@ TEST_CASE("a projection that is missing, stale, damaged, foreign or of another s
   CHECK(fixture.admission("cid-after"));
 }
 
+TEST_CASE("a projection of another life of a restored store is made anew, however many changes both have seen") {
+  StoreFixture fixture;
+  ProvisionRequest one = fixture.insert(sample_request("one"));
+  fixture.insert(sample_request("two"));
+  fixture.close();
+  const auto copy = [&](const std::string& from, const std::string& to) {
+    std::filesystem::copy_file(fixture.folder / from, fixture.folder / to,
+                               std::filesystem::copy_options::overwrite_existing);
+  };
+  copy("provisioner.db", "backup.db");
+  fixture.open();
+  one.enabled = false;
+  REQUIRE(fixture.update(one));
+  fixture.close();
+  copy("admission.db", "later.db");
+
+  copy("backup.db", "provisioner.db");
+  fixture.open();
+  ProvisionRequest two = *fixture.find("two");
+  two.enabled = false;
+  REQUIRE(fixture.update(two));
+  fixture.close();
+  for (const char* const suffix : {"-wal", "-shm"}) {
+    std::filesystem::remove((fixture.folder / "admission.db").string() + suffix);
+  }
+  copy("later.db", "admission.db");
+  fixture.open();
+  CHECK(fixture.admission("cid-one")->state == Admission::kOpen);
+  CHECK(fixture.admission("cid-two")->state == Admission::kDisabled);
+}
+
 TEST_CASE("a handle that is open while the projection is made anew sees the new rows") {
   StoreFixture fixture;
   fixture.insert(sample_request("one"));
@@ -172,7 +203,7 @@ TEST_CASE("a projection that cannot be written fails what would close a device, 
   fixture.insert(sample_request("two"));
   CHECK(fixture.find("two"));
   CHECK_FALSE(fixture.admission("cid-two"));
-  CHECK(fixture.projection_generation() < fixture.store_generation());
+  CHECK(fixture.projection_generation() != fixture.store_generation());
 
   REQUIRE(blocker->execute("COMMIT"));
   CHECK(test::eventually([&] { return fixture.admission("cid-two").has_value(); }));

@@ -157,6 +157,34 @@ TEST_CASE("a request has one open attempt, its numbers and all rids are unique")
   });
 }
 
+TEST_CASE("the newest hundred ended attempts of a request are kept, with their steps, and the open one") {
+  StoreFixture fixture;
+  const ProvisionRequest noisy = fixture.insert(sample_request("noisy"));
+  const ProvisionRequest quiet = fixture.insert(sample_request("quiet"));
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    Attempt only = sample_attempt(quiet.id, 1);
+    TRY(tx.insert_attempt(only));
+    for (int number = 1; number <= 250; ++number) {
+      Attempt attempt = sample_attempt(noisy.id, number);
+      TRY(tx.insert_attempt(attempt));
+      TRY(tx.insert_step(sample_step(attempt.id, 0)));
+      if (number == 250) break;
+      attempt.state = AttemptState::kFailed;
+      attempt.ended_at = kNow;
+      attempt.due_at.reset();
+      TRY(tx.update_attempt(attempt));
+    }
+    TRY_ASSIGN(const auto kept, tx.attempts_of(noisy.id));
+    CHECK(kept.size() == 101);
+    CHECK(kept.front().number == 150);
+    CHECK(kept.back().number == 250);
+    TRY_ASSIGN(const auto others, tx.attempts_of(quiet.id));
+    CHECK(others.size() == 1);
+    return {};
+  });
+  CHECK(fixture.number("provisioner.db", "SELECT count(*) FROM step") == 101);
+}
+
 TEST_CASE("a change of a row that is not there is not found, and one for a missing parent is refused") {
   StoreFixture fixture;
   CHECK(code(fixture.run([](Transaction& tx) { return tx.update_attempt(sample_attempt(1, 1)); })) ==
