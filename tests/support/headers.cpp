@@ -1,0 +1,2 @@
+// The source that CMake needs to precompile the header for (tests/CMakeLists.txt).
+#include "tests/support/headers.hpp"
