@@ -9,7 +9,7 @@
 
 #include "agent/cli/commands.hpp"
 #include "core/base/console.hpp"
-#include "core/config/usage.hpp"
+#include "core/cli/usage.hpp"
 
 namespace fleet::agent {
 namespace {
@@ -159,7 +159,7 @@ int run(int argc, const char* const* argv) {
       print(help.str());
       return finish(EX_OK);
     }
-    print_error("error: " + config::usage_error(app, error));
+    print_error("error: " + cli::usage_error(app, error));
     print_error("hint: see `provision-agent --help`");
     return EX_USAGE;
   }

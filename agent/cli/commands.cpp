@@ -8,6 +8,7 @@
 #include <boost/json.hpp>
 
 #include "agent/apply/state_folder.hpp"
+#include "agent/cli/status_table.hpp"
 #include "agent/identity/identity.hpp"
 #include "agent/runtime/daemon.hpp"
 #include "agent/runtime/hook.hpp"
@@ -41,135 +42,43 @@ Result<StateFolder> open_stopped(const Settings& settings, std::string_view what
   return folder;
 }
 
-// Lines of "name  value", the values under one another.
-void print_table(const std::vector<std::pair<std::string, std::string>>& rows) {
-  std::size_t width = 0;
-  for (const auto& row : rows) width = std::max(width, row.first.size());
-  for (const auto& [name, value] : rows) print(fmt::format("{:{}}  {}\n", name, width, value.empty() ? "-" : value));
-}
-
 json::value text_or_null(const std::string& text) {
   return text.empty() ? json::value(nullptr) : json::value(text);
 }
 
-// What `status` shows. Whatever cannot be found out stays empty: the state is the point.
-struct Status {
-  SessionState state;
-  bool started = false;  // an agent has run here
-  std::string client_id;
-  std::string owner_broker;
-  std::optional<GenerationRecord> generation;  // the one in force
-};
-
-Result<Status> gather_status(const Settings& settings) {
-  Status status;
-  TRY_ASSIGN(auto state, read_state(settings.state_dir));
-  status.started = state.has_value();
-  if (state) status.state = std::move(*state);
-  IdentityInput input = identity_input(settings);
-  if (input.username.empty()) input.username = "-";  // not shown, so a machine without a serial number is no hindrance
-  if (const auto identity = identify(input)) status.client_id = identity->client_id.value;
-  if (const auto owner = load_owner_connection(settings.state_dir)) {
-    status.owner_broker = owner->broker_url.str();
-    if (!owner->client_id.empty()) status.client_id = owner->client_id;
-  }
-  if (auto record = read_generation_record(settings.state_dir)) status.generation = std::move(*record);
-  return status;
-}
-
-std::string packages_text(const Status& status) {
-  std::string text;
-  if (!status.generation) return text;
-  for (const Package& package : status.generation->packages) {
-    if (!text.empty()) text += ", ";
-    text += package.id.name + " " + package.id.version;
-  }
-  return text;
-}
-
-std::string phase_text(const Status& status) {
-  return status.started ? std::string(to_string(status.state.phase)) : "not started";
-}
-
-void print_status(const Status& status) {
-  const SessionState& state = status.state;
-  const WallTime now = wall_now();
-  std::string failure;
-  if (state.last_failure) {
-    failure = fmt::format("{} ({} ago)", state.last_failure->what,
-                          format_age(std::max(now - state.last_failure->at, Millis(0))));
-  }
-  std::string generation;
-  if (status.generation) {
-    generation = fmt::format("{} (installed {})", status.generation->number, status.generation->installed_at);
-  }
-  std::string next_text;
-  if (const auto next = next_try(state)) next_text = *next > now ? "in " + format_age(*next - now) : "now";
-  print_table({{"phase", phase_text(status)},
-               {"provisioned", state.provisioned ? "yes" : "no"},
-               {"client id", status.client_id},
-               {"generation", generation},
-               {"packages", packages_text(status)},
-               {"owner broker", status.owner_broker},
-               {"failed attempts", std::to_string(state.attempts_failed)},
-               {"last failure", failure},
-               {"next try", next_text}});
-}
-
-void print_status_json(const Status& status) {
-  const SessionState& state = status.state;
-  json::object object{{"phase", phase_text(status)},
-                      {"enabled", state.enabled},
-                      {"provisioned", state.provisioned},
-                      {"clientId", text_or_null(status.client_id)},
-                      {"generation", state.generation},
-                      {"installedAt", nullptr},
-                      {"ownerBroker", text_or_null(status.owner_broker)},
-                      {"attemptsFailed", state.attempts_failed},
-                      {"lastFailure", nullptr},
-                      {"nextTry", nullptr}};
-  json::array packages;
-  if (status.generation) {
-    object["generation"] = status.generation->number;
-    object["installedAt"] = status.generation->installed_at;
-    for (const Package& package : status.generation->packages) {
-      packages.push_back(
-          json::object{{"name", package.id.name}, {"version", package.id.version}, {"sha256", package.sha256}});
-    }
-  }
-  object["packages"] = std::move(packages);
-  if (state.last_failure) {
-    object["lastFailure"] = {{"at", format_time(state.last_failure->at)}, {"what", state.last_failure->what}};
-  }
-  if (const auto next = next_try(state)) object["nextTry"] = format_time(*next);
-  print(json::serialize(object) + "\n");
+// A read setup, and what else the settings have to say.
+Result<Setup> read_setup(const Invocation& invocation) {
+  TRY_ASSIGN(LoadedSettings loaded, load(invocation, Purpose::kRun));
+  for (const std::string& warning : loaded.warnings) log::warn("settings", warning);
+  TRY_ASSIGN(Identity identity, identify(identity_input(loaded.settings)));
+  return Setup{std::move(loaded.settings), std::move(identity)};
 }
 
 }  // namespace
 
 Result<int> run_agent(const Invocation& invocation) {
-  TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kRun));
-  log::set_level(loaded.settings.log_level);
-  for (const std::string& warning : loaded.warnings) log::warn("settings", warning);
-  TRY_ASSIGN(const Identity identity, identify(identity_input(loaded.settings)));
+  TRY_ASSIGN(Setup setup, read_setup(invocation));
+  log::set_level(setup.settings.log_level);
+  std::vector<std::string> brokers;
+  for (const mqtt::BrokerUrl& url : setup.settings.broker_urls) brokers.push_back(url.str());
   log::info("agent", "provision-agent " FLEET_VERSION,
-            {{"client_id", identity.client_id.value},
-             {"username", identity.username.value},
-             {"broker", loaded.settings.broker_url.str()},
-             {"state_dir", loaded.settings.state_dir.string()}});
-  TRY_ASSIGN(const Ending ending, run_daemon(loaded.settings, identity));
+            {{"client_id", setup.identity.client_id.value},
+             {"username", setup.identity.username.value},
+             {"broker", fmt::format("{}", fmt::join(brokers, ","))},
+             {"state_dir", setup.settings.state_dir.string()}});
+  TRY_ASSIGN(const Ending ending, run_daemon(std::move(setup), [&invocation] { return read_setup(invocation); }));
   return ending == Ending::kGaveUp ? EX_UNAVAILABLE : EX_OK;
 }
 
 Result<int> show_status(const Invocation& invocation) {
   TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kInspect));
-  TRY_ASSIGN(const Status status, gather_status(loaded.settings));
+  TRY_ASSIGN(const SeenStatus seen, look(loaded.settings, identity_input(loaded.settings)));
   if (invocation.output == OutputFormat::kJson) {
-    print_status_json(status);
+    print(to_json(seen.status) + "\n");
   } else {
-    print_status(status);
+    print_status(seen);
   }
-  return status.state.provisioned ? EX_OK : kNotProvisioned;
+  return seen.status.provisioned ? EX_OK : kNotProvisioned;
 }
 
 Result<int> show_identity(const Invocation& invocation) {

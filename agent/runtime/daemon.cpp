@@ -4,6 +4,7 @@
 #include <cstring>
 #include <deque>
 #include <signal.h>
+#include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
@@ -11,12 +12,15 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "agent/apply/state_folder.hpp"
-#include "agent/runtime/facts.hpp"
 #include "agent/runtime/hook.hpp"
 #include "agent/runtime/owner_link.hpp"
 #include "agent/runtime/package_worker.hpp"
 #include "agent/runtime/provision_link.hpp"
+#include "agent/runtime/reload.hpp"
+#include "agent/runtime/session_config.hpp"
+#include "agent/runtime/status_socket.hpp"
 #include "agent/runtime/trust.hpp"
+#include "agent/runtime/watchdog.hpp"
 #include "agent/session/session.hpp"
 #include "core/base/crash_point.hpp"
 #include "core/base/log.hpp"
@@ -44,33 +48,6 @@ void notify(const std::string& state) {
   if (const auto told = notify_service_manager(state); !told) log::debug("agent", told.error().message);
 }
 
-SessionConfig session_config(const Settings& settings, const Identity& identity, const Trust& trust) {
-  SessionConfig config;
-  config.account = settings.account_name;
-  config.client_id = identity.client_id.value;
-  config.username = identity.username.value;
-  config.password = settings.password;
-  config.activation_key = settings.activation_key;
-  config.ca_authentication = settings.ca_authentication;
-  config.platform_roots = trust.platform_roots;
-  config.timeout = settings.timeout;
-  config.retry_interval = settings.retry_interval;
-  config.retry_max_attempts = settings.retry_max_attempts;
-  config.owner_timeout = settings.owner_timeout;
-  config.facts = device_facts(identity);
-  config.build_time = build_time();
-  return config;
-}
-
-// The state to begin with. The flags in the settings count until the agent has set its own (edc §7).
-SessionState initial_state(std::optional<SessionState> saved, const Settings& settings,
-                           std::uint64_t generation_in_force) {
-  SessionState state = saved ? std::move(*saved) : SessionState{};
-  state.generation = generation_in_force;
-  if (!state.provisioned) state.enabled = settings.enabled && !settings.provisioned;
-  return state;
-}
-
 PackageWorkerSettings package_settings(const Settings& settings, const std::filesystem::path& state_folder,
                                        const Trust& trust) {
   PackageWorkerSettings packages;
@@ -84,38 +61,39 @@ PackageWorkerSettings package_settings(const Settings& settings, const std::file
 
 class Daemon {
  public:
-  Daemon(const Settings& settings, const Identity& identity, StateFolder folder, Trust trust, SessionState state)
-      : identity_(identity),
-        broker_url_(settings.broker_url),
+  Daemon(Setup setup, ReadSetup read_setup, StateFolder folder, Trust trust, SessionState state)
+      : setup_(std::move(setup)),
+        read_setup_(std::move(read_setup)),
         folder_(std::move(folder)),
         trust_(std::move(trust)),
-        config_(session_config(settings, identity, trust_)),
+        config_(session_config(setup_.settings, setup_.identity, trust_)),
         session_(config_, std::move(state)),
-        signals_(io_, SIGTERM, SIGINT),
+        signals_(io_, SIGTERM, SIGINT, SIGHUP),
         wake_(io_),
         stop_timer_(io_),
-        hook_(io_, settings.hook, folder_.path(),
+        watchdog_(io_),
+        status_(io_, folder_.path(), [this] { return to_json(status()); }),
+        hook_(io_, setup_.settings.hook, folder_.path(),
               {.on_end = [this](const std::string& event, std::uint64_t number) { hook_ended(event, number); },
                .on_idle = [this] { stop_if_idle(); }}),
         provision_(
-            io_, {settings.broker_url, config_.account, config_.client_id, config_.username, config_.password},
+            io_, setup_.settings.broker_urls,
             [this](Event event) { feed(std::move(event), &provision_.epoch()); }, [this] { stop_if_idle(); }),
         owner_(
             io_, [this](Event event) { feed(std::move(event), &owner_.epoch()); }, [this] { stop_if_idle(); }),
-        packages_(io_, package_settings(settings, folder_.path(), trust_),
+        packages_(io_, package_settings(setup_.settings, folder_.path(), trust_),
                   [this](Event event) { feed(std::move(event)); }) {}
 
   Result<Ending> run() {
-    // A provisioned device asks for nothing and needs no pending key, which a full disk would not let it make.
-    Bytes csr;
-    if (session_.state().provisioned) {
-      finish_provisioning();
-    } else {
-      TRY_ASSIGN(const crypto::PrivateKey key, folder_.device_key());
-      TRY_ASSIGN(csr, crypto::Csr::create(key, config_.client_id));
-    }
+    TRY_ASSIGN(Bytes csr, signing_request(config_.client_id));
+    if (session_.state().provisioned) finish_provisioning();
+    if (const auto owner = folder_.owner_connection()) owner_url_ = owner->broker_url.str();
     if (folder_.reverted()) tell_of_rollback(*folder_.reverted());
     wait_for_signal();
+    if (const auto told = status_.start(); !told) {
+      log::warn("agent", "`status` can only tell what is on the disk", {{"error", told.error().message}});
+    }
+    watchdog_.start();
     notify("READY=1");
     feed(Started{std::move(csr)});
     io_.run();
@@ -123,6 +101,13 @@ class Daemon {
   }
 
  private:
+  // A provisioned device asks for nothing and needs no pending key, which a full disk would not let it make.
+  Result<Bytes> signing_request(const std::string& client_id) const {
+    if (session_.state().provisioned) return Bytes();
+    TRY_ASSIGN(const crypto::PrivateKey key, folder_.device_key());
+    return crypto::Csr::create(key, client_id);
+  }
+
   // What a crash may have left undone behind the state that says "provisioned".
   void finish_provisioning() {
     carry_out(NewKey{});
@@ -174,6 +159,7 @@ class Daemon {
       if (!std::visit([this](const auto& e) { return carry_out(e); }, effect)) break;
     }
     const SessionState& state = session_.state();
+    note_owner(event);
     show(state);
     if (state.provisioned && !was_provisioned) hook_.run(kProvisioned, state.generation);
     if (state.attempts_failed > failed_before) hook_.run("failed", state.generation);
@@ -188,6 +174,41 @@ class Daemon {
     notify(fmt::format("STATUS={}", to_string(state.phase)));
   }
 
+  // --- what `status` is told
+  void note_owner(const Event& event) {
+    if (std::holds_alternative<OwnerBorn>(event)) {
+      owner_born_ = true;
+      owner_failure_.reset();
+    } else if (const auto* failed = std::get_if<OwnerFailed>(&event)) {
+      owner_born_ = false;
+      owner_failure_ = Failure{wall_now(), failed->error.message};
+    }
+  }
+
+  AgentStatus status() const {
+    AgentStatus status = status_of(session_.state());
+    status.pid = ::getpid();
+    status.client_id = config_.client_id;
+    status.owner_broker = owner_url_;
+    if (!owner_.idle()) status.owner_connection = owner_born_ ? "connected" : "connecting";
+    status.owner_failure = owner_failure_;
+    if (auto record = read_generation_record(folder_.path())) status.packages = std::move(record->packages);
+    if (const auto until = session_.pause_until()) {
+      status.next_try = wall_now() + std::chrono::duration_cast<Millis>(*until - std::chrono::steady_clock::now());
+    }
+    const BrokerTurn& turn = provision_.brokers();
+    for (const BrokerTurn::Broker& broker : turn.brokers()) {
+      status.brokers.push_back({broker.url.str(), "", broker.failure});
+    }
+    std::string& connection = status.brokers[turn.index()].connection;
+    if (provision_.in_use()) {
+      connection = provision_.subscribed() ? "connected" : "connecting";
+    } else if (!status.provisioned) {
+      connection = "next";
+    }
+    return status;
+  }
+
   // --- effects: false drops those behind it
   bool carry_out(const SaveState&) {
     const auto saved = folder_.save_state(session_.state());
@@ -197,12 +218,8 @@ class Daemon {
     return false;
   }
   bool carry_out(const ConnectProvision&) {
-    auto tls = provision_tls(broker_url_, trust_, verification_time());
-    if (tls) {
-      provision_.connect(std::move(*tls));
-    } else {
-      feed(ProvisionUnreachable{tls.error()});
-    }
+    provision_.connect({config_.account, config_.client_id, config_.username, config_.password}, trust_,
+                       verification_time());
     return true;
   }
   bool carry_out(const SubscribeProvision& effect) {
@@ -279,7 +296,9 @@ class Daemon {
     TRY_ASSIGN(const OwnerConnection owner, folder_.owner_connection());
     TRY_ASSIGN(crypto::TlsContext tls, owner_tls(owner, trust_, verification_time()));
     const std::string& client_id = owner.client_id.empty() ? config_.client_id : owner.client_id;
-    owner_.connect(owner, client_id, std::move(tls), config_.facts, identity_.interface.value);
+    owner_.connect(owner, client_id, std::move(tls), config_.facts, setup_.identity.interface.value);
+    owner_url_ = owner.broker_url.str();
+    owner_born_ = false;
     return {};
   }
 
@@ -287,10 +306,49 @@ class Daemon {
     return std::max({wall_now(), config_.build_time, session_.state().last_time.value_or(config_.build_time)});
   }
 
+  // --- other settings
+  void reload() {
+    auto fresh = read_setup_();
+    auto trust = fresh ? load_trust(fresh->settings) : Result<Trust>(fail(fresh.error()));
+    auto csr = trust ? signing_request(fresh->identity.client_id.value) : Result<Bytes>(fail(trust.error()));
+    if (!csr) return report_bad_settings(csr.error());
+    if (fresh->settings.state_dir != setup_.settings.state_dir) {
+      log::warn("settings", "state-dir: another folder takes effect at the next start");
+      fresh->settings.state_dir = setup_.settings.state_dir;
+    }
+    const Changes changes = compare({setup_.settings, setup_.identity, trust_},
+                                    {fresh->settings, fresh->identity, *trust}, session_.state());
+    log::info("settings", "read anew", {{"changed", changes.names.empty() ? "nothing" : changes.names}});
+    setup_ = std::move(*fresh);
+    trust_ = std::move(*trust);
+    config_ = session_config(setup_.settings, setup_.identity, trust_);
+    log::set_level(setup_.settings.log_level);
+    hook_.set_program(setup_.settings.hook);
+    packages_.set_settings(package_settings(setup_.settings, folder_.path(), trust_));
+    if (changes.brokers) provision_.set_brokers(setup_.settings.broker_urls);
+    if (changes.restart) restart(std::move(*csr));
+  }
+
+  void restart(Bytes csr) {
+    log::info("agent", "beginning again with the new settings");
+    packages_.cancel();
+    provision_.leave(true);
+    owner_.leave();
+    wake_.cancel();
+    const std::uint64_t in_force = current_generation(folder_.path()).value_or(0);
+    session_ = Session(config_, restarted_state(session_.state(), setup_.settings, in_force));
+    carry_out(SaveState{});
+    feed(Started{std::move(csr)});
+  }
+
   // --- the end
   void wait_for_signal() {
     signals_.async_wait([this](boost::system::error_code error, int number) {
       if (error) return;
+      if (number == SIGHUP) {
+        if (!stopping_) reload();
+        return wait_for_signal();
+      }
       log::info("agent", "stopping", {{"signal", number}});
       if (std::exchange(signalled_, true)) return io_.stop();
       hook_.stop();
@@ -321,8 +379,8 @@ class Daemon {
     if (stopping_ && left && hook_.idle()) io_.stop();
   }
 
-  const Identity& identity_;
-  mqtt::BrokerUrl broker_url_;
+  Setup setup_;
+  ReadSetup read_setup_;
   StateFolder folder_;
   Trust trust_;
   SessionConfig config_;
@@ -332,6 +390,8 @@ class Daemon {
   boost::asio::signal_set signals_;
   boost::asio::steady_timer wake_;
   boost::asio::steady_timer stop_timer_;
+  Watchdog watchdog_;
+  StatusServer status_;
   HookRunner hook_;
   ProvisionLink provision_;
   OwnerLink owner_;
@@ -340,6 +400,9 @@ class Daemon {
   std::deque<Pending> pending_;
   bool scheduled_ = false;
   std::optional<Phase> shown_;
+  std::string owner_url_;  // of the last connection to the owner's broker
+  bool owner_born_ = false;
+  std::optional<Failure> owner_failure_;
   bool stopping_ = false;
   bool signalled_ = false;
   bool brokers_had_their_time_ = false;
@@ -348,12 +411,13 @@ class Daemon {
 
 }  // namespace
 
-Result<Ending> run_daemon(const Settings& settings, const Identity& identity) {
-  TRY_ASSIGN(Trust trust, load_trust(settings));
-  TRY_ASSIGN(StateFolder folder, StateFolder::open(settings.state_dir));
+Result<Ending> run_daemon(Setup setup, ReadSetup read_setup) {
+  TRY_ASSIGN(Trust trust, load_trust(setup.settings));
+  TRY_ASSIGN(StateFolder folder, StateFolder::open(setup.settings.state_dir));
   TRY_ASSIGN(std::optional<SessionState> saved, folder.load_state());
-  SessionState state = initial_state(std::move(saved), settings, current_generation(folder.path()).value_or(0));
-  Daemon daemon(settings, identity, std::move(folder), std::move(trust), std::move(state));
+  SessionState state =
+      initial_state(std::move(saved), setup.settings, current_generation(folder.path()).value_or(0));
+  Daemon daemon(std::move(setup), std::move(read_setup), std::move(folder), std::move(trust), std::move(state));
   return daemon.run();
 }
 

@@ -42,6 +42,8 @@ class HookRunner {
 
   // `done` is called in any case but after stop(): also, with success, if there is no program.
   void run(std::string event, std::uint64_t generation, Done done = {});
+  // Another program from the next one on.
+  void set_program(std::filesystem::path program) { program_ = std::move(program); }
   // Begins no other one; the one that runs goes on to its end or its limit.
   void stop();
   bool idle() const { return pid_ < 0; }

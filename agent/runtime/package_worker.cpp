@@ -62,7 +62,9 @@ class PackageWorker::Teller {
 
 PackageWorker::PackageWorker(boost::asio::io_context& io, PackageWorkerSettings settings,
                              std::function<void(Event)> feed)
-    : io_(io), settings_(std::move(settings)), feed_(std::move(feed)) {}
+    : io_(io),
+      settings_(std::make_shared<const PackageWorkerSettings>(std::move(settings))),
+      feed_(std::move(feed)) {}
 
 PackageWorker::~PackageWorker() {
   *alive_ = false;
@@ -75,10 +77,14 @@ PackageWorker::~PackageWorker() {
   if (thread_.joinable()) thread_.join();
 }
 
+void PackageWorker::set_settings(PackageWorkerSettings settings) {
+  settings_ = std::make_shared<const PackageWorkerSettings>(std::move(settings));
+}
+
 void PackageWorker::fetch(FetchPackage job, WallTime verification_time) {
   {
     const std::lock_guard lock(mutex_);
-    waiting_.push_back({std::move(job), verification_time, epoch_.load()});
+    waiting_.push_back({std::move(job), verification_time, settings_, epoch_.load()});
   }
   changed_.notify_all();
   if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
@@ -120,8 +126,8 @@ void PackageWorker::tell(const Work& work, Event event) {
 
 void PackageWorker::carry_out(const Work& work) {
   const FetchPackage& job = work.job;
-  if (has_package(settings_.state_folder, job.package)) return tell(work, PackageDone{job.key, true});
-  const std::filesystem::path file = download_file(settings_.state_folder, job.package);
+  if (has_package(work.settings->state_folder, job.package)) return tell(work, PackageDone{job.key, true});
+  const std::filesystem::path file = download_file(work.settings->state_folder, job.package);
   Teller teller(*this, work);
   const auto brought = bring(work, file, teller);
   if (!brought) return tell(work, PackageFailed{job.key, teller.stage(), brought.error()});
@@ -137,14 +143,14 @@ Result<void> PackageWorker::bring(const Work& work, const std::filesystem::path&
       TRY(make_folder(file.parent_path()));
       TRY(write_file(file, job.content));
     } else {
-      TRY(download({job.uri, job.package.sha256, settings_.roots, work.verification_time, settings_.allow_file}, file,
-                   settings_.download, progress));
+      TRY(download({job.uri, job.package.sha256, work.settings->roots, work.verification_time, work.settings->allow_file}, file,
+                   work.settings->download, progress));
     }
   }
   if (!job.install) return {};
   teller.begin(protocol::DeployStage::kInstall);
   const std::string file_name = job.uri.empty() ? job.file_name : file_name_of(job.uri, job.package.id.name);
-  auto stored = store_package(settings_.state_folder, job.package, file, file_name, settings_.unpack, progress);
+  auto stored = store_package(work.settings->state_folder, job.package, file, file_name, work.settings->unpack, progress);
   // Neither needed any more nor worth the room: the next try of the same content would fail in the same way.
   if (stored || !is_transient(stored.error().code) || stored.error().code == ErrorCode::kNoSpace) {
     static_cast<void>(fleet::remove_all(file).has_value());

@@ -7,6 +7,7 @@
 #include <deque>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -37,6 +38,9 @@ class PackageWorker {
   PackageWorker(const PackageWorker&) = delete;
   PackageWorker& operator=(const PackageWorker&) = delete;
 
+  // For the packages that are asked for from now on.
+  void set_settings(PackageWorkerSettings settings);
+
   // `verification_time`: for the certificates of servers.
   void fetch(FetchPackage job, WallTime verification_time);
   // Stops what is under way and forgets what waits; does not wait for it. No event of theirs is fed after this.
@@ -46,6 +50,7 @@ class PackageWorker {
   struct Work {
     FetchPackage job;
     WallTime verification_time;
+    std::shared_ptr<const PackageWorkerSettings> settings;
     std::uint64_t epoch = 0;
   };
   // What is told about the job under way.
@@ -59,7 +64,7 @@ class PackageWorker {
   void tell(const Work& work, Event event);
 
   boost::asio::io_context& io_;
-  const PackageWorkerSettings settings_;
+  std::shared_ptr<const PackageWorkerSettings> settings_;
   std::function<void(Event)> feed_;
   std::atomic<std::uint64_t> epoch_{0};  // grows with each cancel()
 

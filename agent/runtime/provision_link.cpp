@@ -15,9 +15,9 @@ Bytes bare_payload() {
 
 }  // namespace
 
-ProvisionLink::ProvisionLink(boost::asio::io_context& io, ProvisionTarget target, std::function<void(Event)> feed,
-                             std::function<void()> on_idle)
-    : target_(std::move(target)),
+ProvisionLink::ProvisionLink(boost::asio::io_context& io, std::vector<mqtt::BrokerUrl> urls,
+                             std::function<void(Event)> feed, std::function<void()> on_idle)
+    : turn_(std::move(urls)),
       feed_(std::move(feed)),
       on_idle_(std::move(on_idle)),
       client_(io, {.on_connect = [this](const Result<bool>& result) { on_connect(result); },
@@ -29,25 +29,36 @@ ProvisionLink::ProvisionLink(boost::asio::io_context& io, ProvisionTarget target
                    .on_published = {},
                    .on_subscribed =
                        [this](int id, bool granted) {
-                         if (!leaving_ && id == subscription_) feed_(ProvisionSubscribed{granted});
+                         if (!leaving_ && id == subscription_) on_subscribed(granted);
                        }}) {}
 
-void ProvisionLink::connect(crypto::TlsContext tls) {
+void ProvisionLink::connect(ProvisionUser user, const Trust& trust, WallTime when) {
   ++epoch_;
   leaving_ = false;
   untrusted_ = false;
+  subscribed_ = false;
+  turn_passed_ = false;
   subscription_ = -1;
-  mqtt::ConnectOptions options;
-  options.url = target_.url;
-  options.client_id = target_.client_id;
-  options.username = target_.username;
-  options.password = target_.password;
-  options.tls = std::move(tls);
-  options.explain_tls_failure = [this] { return explain_tls_failure(); };
-  options.will = mqtt::Will{protocol::LifecycleTopic{target_.account, target_.client_id, "LWT"}.str(), bare_payload()};
-  const auto begun = client_.connect(std::move(options));
+  user_ = std::move(user);
+  if (turn_.brokers().size() > 1) {
+    log::info("agent", "trying a provision broker",
+              {{"broker", turn_.url().str()}, {"number", turn_.index() + 1}, {"of", turn_.brokers().size()}});
+  }
+  const auto begun = begin(trust, when);
   open_ = begun.has_value();
-  if (!begun) feed_(ProvisionUnreachable{begun.error()});
+  if (!begun) feed_(ProvisionUnreachable{turn_.failed(begun.error(), wall_now())});
+}
+
+Result<void> ProvisionLink::begin(const Trust& trust, WallTime when) {
+  mqtt::ConnectOptions options;
+  options.url = turn_.url();
+  options.client_id = user_.client_id;
+  options.username = user_.username;
+  options.password = user_.password;
+  TRY_ASSIGN(options.tls, provision_tls(options.url, trust, when));
+  options.explain_tls_failure = [this] { return explain_tls_failure(); };
+  options.will = mqtt::Will{protocol::LifecycleTopic{user_.account, user_.client_id, "LWT"}.str(), bare_payload()};
+  return client_.connect(std::move(options));
 }
 
 void ProvisionLink::subscribe(const std::string& filter) {
@@ -64,10 +75,15 @@ void ProvisionLink::publish(const std::string& topic, std::string_view payload) 
 
 void ProvisionLink::leave(bool goodbye) {
   ++epoch_;
-  if (!open_ || leaving_) return;
+  if (!in_use()) return;
   leaving_ = true;
+  if (subscribed_) {
+    turn_.pass();
+  } else if (subscription_ >= 0 && !turn_passed_) {
+    static_cast<void>(turn_.failed({ErrorCode::kTimedOut, "it did not acknowledge our SUBSCRIBE"}, wall_now()));
+  }
   if (goodbye && client_.connected()) {
-    const std::string topic = protocol::LifecycleTopic{target_.account, target_.client_id, "DC"}.str();
+    const std::string topic = protocol::LifecycleTopic{user_.account, user_.client_id, "DC"}.str();
     if (const auto said = client_.publish(topic, bare_payload(), 0); !said) log::debug("agent", said.error().message);
   }
   client_.disconnect();
@@ -82,10 +98,11 @@ void ProvisionLink::on_connect(const Result<bool>& result) {
   if (result) return feed_(ProvisionConnected{});
   open_ = false;
   if (result.error().code == ErrorCode::kUnauthenticated) {
+    turn_.refused(result.error(), wall_now());
     feed_(ProvisionRefused{result.error()});
   } else {
     const ErrorCode code = untrusted_ ? ErrorCode::kUnauthenticated : result.error().code;
-    feed_(ProvisionUnreachable{{code, result.error().message}});
+    feed_(ProvisionUnreachable{turn_.failed({code, result.error().message}, wall_now())});
   }
 }
 
@@ -99,7 +116,21 @@ std::string ProvisionLink::explain_tls_failure() {
 void ProvisionLink::on_disconnect(const Result<void>& result) {
   if (leaving_) return closed();
   open_ = false;
-  feed_(ProvisionLost{result ? Error{ErrorCode::kUnavailable, "the connection was closed"} : result.error()});
+  Error error = result ? Error{ErrorCode::kUnavailable, "the connection was closed"} : result.error();
+  // In the middle of an attempt the platform that knows it is looked for where it was.
+  if (!subscribed_) error = turn_.failed(error, wall_now());
+  feed_(ProvisionLost{std::move(error)});
+}
+
+void ProvisionLink::on_subscribed(bool granted) {
+  subscribed_ = granted;
+  if (granted) {
+    turn_.works();
+  } else {
+    static_cast<void>(turn_.failed({ErrorCode::kPermissionDenied, "it does not let us read our own topics"}, wall_now()));
+    turn_passed_ = true;
+  }
+  feed_(ProvisionSubscribed{granted});
 }
 
 void ProvisionLink::closed() {

@@ -102,6 +102,20 @@ Effects Session::handle(const Event& event, const Now& now) {
   return step.finish();
 }
 
+std::optional<SteadyTime> Session::pause_until() const {
+  const auto timer = [this](Timer which) { return live_.timers[static_cast<std::size_t>(which)]; };
+  if (state_.phase == Phase::kWaiting) return timer(Timer::kWait);
+  switch (side_of(state_.phase)) {
+    case Side::kProvision:
+      return live_.link == Link::kDown ? timer(Timer::kReconnect) : std::nullopt;
+    case Side::kOwner:
+      return timer(Timer::kOwner);
+    case Side::kNone:
+      break;
+  }
+  return std::nullopt;
+}
+
 // --- the step itself
 
 SessionState& Session::Step::change() {

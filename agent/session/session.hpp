@@ -281,6 +281,8 @@ class Session {
   Effects handle(const Event& event, const Now& now);
 
   const SessionState& state() const { return state_; }
+  // When a pause before the next connection ends, to whichever broker; nullopt if it is not pausing. For showing.
+  std::optional<SteadyTime> pause_until() const;
 
  private:
   class Step;  // one call of handle(): the rules (step.hpp)

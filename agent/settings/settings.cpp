@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <sstream>
 #include <sys/stat.h>
 
 #include "core/base/file.hpp"
@@ -14,6 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr std::size_t kMaxBrokers = 10;
 constexpr Millis kLongestPause = std::chrono::hours(24 * 30);
 
 // One place that settings come from: the file, or the command line.
@@ -22,11 +24,16 @@ class Source {
   Source(const config::Node& node, config::Problems& problems, fs::path folder, Purpose purpose,
          std::set<std::string_view> overridden)
       : object_(node, "", problems),
+        problems_(problems),
         folder_(std::move(folder)),
         purpose_(purpose),
         overridden_(std::move(overridden)) {}
 
   config::Object& object() { return object_; }
+  // For a value inside of a list.
+  void problem_at(const config::Node& node, std::string path, std::string why) {
+    problems_.add(node.mark, std::move(path), std::move(why));
+  }
   bool runs() const { return purpose_ == Purpose::kRun; }
   bool has(std::string_view name) {
     const config::Node* node = object_.child(name);
@@ -105,6 +112,7 @@ class Source {
 
  private:
   config::Object object_;
+  config::Problems& problems_;
   fs::path folder_;
   Purpose purpose_;
   std::set<std::string_view> overridden_;
@@ -125,14 +133,43 @@ bool is_interface(std::string_view text) {
   return !text.empty() && text.size() < 16 && text != "." && text != ".." && text.find('/') == std::string_view::npos;
 }
 
-void read_broker_url(Source& source, std::string_view name, Draft& draft) {
-  std::string value;
-  if (!source.object().optional(name, value)) return;
-  if (auto url = mqtt::BrokerUrl::parse(value)) {
-    draft.settings.broker_url = std::move(*url);
+// One URL, or several: a list, or on the command line a text with commas.
+void read_broker_urls(Source& source, std::string_view name, Draft& draft) {
+  std::vector<std::string> texts;
+  const config::Node* node = source.object().child(name);
+  const bool list = node != nullptr && node->kind == config::Node::Kind::kSequence;
+  if (list) {
+    if (!source.object().optional_list(name, texts)) return;
   } else {
-    source.object().problem(name, url.error().message);
+    std::string value;
+    if (!source.object().optional(name, value)) return;
+    std::istringstream parts(value);
+    for (std::string part; std::getline(parts, part, ',');) texts.push_back(part);
+    if (texts.empty()) texts.push_back(value);
   }
+  const auto problem = [&](std::size_t index, std::string why) {
+    if (list) return source.problem_at(node->items[index], fmt::format("{}[{}]", name, index), std::move(why));
+    source.object().problem(name, std::move(why));
+  };
+  if (texts.empty() || texts.size() > kMaxBrokers) {
+    return source.object().problem(name, fmt::format("must be one URL or a list of 1 to {}", kMaxBrokers));
+  }
+  std::vector<mqtt::BrokerUrl> urls;
+  bool good = true;
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    auto url = mqtt::BrokerUrl::parse(texts[i]);
+    const auto is_same = [&](const mqtt::BrokerUrl& other) { return other.str() == url->str(); };
+    if (!url) {
+      problem(i, url.error().message);
+    } else if (std::any_of(urls.begin(), urls.end(), is_same)) {
+      problem(i, fmt::format("{} is given twice", url->str()));
+    } else {
+      urls.push_back(std::move(*url));
+      continue;
+    }
+    good = false;
+  }
+  if (good) draft.settings.broker_urls = std::move(urls);
 }
 
 void read_attempts(Source& source, std::string_view name, Draft& draft) {
@@ -194,7 +231,9 @@ constexpr auto kEntries = std::to_array<Entry>({
     {{"ca-authentication", "BOOL", "demand that the platform's chain ends in a trusted root (default true)"},
      true,
      [](Source& s, std::string_view n, Draft& d) { s.object().optional(n, d.settings.ca_authentication); }},
-    {{"broker-url", "URL", "the provision broker, e.g. mqtts://provision.example.com:8883"}, true, read_broker_url},
+    {{"broker-url", "URL[,URL…]", "the provision broker, e.g. mqtts://provision.example.com:8883; several: tried in turn"},
+     true,
+     read_broker_urls},
     {{"account-name", "NAME", "the provision account (default provision)"},
      true,
      [](Source& s, std::string_view n, Draft& d) {
@@ -302,7 +341,8 @@ std::vector<std::string> find_warnings(const fs::path& path, Source& file, const
     warnings.push_back(
         fmt::format("{0}: holds a secret that other users can read; run `chmod 600 {0}`", path.string()));
   }
-  if (settings.broker_url.scheme == mqtt::BrokerUrl::Scheme::kMqtt) {
+  const auto is_open = [](const mqtt::BrokerUrl& url) { return url.scheme == mqtt::BrokerUrl::Scheme::kMqtt; };
+  if (std::any_of(settings.broker_urls.begin(), settings.broker_urls.end(), is_open)) {
     warnings.push_back("broker-url: mqtt:// sends the password unprotected; use mqtts://");
   }
   if (!settings.ca_authentication) {

@@ -24,7 +24,7 @@ struct Settings {
   bool enabled = true;
   bool provisioned = false;
   bool ca_authentication = true;
-  mqtt::BrokerUrl broker_url;
+  std::vector<mqtt::BrokerUrl> broker_urls;  // tried in turn; no two the same
   std::string account_name = "provision";
   std::string username;
   std::string client_id;
@@ -70,6 +70,9 @@ struct LoadedSettings {
 // on the command line to the working folder.
 Result<LoadedSettings> load_settings(const std::filesystem::path& file, const Overrides& overrides,
                                      Purpose purpose = Purpose::kRun);
+
+// The names of the settings that differ, in the order of the options; secrets by their content.
+std::vector<std::string_view> changed_settings(const Settings& before, const Settings& after);
 
 // A secret kept in a file of its own: not readable by group or others, one trailing line break stripped, not empty,
 // UTF-8 without control characters. The error says what to do and never quotes the content.

@@ -1,11 +1,14 @@
 #include "core/base/notify.hpp"
 
+#include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "core/base/fd.hpp"
 
@@ -30,6 +33,22 @@ Result<void> notify_service_manager(std::string_view state) {
                                 reinterpret_cast<const sockaddr*>(&address), length);
   if (sent < 0) return fail(errno_error(errno, name));
   return {};
+}
+
+std::optional<Millis> watchdog_limit() {
+  const auto number = [](const char* variable) -> std::optional<std::int64_t> {
+    const char* text = std::getenv(variable);
+    if (text == nullptr) return std::nullopt;
+    std::int64_t value = 0;
+    const char* const end = text + std::strlen(text);
+    const auto [stopped, error] = std::from_chars(text, end, value);
+    if (error != std::errc() || stopped != end || value <= 0) return std::nullopt;
+    return value;
+  };
+  const auto micros = number("WATCHDOG_USEC");
+  if (!micros) return std::nullopt;
+  if (std::getenv("WATCHDOG_PID") != nullptr && number("WATCHDOG_PID") != ::getpid()) return std::nullopt;
+  return std::max(Millis(*micros / 1000), Millis(1));
 }
 
 }  // namespace fleet

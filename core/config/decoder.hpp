@@ -102,8 +102,4 @@ extern template bool Object::optional(std::string_view, double&);
 extern template bool Object::optional(std::string_view, Millis&);
 extern template bool Object::optional(std::string_view, WallTime&);
 
-// The candidate with the smallest edit distance to `word`, if that is at most a third of its length (at least 1); else
-// the only one that ends with it ("password" for "userPassword"); else "".
-std::string nearest(std::string_view word, const std::vector<std::string>& candidates);
-
 }  // namespace fleet::config

@@ -67,4 +67,8 @@ Result<Node> parse_yaml(std::string_view text);
 Result<Node> parse_json(std::string_view text);
 std::string to_json(const Node& node);
 
+// One YAML document, without "---", in block style: what parse_yaml reads back as the same values. Texts stand bare where
+// they can be nothing else, over several lines as blocks, else in double quotes.
+std::string to_yaml(const Node& node);
+
 }  // namespace fleet::config

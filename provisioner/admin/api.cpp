@@ -1,6 +1,5 @@
 #include "provisioner/admin/api.hpp"
 
-#include <charconv>
 #include <utility>
 
 #include <boost/json.hpp>
@@ -17,7 +16,6 @@ namespace {
 namespace json = boost::json;
 
 constexpr std::string_view kLog = "admin";
-constexpr std::size_t kMaxPage = 1000;
 constexpr std::size_t kTimelineLines = 1000;
 
 std::vector<std::string_view> split(std::string_view text, char separator) {
@@ -28,42 +26,6 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
     if (end == std::string_view::npos) return parts;
     text.remove_prefix(end + 1);
   }
-}
-
-Result<void> read_parameter(std::string_view key, const std::string& value, RequestFilter& filter) {
-  if (key == "status") {
-    TRY_ASSIGN(filter.status, parse_job_status(value));
-  } else if (key == "label") {
-    const std::size_t equals = value.find('=');
-    if (equals == std::string::npos) return fail(ErrorCode::kMalformed, "label '{}': write it as name=value", value);
-    filter.labels[value.substr(0, equals)] = value.substr(equals + 1);
-  } else if (key == "text") {
-    filter.text = value;
-  } else if (key == "after") {
-    filter.after = value;
-  } else if (key == "limit") {
-    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), filter.limit);
-    if (error != std::errc() || end != value.data() + value.size() || filter.limit < 1 || filter.limit > kMaxPage) {
-      return fail(ErrorCode::kMalformed, "limit '{}': must be 1 to {}", value, kMaxPage);
-    }
-  } else {
-    return fail(ErrorCode::kMalformed, "'{}' is no parameter of this list: use status, label, text, after, limit", key);
-  }
-  return {};
-}
-
-Result<RequestFilter> parse_filter(std::string_view query) {
-  RequestFilter filter;
-  if (query.empty()) return filter;
-  for (const std::string_view parameter : split(query, '&')) {
-    const std::size_t equals = parameter.find('=');
-    const std::string_view key = parameter.substr(0, equals);
-    const std::string_view escaped =
-        equals == std::string_view::npos ? std::string_view() : parameter.substr(equals + 1);
-    TRY_ASSIGN(const std::string value, percent_decode(escaped));
-    TRY(read_parameter(key, value, filter));
-  }
-  return filter;
 }
 
 // An apply on its way: decoded and carried out on the store's thread, since a whole fleet takes a while.
@@ -143,16 +105,18 @@ void AdminApi::handle(AdminCall call, Respond respond) {
   };
   if (parts.size() < 3 || parts.size() > 5 || !parts[0].empty() || parts[1] != "v1") return nowhere();
   const std::string_view noun = parts[2];
+  if (show(call, parts, query, respond)) return;
 
   if (parts.size() == 3) {
     if (noun == "apply") return call.method == "POST" ? apply(std::move(call), std::move(respond)) : wrong_method();
-    if (noun != "requests" && noun != "accounts" && noun != "profiles" && noun != "status") return nowhere();
+    if (noun == "requests" || noun == "certificates" || noun == "progress") return wrong_method();
+    if (noun != "accounts" && noun != "profiles" && noun != "status") return nowhere();
     if (call.method != "GET") return wrong_method();
-    if (noun == "requests") return list_requests(query, std::move(respond));
     if (noun == "accounts") return list_accounts(std::move(respond));
     if (noun == "profiles") return list_profiles(std::move(respond));
     return status(std::move(respond));
   }
+  if (noun == "certificates" || noun == "manifests") return parts.size() == 4 ? wrong_method() : nowhere();
   if (noun != "requests") return nowhere();
   auto name = percent_decode(parts[3]);
   if (!name) return respond(reply_with(name.error()));
@@ -167,6 +131,36 @@ void AdminApi::handle(AdminCall call, Respond respond) {
   change_request(act, std::move(*name), std::move(call.by), std::move(respond));
 }
 
+bool AdminApi::show(const AdminCall& call, const std::vector<std::string_view>& parts, const std::string& query,
+                    const Respond& respond) {
+  const std::string_view noun = parts[2];
+  if (parts.size() == 3 && noun == "progress" && call.method == "POST") return show(view_progress(call.body), respond), true;
+  if (call.method != "GET") return false;
+  if (parts.size() == 3 && noun == "requests") return show(view_requests(query), respond), true;
+  if (parts.size() == 3 && noun == "certificates") return show(view_certificates(query), respond), true;
+  if (parts.size() == 4 && noun == "certificates") return show(view_certificate(std::string(parts[3])), respond), true;
+  if (parts.size() == 4 && noun == "manifests") {
+    if (query.find("secrets=true") != std::string::npos) {
+      log::info(kLog, "secrets shown", {{"by", call.by}, {"of", std::string(parts[3])}});
+    }
+    return show(view_manifests(parts[3], query), respond), true;
+  }
+  return false;
+}
+
+void AdminApi::show(Result<View> view, Respond respond) {
+  if (!view) return respond(reply_with(view.error()));
+  auto body = std::make_shared<std::string>();
+  store_.read(
+      [view = std::move(*view), body](Transaction& tx) -> Result<void> {
+        TRY_ASSIGN(*body, view(tx));
+        return {};
+      },
+      [body, respond = std::move(respond)](Result<void> done) {
+        respond(done ? AdminReply{200, std::move(*body)} : reply_with(done.error()));
+      });
+}
+
 void AdminApi::submit(Work work, Respond respond) {
   auto answer = std::make_shared<Answer>();
   store_.submit(
@@ -178,6 +172,18 @@ void AdminApi::submit(Work work, Respond respond) {
         if (!done) return respond(reply_with(done.error()));
         if (!self->stopped_) self->settings_.deliver(std::move(answer->outcome));
         respond(reply_with(answer->body));
+      });
+}
+
+void AdminApi::read(Work work, Respond respond) {
+  auto answer = std::make_shared<Answer>();
+  store_.read(
+      [work = std::move(work), answer](Transaction& tx) -> Result<void> {
+        TRY_ASSIGN(*answer, work(tx));
+        return {};
+      },
+      [answer, respond = std::move(respond)](Result<void> done) {
+        respond(done ? reply_with(answer->body) : reply_with(done.error()));
       });
 }
 
@@ -207,22 +213,8 @@ void AdminApi::apply(AdminCall call, Respond respond) {
       });
 }
 
-void AdminApi::list_requests(std::string_view query, Respond respond) {
-  auto filter = parse_filter(query);
-  if (!filter) return respond(reply_with(filter.error()));
-  submit(
-      [filter = std::move(*filter)](Transaction& tx) -> Result<Answer> {
-        TRY_ASSIGN(const std::vector<ProvisionRequest> requests, tx.list_requests(filter));
-        json::array list;
-        for (const ProvisionRequest& request : requests) list.push_back(to_json(request));
-        json::value next = requests.size() == filter.limit ? json::value(requests.back().name) : json::value(nullptr);
-        return Answer{json::object{{"requests", std::move(list)}, {"next", std::move(next)}}};
-      },
-      std::move(respond));
-}
-
 void AdminApi::describe_request(std::string name, Respond respond) {
-  submit(
+  read(
       [name = std::move(name)](Transaction& tx) -> Result<Answer> {
         TRY_ASSIGN(std::optional<ProvisionRequest> request, tx.find_request_by_name(name));
         if (!request) return fail(ErrorCode::kNotFound, "request {}: no such request", name);
@@ -266,7 +258,7 @@ void AdminApi::change_request(std::string act, std::string name, std::string by,
 }
 
 void AdminApi::list_accounts(Respond respond) {
-  submit(
+  read(
       [](Transaction& tx) -> Result<Answer> {
         TRY_ASSIGN(const std::vector<Account> accounts, tx.list_accounts());
         json::array list;
@@ -277,7 +269,7 @@ void AdminApi::list_accounts(Respond respond) {
 }
 
 void AdminApi::list_profiles(Respond respond) {
-  submit(
+  read(
       [](Transaction& tx) -> Result<Answer> {
         TRY_ASSIGN(const std::vector<Profile> profiles, tx.list_profiles());
         json::array list;
@@ -290,7 +282,7 @@ void AdminApi::list_profiles(Respond respond) {
 void AdminApi::status(Respond respond) {
   const std::string broker = settings_.broker_state ? settings_.broker_state() : "unknown";
   const std::size_t backlog = store_.backlog();
-  submit(
+  read(
       [broker, backlog](Transaction& tx) -> Result<Answer> {
         TRY_ASSIGN(const auto counts, tx.count_requests());
         json::object by_status;

@@ -1,10 +1,14 @@
 // The operator's requests and what they do: routes, their work on the store, their answers. Knows no sockets.
 //
-//   POST   /v1/apply                        {"documents": [...], "dryRun": false, "allowWeak": false}
-//   GET    /v1/requests?status=&label=k=v&text=&after=&limit=      paged by name: "next" is the `after` of the next
-//   page GET    /v1/requests/{name}              the request, its attempts, certificates and timeline POST
-//   /v1/requests/{name}/retry | enable | disable DELETE /v1/requests/{name} GET    /v1/profiles, /v1/accounts,
-//   /v1/status
+//   POST   /v1/apply                 {"documents": [...], "dryRun": false, "allowWeak": false}
+//   GET    /v1/requests?…            paged by name: "next" is the `after` of the next page (see query.hpp, also below)
+//   GET    /v1/requests/{name}       the request, its attempts, certificates and timeline
+//   DELETE /v1/requests/{name}
+//   POST   /v1/requests/{name}/retry | enable | disable
+//   POST   /v1/progress              how far a selection of requests has come, in numbers
+//   GET    /v1/certificates?…        and /v1/certificates/{serial}
+//   GET    /v1/manifests/accounts | profiles | requests?…     what apply takes
+//   GET    /v1/profiles, /v1/accounts, /v1/status
 #pragma once
 
 #include <functional>
@@ -15,6 +19,7 @@
 
 #include "core/base/result.hpp"
 #include "provisioner/admin/server.hpp"
+#include "provisioner/admin/views.hpp"
 #include "provisioner/admin/wire.hpp"
 
 namespace fleet::provisioner {
@@ -43,8 +48,13 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
   using Work = std::function<Result<Answer>(Transaction&)>;
 
   void submit(Work work, Respond respond);
+  // As submit() for what changes nothing: no device waits for it.
+  void read(Work work, Respond respond);
+  // True if the call was one for the reader, and is being answered.
+  bool show(const AdminCall& call, const std::vector<std::string_view>& parts, const std::string& query,
+            const Respond& respond);
+  void show(Result<View> view, Respond respond);
   void apply(AdminCall call, Respond respond);
-  void list_requests(std::string_view query, Respond respond);
   void describe_request(std::string name, Respond respond);
   void change_request(std::string act, std::string name, std::string by, Respond respond);
   void list_accounts(Respond respond);

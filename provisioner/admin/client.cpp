@@ -8,8 +8,6 @@
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
-#include "core/base/time.hpp"
-
 namespace fleet::provisioner {
 namespace {
 
@@ -20,7 +18,6 @@ using Socket = asio::local::stream_protocol;
 using BoostError = boost::system::error_code;
 
 constexpr Seconds kConnectLimit{10};
-constexpr Seconds kAnswerLimit{600};
 
 Error connect_error(BoostError error, const std::string& path) {
   if (error == asio::error::access_denied) return errno_error(error.value(), path);
@@ -30,7 +27,7 @@ Error connect_error(BoostError error, const std::string& path) {
 }  // namespace
 
 Result<AdminReply> call_admin(const std::filesystem::path& socket, std::string_view method, std::string_view target,
-                              std::string body) {
+                              std::string body, Seconds limit) {
   const std::string path = socket.string();
   if (path.size() >= sizeof(sockaddr_un::sun_path)) {
     return fail(ErrorCode::kInvalidArgument, "{}: too long for the path of a socket", path);
@@ -57,7 +54,7 @@ Result<AdminReply> call_admin(const std::filesystem::path& socket, std::string_v
   request.keep_alive(false);
   request.body() = std::move(body);
   request.prepare_payload();
-  stream.expires_after(kAnswerLimit);
+  stream.expires_after(limit);
   http::async_write(stream, request, finished);
   // the service may have answered and stopped reading: then the answer says more than this error
   const BoostError write_error = wait();
@@ -68,7 +65,7 @@ Result<AdminReply> call_admin(const std::filesystem::path& socket, std::string_v
   http::async_read(stream, buffer, parser, finished);
   const BoostError read_error = wait();
   if (read_error == beast::error::timeout) {
-    return fail(ErrorCode::kTimedOut, "{}: no answer for {}", path, format_duration(kAnswerLimit));
+    return fail(ErrorCode::kTimedOut, "{}: no answer for {}", path, format_duration(limit));
   }
   if (read_error) {
     return fail(ErrorCode::kIo, "{}: the connection broke before the answer: {}", path,

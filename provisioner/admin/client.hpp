@@ -6,14 +6,17 @@
 #include <string_view>
 
 #include "core/base/result.hpp"
+#include "core/base/time.hpp"
 #include "provisioner/admin/wire.hpp"
 
 namespace fleet::provisioner {
 
-// One call, blocking until it is answered: at most 10 minutes, since an apply of a whole fleet takes its time.
-// kUnavailable if nobody listens on `socket`; kPermissionDenied if we may not; kIo if the connection broke before the
+// Long enough for an apply of a whole fleet.
+inline constexpr Seconds kAnswerLimit{600};
+
+// One call, blocking until it is answered, for at most `limit`: then kTimedOut. kUnavailable if nobody listens on `socket`; kPermissionDenied if we may not; kIo if the connection broke before the
 // answer, so that it is not known what became of the call.
 Result<AdminReply> call_admin(const std::filesystem::path& socket, std::string_view method, std::string_view target,
-                              std::string body = {});
+                              std::string body = {}, Seconds limit = kAnswerLimit);
 
 }  // namespace fleet::provisioner

@@ -122,6 +122,27 @@ json::object to_json(const Profile& profile) {
           {"attemptTimeout", format_duration(profile.attempt_timeout)}};
 }
 
+json::object to_json(const RequestProgress& progress) {
+  json::object statuses;
+  for (const auto& [status, count] : progress.by_status) statuses[to_string(status)] = count;
+  json::array reasons;
+  for (const FailureReason& reason : progress.reasons) {
+    reasons.push_back({{"cause", text(reason.cause)}, {"requests", reason.requests}, {"example", text(reason.example)}});
+  }
+  return {{"total", progress.total},       {"statuses", std::move(statuses)}, {"disabled", progress.disabled},
+          {"expired", progress.expired},   {"notYet", progress.not_yet},      {"stuck", progress.stuck},
+          {"reasons", std::move(reasons)}};
+}
+
+json::object to_json(const CertificateRecord& record) {
+  json::object object = to_json(record.certificate);
+  object["clientId"] = record.certificate.client_id;
+  object["subject"] = "CN=" + record.certificate.client_id;  // as issue_device_certificate has it
+  object["request"] = record.request ? json::value(*record.request) : json::value(nullptr);
+  object["keySha256"] = to_hex(record.certificate.spki_sha256);
+  return object;
+}
+
 json::object to_json(const RequestDescription& description) {
   const ProvisionRequest& request = description.request;
   json::object object = to_json(request);

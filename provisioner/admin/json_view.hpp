@@ -8,6 +8,7 @@
 
 #include "provisioner/manifest/apply.hpp"
 #include "provisioner/provisioning/model.hpp"
+#include "provisioner/store/store.hpp"
 
 namespace fleet::provisioner {
 
@@ -15,6 +16,9 @@ namespace fleet::provisioner {
 boost::json::object to_json(const ProvisionRequest& request);
 boost::json::object to_json(const Account& account);
 boost::json::object to_json(const Profile& profile);
+boost::json::object to_json(const RequestProgress& progress);
+// With the fingerprint of its key; without the certificate itself.
+boost::json::object to_json(const CertificateRecord& record);
 
 // Everything about one request.
 struct RequestDescription {

@@ -24,8 +24,7 @@ constexpr mode_t kSharedFolder = 0750;
 // two zeros keep Mosquitto from silently dropping or stalling the provisioner's queue in a storm; without
 // set_tcp_nodelay a TLS 1.3 connect takes 43 ms. The unix socket comes last, so when it answers the other listeners are
 // open too.
-constexpr std::string_view kConfiguration = R"conf(# Written by the provisioner at each start: changes here are lost.
-user {user}
+constexpr std::string_view kCommon = R"conf(user {user}
 per_listener_settings false
 allow_anonymous false
 allow_zero_length_clientid false
@@ -42,7 +41,19 @@ max_packet_size 1048576
 max_queued_messages 0
 max_inflight_messages 0
 set_tcp_nodelay true
+)conf";
 
+constexpr std::string_view kListeners = R"conf(
+listener {port} {address}
+certfile {folder}/chain.pem
+keyfile {folder}/key.pem
+tls_version tlsv1.2
+{plain}
+listener 0 {socket}
+)conf";
+
+constexpr std::string_view kManagedHead = "# Written by the provisioner at each start: changes here are lost.\n";
+constexpr std::string_view kManagedOnly = R"conf(
 persistence true
 persistence_location {folder}/run/
 autosave_interval 60
@@ -55,13 +66,14 @@ log_type warning
 log_type notice
 connection_messages false
 sys_interval 10
+)conf";
 
-listener {port} {address}
-certfile {folder}/chain.pem
-keyfile {folder}/key.pem
-tls_version tlsv1.2
-{plain}
-listener 0 {socket}
+constexpr std::string_view kFragmentHead =
+    R"conf(# For a Mosquitto 2.0 that another supervisor runs on this host (broker.managed: false), made by
+# `provisioner broker-config`: a file in its include_dir, or all of its configuration. This Mosquitto serves provisioning
+# alone: the plugin judges whoever connects, on whatever listener. Persistence and logging are as you like them.
+# The files that are named here are laid out by `provisioner serve`: start it first. After an upgrade, after `provisioner
+# renew broker` and after a change of its settings, start it again, and then this Mosquitto.
 )conf";
 
 Result<void> check_path(const ManagedBrokerSettings& settings) {
@@ -124,16 +136,39 @@ Result<void> install(const ManagedBrokerSettings& settings, const char* name, st
   return share_with_broker(settings.folder / name, settings);
 }
 
-std::string configuration(const ManagedBrokerSettings& settings) {
+std::string fill(std::string_view text, const ManagedBrokerSettings& settings, const std::string& user) {
   using namespace fmt::literals;
   const std::string plain = settings.plain_listen ? fmt::format("\nlistener {} {}\n", settings.plain_listen->port,
                                                                 settings.plain_listen->address)
                                                   : "";
-  return fmt::format(kConfiguration, "user"_a = settings.user, "folder"_a = settings.folder.string(),
+  return fmt::format(fmt::runtime(text), "user"_a = user, "folder"_a = settings.folder.string(),
                      "account"_a = settings.account, "provisioner_id"_a = settings.provisioner_id,
                      "admission_db"_a = settings.admission_db().string(),
                      "verifier_key"_a = settings.verifier_key_file().string(), "socket"_a = settings.socket().string(),
                      "port"_a = settings.listen.port, "address"_a = settings.listen.address, "plain"_a = plain);
+}
+
+std::string configuration(const ManagedBrokerSettings& settings) {
+  std::string text(kManagedHead);
+  for (const std::string_view part : {kCommon, kManagedOnly, kListeners}) text += fill(part, settings, settings.user);
+  return text;
+}
+
+// As whom the other supervisor must run its Mosquitto, so that it may read our files and we may reach its socket.
+std::string user_of_fragment(const ManagedBrokerSettings& settings) {
+  if (::geteuid() == 0) return settings.user;
+  std::array<char, 16384> buffer{};
+  passwd entry{};
+  passwd* found = nullptr;
+  ::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found);
+  return found == nullptr ? settings.user : found->pw_name;
+}
+
+Result<bool> install_if_other(const ManagedBrokerSettings& settings, const char* name, std::string_view bytes) {
+  const auto there = read_file(settings.folder / name, kMaxPluginSize);
+  const bool other = !there || *there != bytes;
+  TRY(install(settings, name, bytes));
+  return other;
 }
 
 }  // namespace
@@ -168,6 +203,23 @@ Result<void> write_broker_files(const ManagedBrokerSettings& settings) {
   TRY(install(settings, "key.pem", settings.private_key.reveal()));
   TRY(install(settings, "mosquitto.conf", configuration(settings)));
   return share_with_broker(settings.verifier_key_file(), settings);
+}
+
+Result<bool> write_unmanaged_broker_files(const ManagedBrokerSettings& settings) {
+  TRY(check_path(settings));
+  TRY_ASSIGN(const BrokerUser user, broker_user(settings));
+  TRY(make_folders(settings, user));
+  TRY_ASSIGN(const Bytes plugin, read_file(settings.plugin, kMaxPluginSize));
+  TRY_ASSIGN(const bool other_plugin, install_if_other(settings, "provisioner_auth.so", plugin));
+  TRY_ASSIGN(const bool other_chain, install_if_other(settings, "chain.pem", settings.certificate_chain));
+  TRY_ASSIGN(const bool other_key, install_if_other(settings, "key.pem", settings.private_key.reveal()));
+  TRY(share_with_broker(settings.verifier_key_file(), settings));
+  return other_plugin || other_chain || other_key;
+}
+
+std::string broker_fragment(const ManagedBrokerSettings& settings) {
+  const std::string user = user_of_fragment(settings);
+  return std::string(kFragmentHead) + fill(kCommon, settings, user) + fill(kListeners, settings, user);
 }
 
 Result<fs::path> find_mosquitto(const ManagedBrokerSettings& settings) {

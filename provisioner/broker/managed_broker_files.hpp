@@ -1,4 +1,5 @@
-// The files of the managed Mosquitto: its configuration, certificate and plugin, and who may read them.
+// The files of the provision broker's Mosquitto: its configuration, certificate and plugin, and who may read them. It is
+// managed by the provisioner, or runs under another supervisor (broker.managed: false).
 #pragma once
 
 #include <filesystem>
@@ -54,6 +55,14 @@ Result<void> share_with_broker(const std::filesystem::path& path, const ManagedB
 // Lays out the folder; safe to repeat. kInvalidArgument for a path that cannot work, kNotFound for a missing plugin,
 // verifier key or user, kPermissionDenied if the broker's user cannot reach the folder.
 Result<void> write_broker_files(const ManagedBrokerSettings& settings);
+
+// The same for a Mosquitto under another supervisor: all but a configuration, which is broker_fragment(). True if
+// something differs from what was there, so that a broker that runs must be started again to take it.
+Result<bool> write_unmanaged_broker_files(const ManagedBrokerSettings& settings);
+
+// What such a Mosquitto needs in its configuration: plugin, limits, listeners. Nothing that a configuration with which
+// Debian's package comes has too, since Mosquitto takes many options only once.
+std::string broker_fragment(const ManagedBrokerSettings& settings);
 
 // The Mosquitto program, as an absolute path without links; kNotFound says what to install.
 Result<std::filesystem::path> find_mosquitto(const ManagedBrokerSettings& settings);

@@ -14,6 +14,7 @@ namespace fleet::provisioner {
 namespace {
 
 constexpr std::string_view kLog = "broker-session";
+constexpr Seconds kSayAgain{60};
 
 std::uint64_t random_number() {
   const Bytes bytes = random_bytes(8);
@@ -46,6 +47,7 @@ struct BrokerSession::Impl {
         return;
       }
       backoff_.reset();
+      last_reason_.clear();
       ready_ = true;
       send_kicks();
       handlers_.on_ready(true);
@@ -73,8 +75,14 @@ struct BrokerSession::Impl {
     kicks_.lost();
     if (std::exchange(ready_, false)) handlers_.on_ready(false);
     const Millis pause = backoff_.next(random_number());
-    log::warn(kLog, "no connection to the provision broker",
-              {{"why", error.message}, {"again_in", format_duration(pause)}});
+    // it may take days: said once, and again now and then
+    const SteadyTime now = std::chrono::steady_clock::now();
+    if (error.message != last_reason_ || now - last_said_ >= kSayAgain) {
+      log::warn(kLog, "no connection to the provision broker; it is tried again and again",
+                {{"socket", socket_.string()}, {"why", error.message}});
+      last_reason_ = error.message;
+      last_said_ = now;
+    }
     retry_.expires_after(pause);
     retry_.async_wait([this, self = std::weak_ptr<int>(alive_)](boost::system::error_code cancelled) {
       if (!cancelled && !self.expired()) connect();
@@ -126,6 +134,8 @@ struct BrokerSession::Impl {
   boost::asio::steady_timer retry_;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);
   Backoff backoff_{Millis(50), Millis(2000)};
+  std::string last_reason_;  // why there is no connection, as told last
+  SteadyTime last_said_{};
   std::unique_ptr<mqtt::Client> client_;
   Kicks kicks_;
   bool ready_ = false;

@@ -108,6 +108,9 @@ std::string hint_for_client(Act act, const Error& error, const DataLayout& layou
     case ErrorCode::kPermissionDenied:
       return "run it as root or as the user that the service runs as";
     case ErrorCode::kNotFound:
+      if (error.message.starts_with("certificate ")) {
+        return fmt::format("`provisioner get certificates --data {}` lists all serial numbers", data);
+      }
       return act == Act::kDescribe || act == Act::kChange ? list_names_hint(layout) : std::string();
     case ErrorCode::kTimedOut:
     case ErrorCode::kIo:

@@ -82,6 +82,16 @@ void print_changes(const json::object& answer, bool dry_run) {
   }
 }
 
+// The requests among what was applied, also unchanged ones.
+std::vector<std::string> requests_of(const json::object& answer) {
+  std::vector<std::string> names;
+  for (const json::value& value : array_at(answer, "applied")) {
+    const json::object& item = value.as_object();
+    if (text_at(item, "kind") == "ProvisionRequest") names.push_back(text_at(item, "name"));
+  }
+  return names;
+}
+
 // "a, b, c and 97 more"
 std::string names_of(const std::vector<SecretRow>& rows) {
   constexpr std::size_t kNamed = 10;
@@ -150,7 +160,10 @@ Result<int> apply_documents(const DataLayout& layout, const ApplyArguments& argu
     return fail(std::move(answer).error().error);
   }
   print_changes(*answer, arguments.dry_run);
-  return hand_over(secrets_of(*answer), file, arguments.secrets_out);
+  const int exit_code = hand_over(secrets_of(*answer), file, arguments.secrets_out);
+  if (!arguments.wait || exit_code != EX_OK) return exit_code;
+  print("\n");
+  return wait_for_requests(layout, requests_of(*answer), arguments.timeout);
 }
 
 }  // namespace fleet::provisioner

@@ -9,7 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
-#include "core/config/usage.hpp"
+#include "core/cli/usage.hpp"
 #include "provisioner/cli/advice.hpp"
 #include "provisioner/cli/commands.hpp"
 #include "provisioner/cli/output.hpp"
@@ -41,9 +41,23 @@ std::string check_listen(const std::string& text) {
   return listen ? std::string() : listen.error().message;
 }
 
+std::string check_duration(const std::string& text) {
+  const auto duration = parse_duration(text);
+  return duration ? std::string() : duration.error().message;
+}
+
 std::string check_label(const std::string& text) {
   return text.find('=') == std::string::npos || text.front() == '=' ? "'" + text + "': write it as name=value"
                                                                     : std::string();
+}
+
+// As openssl and others write it: "5F:0C:…".
+std::string plain_serial(const std::string& text) {
+  std::string serial;
+  for (const char c : text) {
+    if (c != ':') serial += c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c;
+  }
+  return serial;
 }
 
 // The tree of commands, and which one was chosen.
@@ -56,6 +70,7 @@ class CommandLine {
     add_init();
     add_serve();
     add_renew();
+    add_broker_config();
     add_apply();
     add_get();
     add_describe();
@@ -63,6 +78,7 @@ class CommandLine {
     add_change("enable", "Admit the devices of requests again");
     add_change("disable", "Admit the devices of requests no longer, and cut them off");
     add_change("delete", "Delete requests with their history; certificates stay on record");
+    add_watch();
     add_status();
   }
 
@@ -71,7 +87,7 @@ class CommandLine {
       app_.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
       if (error.get_exit_code() != 0) {
-        return complain({ErrorCode::kInvalidArgument, config::usage_error(app_, error)}, EX_USAGE,
+        return complain({ErrorCode::kInvalidArgument, cli::usage_error(app_, error)}, EX_USAGE,
                         "add --help to see what is possible here, with an example");
       }
       std::ostringstream help;  // or the version
@@ -121,13 +137,57 @@ class CommandLine {
     return group;
   }
 
-  void add_output(CLI::App& command) {
-    command.add_option("-o,--output", output_, "table or json")
-        ->check(CLI::IsMember({"table", "json"}))
+  static constexpr const char* kFormats = "table, json or yaml";
+  static constexpr const char* kListFormats = "table, json, or yaml: manifests that apply takes";
+
+  void add_output(CLI::App& command, const char* help = kFormats) {
+    command.add_option("-o,--output", output_, help)
+        ->type_name("FORMAT")
+        ->check(CLI::IsMember({"table", "json", "yaml"}), "")
         ->capture_default_str();
   }
 
-  OutputFormat format() const { return output_ == "json" ? OutputFormat::kJson : OutputFormat::kTable; }
+  OutputFormat format() const {
+    if (output_ == "table") return OutputFormat::kTable;
+    return output_ == "json" ? OutputFormat::kJson : OutputFormat::kYaml;
+  }
+
+  void add_selection(CLI::App& command, Selection& selection) {
+    command.add_option("-l,--label,--selector", selection.labels, "only those with this label; may be repeated")
+        ->type_name("NAME=VALUE")
+        ->allow_extra_args(false)
+        ->check(check_label, "");
+    command
+        .add_option("--search", selection.search,
+                    "only those with this in name, client id, username, or in what the device said of itself")
+        ->type_name("TEXT");
+  }
+
+  void add_names(CLI::App& command, const std::string& what) {
+    command.add_option("names", list_.selection.names, "only these " + what)->type_name("NAME");
+  }
+
+  void add_limit(CLI::App& command, std::optional<std::size_t>& limit, bool& all) {
+    CLI::Option* some = command.add_option("--limit", limit, "at most so many; a table has 1000 if you do not say");
+    some->type_name("N")->check(CLI::PositiveNumber, "");
+    command.add_flag("--all", all, "all, however many")->excludes(some);
+  }
+
+  void add_secrets(CLI::App& command) {
+    command.add_flag("--show-secrets", list_.show_secrets,
+                     "with -o yaml: write values of params and of Password properties too");
+  }
+
+  void add_wait(CLI::App& command, bool& wait, std::optional<Millis>& timeout, const std::string& help) {
+    CLI::Option* flag = command.add_flag("--wait", wait, help);
+    command
+        .add_option_function<std::string>(
+            "--timeout", [&timeout](const std::string& text) { timeout = parse_duration(text).value_or(Millis(0)); },
+            "how long to wait (30s, 10m, 2h); for ever if you do not say. Exit code 75 when it is over")
+        ->type_name("TIME")
+        ->check(check_duration, "")
+        ->needs(flag);
+  }
 
   void add_init() {
     CLI::App* init =
@@ -158,6 +218,12 @@ class CommandLine {
     serve->add_flag("--check-config", check_config_, "only say what would keep it from starting");
   }
 
+  void add_broker_config() {
+    add_leaf(app_, "broker-config", "Print what a Mosquitto under another supervisor needs (broker.managed: false)",
+             "provisioner broker-config > /etc/mosquitto/conf.d/provisioner.conf", Act::kServe,
+             [this] { return print_broker_config(layout_); });
+  }
+
   void add_apply() {
     CLI::App* apply =
         add_leaf(app_, "apply", "Create or change accounts, profiles and provision requests: all or nothing",
@@ -166,7 +232,10 @@ class CommandLine {
     apply->add_option("-f,--file", apply_.sources, "YAML file, folder of *.yaml, or - for stdin; may be repeated")
         ->required()
         ->type_name("FILE|DIR|-");
-    apply->add_flag("--dry-run", apply_.dry_run, "say what would change, and change nothing");
+    CLI::Option* dry_run = apply->add_flag("--dry-run", apply_.dry_run, "say what would change, and change nothing");
+    add_wait(*apply, apply_.wait, apply_.timeout,
+             "then show how the applied requests come on; exit code 0 once all are COMPLETED, 76 when some cannot be");
+    dry_run->excludes("--wait");
     apply->add_flag("--allow-weak", apply_.allow_weak, "accept passwords of fewer than 16 characters");
     apply
         ->add_option("--secrets-out", apply_.secrets_out,
@@ -193,20 +262,38 @@ class CommandLine {
     CLI::App* requests =
         add_leaf(*get, "requests", "List provision requests", "provisioner get requests --status FAILED -l site=north",
                  Act::kList, [this] { return get_requests(layout_, list_, format()); });
-    requests->add_option("--status", list_.status, "only those in this state")
+    requests->alias("request");
+    requests->add_option("--status", list_.selection.statuses, "only those in this state; may be repeated")
         ->type_name("STATUS")
-        ->check(check_status, "");
-    requests->add_option("-l,--label", list_.labels, "only those with this label; may be repeated")
-        ->type_name("NAME=VALUE")
         ->allow_extra_args(false)
-        ->check(check_label, "");
-    requests->add_option("--text", list_.text, "only those with this in their name, client id or username")
-        ->type_name("TEXT");
-    add_output(*requests);
-    add_output(*add_leaf(*get, "profiles", "List profiles", "provisioner get profiles -o json", Act::kList,
-                         [this] { return get_profiles(layout_, format()); }));
-    add_output(*add_leaf(*get, "accounts", "List owner accounts", "provisioner get accounts", Act::kList,
-                         [this] { return get_accounts(layout_, format()); }));
+        ->check(check_status, "");
+    add_names(*requests, "requests");
+    add_selection(*requests, list_.selection);
+    add_limit(*requests, list_.limit, list_.all);
+    add_secrets(*requests);
+    add_output(*requests, kListFormats);
+    CLI::App* profiles = add_leaf(*get, "profiles", "List profiles", "provisioner get profiles gateway -o yaml",
+                                  Act::kList, [this] { return get_profiles(layout_, list_, format()); });
+    profiles->alias("profile");
+    add_names(*profiles, "profiles");
+    add_secrets(*profiles);
+    add_output(*profiles, kListFormats);
+    CLI::App* accounts = add_leaf(*get, "accounts", "List owner accounts", "provisioner get accounts", Act::kList,
+                                  [this] { return get_accounts(layout_, list_, format()); });
+    accounts->alias("account");
+    add_names(*accounts, "accounts");
+    add_output(*accounts, kListFormats);
+    CLI::App* certificates =
+        add_leaf(*get, "certificates", "List device certificates, those that expire first at the top",
+                 "provisioner get certificates --expires-before 30d", Act::kList,
+                 [this] { return get_certificates(layout_, certificates_, format()); });
+    certificates->alias("certificate");
+    certificates->add_option("--client-id", certificates_.client_id, "only those of this device")->type_name("ID");
+    certificates->add_option("--expires-before", certificates_.expires_before,
+                             "only those that expire before this time (2027-01-01), or within this time (30d)")
+        ->type_name("TIME");
+    add_limit(*certificates, certificates_.limit, certificates_.all);
+    add_output(*certificates);
   }
 
   void add_describe() {
@@ -217,6 +304,25 @@ class CommandLine {
                                  [this] { return describe_request(layout_, name_, format()); });
     request->add_option("name", name_, "the request")->required()->type_name("NAME");
     add_output(*request);
+    CLI::App* certificate =
+        add_leaf(*describe, "certificate", "Show a device certificate: whose it is, its key, how long it is valid",
+                 "provisioner describe certificate 5f0c… --pem", Act::kDescribe, [this] {
+                   return describe_certificate(layout_, plain_serial(name_), only_pem_, format());
+                 });
+    certificate->add_option("serial", name_, "its serial number, in hex")->required()->type_name("SERIAL");
+    certificate->add_flag("--pem", only_pem_, "only the certificate itself, as PEM");
+    add_output(*certificate);
+  }
+
+  void add_watch() {
+    CLI::App* watch = add_leaf(app_, "watch", "Show how requests come on, until Ctrl-C",
+                               "provisioner watch -l site=north", Act::kList,
+                               [this] { return watch_requests(layout_, watch_, format()); });
+    watch->add_option("names", watch_.selection.names, "only these requests")->type_name("NAME");
+    add_selection(*watch, watch_.selection);
+    add_wait(*watch, watch_.wait, watch_.timeout,
+             "end when all are COMPLETED, or with exit code 76 when the others cannot be");
+    add_output(*watch, "table (in place on a terminal, else a line a change), json or yaml (one a change)");
   }
 
   void add_change(const std::string& act, const std::string& help) {
@@ -242,6 +348,9 @@ class CommandLine {
   bool check_config_ = false;
   ApplyArguments apply_;
   ListArguments list_;
+  CertificateArguments certificates_;
+  WatchArguments watch_;
+  bool only_pem_ = false;
   std::string name_;
   std::vector<std::string> names_;
 };

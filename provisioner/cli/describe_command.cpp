@@ -1,4 +1,4 @@
-// `describe request`: a page for a person at three in the morning.
+// `describe`: a page for a person at three in the morning.
 #include <sysexits.h>
 
 #include <boost/json.hpp>
@@ -178,8 +178,8 @@ void print_timeline(const json::array& timeline, WallTime now) {
 
 Result<int> describe_request(const DataLayout& layout, const std::string& name, OutputFormat format) {
   TRY_ASSIGN(const json::object answer, call_service(layout, "GET", "/v1/requests/" + percent_encode(name)));
-  if (format == OutputFormat::kJson) {
-    print(json::serialize(answer) + "\n");
+  if (format != OutputFormat::kTable) {
+    print_value(answer, format);
     return EX_OK;
   }
   const WallTime now = wall_now();
@@ -195,6 +195,31 @@ Result<int> describe_request(const DataLayout& layout, const std::string& name, 
   print_attempts(array_at(answer, "attempts"), now);
   print_certificates(array_at(answer, "certificates"), now);
   print_timeline(array_at(answer, "timeline"), now);
+  return EX_OK;
+}
+
+Result<int> describe_certificate(const DataLayout& layout, const std::string& serial, bool only_pem,
+                                 OutputFormat format) {
+  TRY_ASSIGN(const json::object answer, call_service(layout, "GET", "/v1/certificates/" + percent_encode(serial)));
+  const json::object& certificate = object_at(answer, "certificate");
+  if (only_pem) {
+    print(text_at(certificate, "pem"));
+    return EX_OK;
+  }
+  if (format != OutputFormat::kTable) {
+    print_value(certificate, format);
+    return EX_OK;
+  }
+  const WallTime now = wall_now();
+  const std::string request = text_at(certificate, "request");
+  print_fields({{"Serial", text_at(certificate, "serial")},
+                {"Subject", text_at(certificate, "subject")},
+                {"Client id", text_at(certificate, "clientId")},
+                {"Request", request.empty() ? "deleted" : request},
+                {"Key", "SHA-256 " + text_at(certificate, "keySha256")},
+                {"Valid from", with_age(text_at(certificate, "notBefore"), now)},
+                {"Expires", with_age(text_at(certificate, "notAfter"), now)},
+                {"Issued", with_age(text_at(certificate, "issuedAt"), now)}});
   return EX_OK;
 }
 

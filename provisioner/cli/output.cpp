@@ -1,10 +1,12 @@
 #include "provisioner/cli/output.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include <boost/json.hpp>
 
 #include "core/base/bytes.hpp"
+#include "core/config/node.hpp"
 
 namespace fleet::provisioner {
 namespace {
@@ -30,6 +32,12 @@ std::string line_of(const std::vector<std::string>& cells, const std::vector<std
   }
   line.erase(line.find_last_not_of(' ') + 1);
   return line + "\n";
+}
+
+// Values that the service has formed, whose numbers are whole: nothing is lost in them.
+std::string yaml_of(const json::value& value) {
+  const auto node = config::parse_json(json::serialize(value));
+  return node ? config::to_yaml(*node) : node.error().message + "\n";
 }
 
 }  // namespace
@@ -62,19 +70,25 @@ std::string printable(std::string_view text) {
   return result;
 }
 
-void print_table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths;
-  for (const std::string& heading : headings) widths.push_back(width_of(heading));
+void TablePrinter::print(const std::vector<std::vector<std::string>>& rows) {
+  const bool first = widths_.empty();
+  if (first) {
+    for (const std::string& heading : headings_) widths_.push_back(width_of(heading));
+  }
   std::vector<std::vector<std::string>> shown;
   for (const std::vector<std::string>& row : rows) {
     std::vector<std::string>& cells = shown.emplace_back();
     for (std::size_t i = 0; i < row.size(); ++i) {
       cells.push_back(row[i].empty() ? "-" : printable(row[i]));
-      widths[i] = std::max(widths[i], width_of(cells.back()));
+      widths_[i] = std::max(widths_[i], width_of(cells.back()));
     }
   }
-  print(line_of(headings, widths));
-  for (const std::vector<std::string>& cells : shown) print(line_of(cells, widths));
+  if (first) fleet::print(line_of(headings_, widths_));
+  for (const std::vector<std::string>& cells : shown) fleet::print(line_of(cells, widths_));
+}
+
+void print_table(const std::vector<std::string>& headings, const std::vector<std::vector<std::string>>& rows) {
+  TablePrinter(headings).print(rows);
 }
 
 void print_fields(const std::vector<std::pair<std::string, std::string>>& fields) {
@@ -85,11 +99,25 @@ void print_fields(const std::vector<std::pair<std::string, std::string>>& fields
   }
 }
 
-void print_json_lines(const json::array& list) {
-  if (list.empty()) return print("[]\n");
-  print("[\n");
-  for (std::size_t i = 0; i < list.size(); ++i) print(json::serialize(list[i]) + (i + 1 == list.size() ? "\n" : ",\n"));
-  print("]\n");
+void ListPrinter::print(const json::value& element) {
+  const bool first = !std::exchange(any_, true);
+  if (format_ == OutputFormat::kYaml) return fleet::print(yaml_of(json::array{element}));
+  fleet::print((first ? "[\n" : ",\n") + json::serialize(element));
+}
+
+void ListPrinter::finish() {
+  if (!any_) return fleet::print("[]\n");
+  if (format_ != OutputFormat::kYaml) fleet::print("\n]\n");
+}
+
+void print_list(const json::array& list, OutputFormat format) {
+  ListPrinter printer(format);
+  for (const json::value& element : list) printer.print(element);
+  printer.finish();
+}
+
+void print_value(const json::value& value, OutputFormat format) {
+  print(format == OutputFormat::kYaml ? yaml_of(value) : json::serialize(value) + "\n");
 }
 
 std::string text_at(const json::object& object, std::string_view key) {

@@ -30,6 +30,17 @@ Result<int> renew_broker_leaf(const DataLayout& layout, const std::vector<std::s
   return EX_OK;
 }
 
+Result<int> print_broker_config(const DataLayout& layout) {
+  TRY_ASSIGN(const BrokerConfiguration configuration, broker_configuration(layout));
+  print(configuration.text);
+  if (configuration.managed) {
+    print_error(fmt::format("note: {} has no `managed: false` below `broker:`, so the provisioner starts a Mosquitto of "
+                            "its own on the same ports",
+                            layout.settings().string()));
+  }
+  return EX_OK;
+}
+
 Result<int> run_service(const DataLayout& layout, bool only_check) {
   if (!only_check) {
     TRY(serve(layout));

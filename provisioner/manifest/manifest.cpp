@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/file.hpp"
+#include "core/base/nearest.hpp"
 #include "core/crypto/certificate.hpp"
 #include "core/mqtt/client.hpp"
 #include "core/protocol/topic.hpp"
@@ -182,7 +183,7 @@ std::optional<Manifest> decode_manifest(const config::Node& document, config::Pr
   if (!manifest && !kind.empty()) {
     const std::vector<std::string> kinds{"Account", "Profile", "ProvisionRequest"};
     if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) {
-      const std::string guess = config::nearest(kind, kinds);
+      const std::string guess = nearest(kind, kinds);
       object.problem("kind", guess.empty() ? "must be Account, Profile or ProvisionRequest"
                                            : fmt::format("unknown kind '{}'; did you mean {}?", kind, guess));
     }

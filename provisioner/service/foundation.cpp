@@ -48,7 +48,7 @@ Result<Foundation> load_foundation(const DataLayout& layout) {
   TRY_ASSIGN(broker.plugin, find_plugin(settings));
   broker.mosquitto = settings.mosquitto;
   broker.user = settings.broker_user;
-  TRY(find_mosquitto(broker));
+  if (settings.broker_managed) TRY(find_mosquitto(broker));
   TRY(broker_user(broker));
   return Foundation{std::move(settings), std::move(pki), std::move(verifier_key), std::move(broker)};
 }

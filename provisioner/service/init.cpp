@@ -26,6 +26,7 @@ std::string settings_text(const InitOptions& options) {
       "broker:\n"
       "  listen: \"{}:{}\"     # TLS\n"
       "  # plainListen: \"127.0.0.1:1883\"   # without TLS: for a closed network only\n"
+      "  # managed: false                    # another supervisor runs it; see: provisioner broker-config\n"
       "  # user: mosquitto                  # whom the broker runs as, if the provisioner is started as root\n"
       "  # mosquitto: /usr/sbin/mosquitto\n"
       "  # plugin: /usr/lib/provisioner/provisioner_auth.so\n",

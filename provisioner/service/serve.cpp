@@ -12,6 +12,7 @@
 #include "core/base/notify.hpp"
 #include "provisioner/admin/server.hpp"
 #include "provisioner/broker/managed_broker.hpp"
+#include "provisioner/broker/managed_broker_child.hpp"
 #include "provisioner/broker/session.hpp"
 #include "provisioner/edc/dialect.hpp"
 #include "provisioner/service/conductor.hpp"
@@ -83,9 +84,10 @@ class Service {
         conductor_(io, conductor_settings(foundation.settings), store, executor_, dialect_),
         session_(io, foundation.broker.socket(), foundation.settings.provisioner_id, session_handlers()),
         admin_(io, admin_settings(layout, foundation), store, executor_),
-        broker_(io, foundation.broker, broker_handlers()),
+        broker_settings_(foundation.broker),
         signals_(io, SIGINT, SIGTERM) {
     conductor_.connect(session_);
+    if (foundation.settings.broker_managed) broker_.emplace(io, foundation.broker, broker_handlers());
   }
 
   Result<void> run() {
@@ -94,8 +96,10 @@ class Service {
       log::info(kLog, "stopping", {{"signal", number}});
       stop();
     });
-    TRY(broker_.start());
+    TRY(broker_ ? broker_->start() : await_broker());
     TRY(admin_.start());
+    // whoever starts that broker may wait for us
+    if (!broker_) notify("READY=1\nSTATUS=waiting for the broker");
     auto ran = run_handlers(io_, [this] { stop(); });
     if (failure_) return fail(*failure_);
     return ran;
@@ -107,7 +111,7 @@ class Service {
     handlers.on_message = [this](Inbound inbound, Bytes payload) { conductor_.on_message(std::move(inbound), std::move(payload)); };
     handlers.on_events = [this](EventKind kind, const std::vector<BrokerEvent>& events) { conductor_.on_events(kind, events); };
     handlers.on_ready = [this](bool ready) {
-      broker_state_ = ready ? "running" : "restarting";
+      broker_state_ = ready ? "running" : broker_ ? "restarting" : "away: another supervisor runs it";
       conductor_.on_session(ready);
       if (!ready) return;
       log::info(kLog, "ready: devices are admitted");
@@ -124,6 +128,20 @@ class Service {
     settings.deliver = [this](Outcome outcome) { conductor_.deliver(std::move(outcome)); };
     settings.broker_state = [this] { return broker_state_; };
     return settings;
+  }
+
+  // A broker that is somebody else's to start and to stop: it finds its files, and we its socket.
+  Result<void> await_broker() {
+    const std::string socket = broker_settings_.socket().string();
+    TRY_ASSIGN(const bool changed, write_unmanaged_broker_files(broker_settings_));
+    if (changed && socket_accepts(broker_settings_.socket())) {
+      log::warn(kLog, "the broker's certificate or plugin has changed: restart that broker", {{"socket", socket}});
+    }
+    log::info(kLog, "waiting for the broker, which another supervisor runs with what `provisioner broker-config` prints",
+              {{"socket", socket}});
+    broker_state_ = "away: another supervisor runs it";
+    session_.start();
+    return {};
   }
 
   ManagedBrokerHandlers broker_handlers() {
@@ -149,7 +167,8 @@ class Service {
     admin_.stop();
     conductor_.stop();
     session_.stop();
-    broker_.stop([this] { io_.stop(); });
+    if (broker_) return broker_->stop([this] { io_.stop(); });
+    boost::asio::post(io_, [this] { io_.stop(); });
   }
 
   boost::asio::io_context& io_;
@@ -158,7 +177,8 @@ class Service {
   Conductor conductor_;
   BrokerSession session_;
   AdminServer admin_;
-  ManagedBroker broker_;
+  ManagedBrokerSettings broker_settings_;
+  std::optional<ManagedBroker> broker_;  // none: another supervisor runs it
   boost::asio::signal_set signals_;
   std::string broker_state_ = "starting";
   std::optional<Error> failure_;
@@ -169,6 +189,11 @@ class Service {
 };
 
 }  // namespace
+
+Result<BrokerConfiguration> broker_configuration(const DataLayout& layout) {
+  TRY_ASSIGN(const Foundation foundation, load_foundation(layout));
+  return BrokerConfiguration{broker_fragment(foundation.broker), foundation.settings.broker_managed};
+}
 
 Result<void> check(const DataLayout& layout) {
   TRY(load_foundation(layout));

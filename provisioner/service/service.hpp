@@ -22,12 +22,20 @@ Result<void> init(const InitOptions& options);
 // Reads settings, PKI and plugin as serve() would, and says everything that would stop it.
 Result<void> check(const DataLayout& layout);
 
+// What a Mosquitto under another supervisor needs in its configuration.
+struct BrokerConfiguration {
+  std::string text;
+  bool managed = false;  // the settings say that the provisioner runs a Mosquitto itself, so this would be a second one
+};
+// Errors of check().
+Result<BrokerConfiguration> broker_configuration(const DataLayout& layout);
+
 // New leaf certificates and keys from the PKI's own CAs, in force with the next start of the service. Errors of
 // renew_signing_certificate and renew_broker_certificate (provisioner/ca/pki.hpp).
 Result<void> renew_signing(const DataLayout& layout);
 Result<void> renew_broker(const DataLayout& layout, const std::vector<std::string>& hosts);
 
-// Runs until SIGTERM or SIGINT: lock, store, admin socket, managed broker, provisioning. Returns when all is stopped in
+// Runs until SIGTERM or SIGINT: lock, store, admin socket, broker, provisioning. Returns when all is stopped in
 // order; an error if it could not start or had to give up.
 Result<void> serve(const DataLayout& layout);
 

@@ -57,6 +57,7 @@ void read_broker(const config::Node& node, const std::string& path, config::Prob
     read_listen(broker, "plainListen", plain);
     if (plain.port != 0) settings.plain_listen = plain;
   }
+  broker.optional("managed", settings.broker_managed);
   broker.optional("user", settings.broker_user);
   broker.optional("mosquitto", settings.mosquitto);
   std::string plugin;

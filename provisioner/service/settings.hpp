@@ -39,6 +39,7 @@ struct Settings {
   std::string provisioner_id = "provisioner";
   ListenAddress listen{"0.0.0.0", 8883};
   std::optional<ListenAddress> plain_listen;  // off unless given
+  bool broker_managed = true;                 // false: another supervisor runs the Mosquitto, on this host
   std::string broker_user = "mosquitto";      // when started as root
   std::string mosquitto = "mosquitto";        // looked up in PATH, /usr/sbin, /usr/local/sbin
   std::filesystem::path plugin;               // empty: ../lib/provisioner_auth.so beside the program

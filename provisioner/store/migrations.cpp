@@ -118,8 +118,16 @@ CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WIT
 INSERT INTO counter (name, value) VALUES ('admission_generation', 0);
 )sql";
 
+constexpr std::string_view kListIndexes = R"sql(
+DROP INDEX request_by_status;
+CREATE INDEX request_by_status ON request (status, name, enabled, expires_on, activates_on);
+CREATE INDEX request_with_error ON request (status) WHERE last_error <> '';
+CREATE INDEX certificate_by_expiry ON certificate (not_after, serial);
+)sql";
+
 constexpr std::array kMigrations{
     Migration{"0001-initial", kInitial},
+    Migration{"0002-list-indexes", kListIndexes},
 };
 
 // "FLTP": tells our file from any other SQLite database.

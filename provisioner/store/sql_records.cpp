@@ -21,6 +21,15 @@ Result<IssuedCertificate> read_certificate(const sqlite::Statement& statement) {
   return certificate;
 }
 
+// CERTIFICATE_COLUMNS, then the request's name.
+Result<CertificateRecord> read_record(const sqlite::Statement& statement) {
+  constexpr int kRequestName = 8;
+  TRY_ASSIGN(IssuedCertificate certificate, read_certificate(statement));
+  CertificateRecord record{std::move(certificate), {}};
+  if (!statement.is_null(kRequestName)) record.request = statement.text(kRequestName);
+  return record;
+}
+
 Result<TimelineEntry> read_entry(const sqlite::Statement& statement) {
   RowReader row(statement);
   TimelineEntry entry;
@@ -62,6 +71,29 @@ Result<std::vector<IssuedCertificate>> SqlTransaction::certificates_of(std::stri
                                                " FROM certificate WHERE client_id = ?1 ORDER BY issued_at, rowid"));
   Binder(*query).text(client_id);
   return read_all<IssuedCertificate>(*query, read_certificate);
+}
+
+Result<std::optional<CertificateRecord>> SqlTransaction::find_certificate(std::string_view serial) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " CERTIFICATE_COLUMNS ", (SELECT name FROM request WHERE id = request_id) "
+                                               "FROM certificate WHERE serial = ?1"));
+  Binder(*query).text(serial);
+  return read_one<CertificateRecord>(*query, read_record);
+}
+
+Result<std::vector<CertificateRecord>> SqlTransaction::list_certificates(const CertificateFilter& filter) {
+  std::string where = "TRUE";
+  if (!filter.client_id.empty()) where += " AND client_id = ?";
+  if (filter.expires_before) where += " AND not_after < ?";
+  if (filter.after) where += " AND (not_after, serial) > (?, ?)";
+  TRY_ASSIGN(sqlite::Statement query,
+             database_.prepare("SELECT " CERTIFICATE_COLUMNS ", (SELECT name FROM request WHERE id = request_id) "
+                               "FROM certificate WHERE " + where + " ORDER BY not_after, serial LIMIT ?"));
+  Binder binder(query);
+  if (!filter.client_id.empty()) binder.text(filter.client_id);
+  if (filter.expires_before) binder.time(*filter.expires_before);
+  if (filter.after) binder.time(filter.after->first).text(filter.after->second);
+  binder.integer(static_cast<std::int64_t>(filter.limit));
+  return read_all<CertificateRecord>(query, read_record);
 }
 
 Result<void> SqlTransaction::add_timeline(const TimelineEntry& entry) {

@@ -1,4 +1,5 @@
 // Provision requests, and what of them concerns admission.
+#include "provisioner/store/sql_filter.hpp"
 #include "provisioner/store/sql_transaction.hpp"
 
 namespace fleet::provisioner {
@@ -90,30 +91,6 @@ Result<void> bind_request(sqlite::Statement& statement, const ProvisionRequest& 
       .time(request.updated_at)
       .time(request.completed_at);
   return {};
-}
-
-// The conditions of a filter; their parameters are bound in the same order by bind_filter.
-std::string where_of(const RequestFilter& filter) {
-  std::string where = "name > ?";
-  if (filter.status) where += " AND status = ?";
-  if (!filter.profile.empty()) where += " AND profile = ?";
-  if (!filter.text.empty()) {
-    where += " AND (instr(name, ?) > 0 OR instr(client_id, ?) > 0 OR instr(username, ?) > 0)";
-  }
-  for (std::size_t i = 0; i < filter.labels.size(); ++i) {
-    where += " AND EXISTS (SELECT 1 FROM json_each(labels) AS label WHERE label.key = ? AND label.value = ?)";
-  }
-  return where;
-}
-
-void bind_filter(sqlite::Statement& statement, const RequestFilter& filter) {
-  Binder binder(statement);
-  binder.text(filter.after);
-  if (filter.status) binder.text(to_string(*filter.status));
-  if (!filter.profile.empty()) binder.text(filter.profile);
-  if (!filter.text.empty()) binder.text(filter.text).text(filter.text).text(filter.text);
-  for (const auto& [key, value] : filter.labels) binder.text(key).text(value);
-  binder.integer(static_cast<std::int64_t>(filter.limit));
 }
 
 }  // namespace
@@ -227,10 +204,13 @@ Result<std::optional<ProvisionRequest>> SqlTransaction::find_request_by_username
 }
 
 Result<std::vector<ProvisionRequest>> SqlTransaction::list_requests(const RequestFilter& filter) {
-  // The number of labels shapes the text, so it is prepared each time.
-  TRY_ASSIGN(sqlite::Statement query, database_.prepare("SELECT " REQUEST_COLUMNS " FROM request WHERE " +
+  // The number of conditions shapes the text, so it is prepared each time.
+  TRY_ASSIGN(sqlite::Statement query, database_.prepare("SELECT " REQUEST_COLUMNS " FROM request WHERE name > ? AND " +
                                                         where_of(filter) + " ORDER BY name LIMIT ?"));
-  bind_filter(query, filter);
+  Binder binder(query);
+  binder.text(filter.after);
+  TRY(bind_filter(binder, filter));
+  binder.integer(static_cast<std::int64_t>(filter.limit));
   return read_all<ProvisionRequest>(query, read_request);
 }
 

@@ -53,6 +53,7 @@ class SqlTransaction final : public Transaction {
   Result<std::optional<ProvisionRequest>> find_request_by_username(std::string_view username) override;
   Result<std::vector<ProvisionRequest>> list_requests(const RequestFilter& filter) override;
   Result<std::map<JobStatus, std::int64_t>> count_requests() override;
+  Result<RequestProgress> progress_of(const RequestFilter& filter, WallTime now, std::size_t reasons) override;
 
   Result<void> insert_attempt(Attempt& attempt) override;
   Result<void> update_attempt(const Attempt& attempt) override;
@@ -71,6 +72,8 @@ class SqlTransaction final : public Transaction {
   Result<void> insert_certificate(const IssuedCertificate& certificate) override;
   Result<std::optional<IssuedCertificate>> certificate_of_key(std::string_view spki_sha256) override;
   Result<std::vector<IssuedCertificate>> certificates_of(std::string_view client_id) override;
+  Result<std::optional<CertificateRecord>> find_certificate(std::string_view serial) override;
+  Result<std::vector<CertificateRecord>> list_certificates(const CertificateFilter& filter) override;
 
   Result<void> add_timeline(const TimelineEntry& entry) override;
   Result<std::vector<TimelineEntry>> timeline_of(std::int64_t request_id, std::size_t limit) override;

@@ -3,7 +3,6 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
-#include <exception>
 #include <future>
 #include <mutex>
 #include <set>
@@ -16,6 +15,7 @@
 #include "core/base/time.hpp"
 #include "provisioner/store/admission_projection.hpp"
 #include "provisioner/store/migrations.hpp"
+#include "provisioner/store/reader.hpp"
 #include "provisioner/store/sql_transaction.hpp"
 #include "provisioner/store/sqlite.hpp"
 
@@ -35,16 +35,6 @@ struct Piece {
   Result<void> outcome;
 };
 
-Result<void> call(const Work& work, Transaction& transaction) {
-  try {
-    return work(transaction);
-  } catch (const std::exception& error) {
-    return fail(ErrorCode::kInternal, "store: a piece of work threw: {}", error.what());
-  } catch (...) {
-    return fail(ErrorCode::kInternal, "store: a piece of work threw");
-  }
-}
-
 class SqlStore final : public Store {
  public:
   SqlStore(sqlite::Database database, std::function<void(std::function<void()>)> post)
@@ -54,12 +44,15 @@ class SqlStore final : public Store {
         post_(std::move(post)) {}
   ~SqlStore() override;
 
-  // Between construction and start(): the projection.
+  // Between construction and start(): the projection, and who reads.
   Result<void> open_projection(const StoreSettings& settings);
   void start() {
     writer_ = std::thread([this] { write(); });
   }
 
+  void open_reader(std::unique_ptr<Reader> reader) { reader_ = std::move(reader); }
+
+  void read(Work work, Done done) override { reader_->submit(std::move(work), std::move(done)); }
   void submit(Work work, Done done) override { enqueue({std::move(work), std::move(done), nullptr, {}}); }
   Result<void> run(Work work) override;
   std::size_t backlog() const override { return backlog_; }
@@ -84,6 +77,7 @@ class SqlStore final : public Store {
   SqlTransaction transaction_;  // both go before their database
   sqlite::StatementCache control_statements_;
   std::unique_ptr<AdmissionProjection> projection_;
+  std::unique_ptr<Reader> reader_;
   std::function<void(std::function<void()>)> post_;
 
   // Client ids whose row in the projection may differ from the store, after a commit or a failed one.
@@ -100,6 +94,7 @@ class SqlStore final : public Store {
 };
 
 SqlStore::~SqlStore() {
+  reader_.reset();
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -291,7 +286,9 @@ Result<std::unique_ptr<Store>> Store::open(StoreSettings settings, std::function
   // What is emptied holds passwords and configurations: it shall not linger in free pages.
   TRY(database.execute("PRAGMA secure_delete = ON"));
   TRY(migrate(database));
+  TRY_ASSIGN(auto reader, Reader::open(settings.database, post));
   auto store = std::make_unique<SqlStore>(std::move(database), std::move(post));
+  store->open_reader(std::move(reader));
   if (auto opened = store->open_projection(settings); !opened) {
     return fail(with_context(std::move(opened).error(), "admission projection"));
   }

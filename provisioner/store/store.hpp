@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/base/result.hpp"
@@ -16,13 +17,47 @@
 
 namespace fleet::provisioner {
 
+// Which requests are meant: those for which all of it holds.
 struct RequestFilter {
-  std::optional<JobStatus> status = {};
-  std::map<std::string, std::string> labels = {};  // all must match
-  std::string text = {};                           // substring of name, client id or username
-  std::string profile = {};                        // of this profile only
-  std::string after = {};                          // only names behind this one: paging by name
+  std::optional<std::vector<std::string>> names = {};  // one of these
+  std::vector<JobStatus> statuses = {};                // one of these; empty: any
+  std::map<std::string, std::string> labels = {};      // all of these
+  std::string text = {};     // in name, client id, username, or what the device said of itself; upper and lower case alike
+  std::string profile = {};  // of this profile only
+  std::string after = {};    // lists only: names behind this one, for paging by name
+  std::size_t limit = 1000;  // lists only
+};
+
+// Why requests fail, and how many for that reason.
+struct FailureReason {
+  std::string cause;
+  std::int64_t requests = 0;
+  std::string example;  // the name of one of them
+};
+
+// How far requests have come.
+struct RequestProgress {
+  std::int64_t total = 0;
+  std::map<JobStatus, std::int64_t> by_status;  // none with 0
+  // Not COMPLETED, and shut out; a request that is disabled and expired counts as disabled.
+  std::int64_t disabled = 0, expired = 0, not_yet = 0;
+  // Not COMPLETED, and never will be unless an operator does something: ABANDONED, disabled or expired.
+  std::int64_t stuck = 0;
+  std::vector<FailureReason> reasons;  // the most frequent first
+};
+
+struct CertificateFilter {
+  std::string client_id = {};  // empty: any
+  std::optional<WallTime> expires_before = {};
+  // Lists come in the order of expiry, then of serial; only what is behind this one.
+  std::optional<std::pair<WallTime, std::string>> after = {};
   std::size_t limit = 1000;
+};
+
+// A certificate and the name of the request it was issued for; none if that was deleted.
+struct CertificateRecord {
+  IssuedCertificate certificate;
+  std::optional<std::string> request;
 };
 
 // Reads and changes within one piece of work. Everything is by value; a find that finds nothing is nullopt. Errors are
@@ -55,6 +90,8 @@ class Transaction {
   virtual Result<std::optional<ProvisionRequest>> find_request_by_username(std::string_view username) = 0;
   virtual Result<std::vector<ProvisionRequest>> list_requests(const RequestFilter& filter) = 0;
   virtual Result<std::map<JobStatus, std::int64_t>> count_requests() = 0;
+  // Of the requests of a filter, with the `reasons` most frequent reasons of failure.
+  virtual Result<RequestProgress> progress_of(const RequestFilter& filter, WallTime now, std::size_t reasons) = 0;
 
   // Assigns attempt.id. kAlreadyExists if the request has an open attempt, or one of that number: supersede it first.
   // Of the request's ended attempts the newest 100 are kept, with their steps.
@@ -79,6 +116,8 @@ class Transaction {
   // The certificate for a key that was inserted last, whatever the clock said.
   virtual Result<std::optional<IssuedCertificate>> certificate_of_key(std::string_view spki_sha256) = 0;
   virtual Result<std::vector<IssuedCertificate>> certificates_of(std::string_view client_id) = 0;
+  virtual Result<std::optional<CertificateRecord>> find_certificate(std::string_view serial) = 0;
+  virtual Result<std::vector<CertificateRecord>> list_certificates(const CertificateFilter& filter) = 0;
 
   // The oldest entry goes when a request has 1,000.
   virtual Result<void> add_timeline(const TimelineEntry& entry) = 0;
@@ -114,6 +153,9 @@ class Store {
   virtual ~Store() = default;  // finishes what is queued
 
   virtual void submit(Work work, Done done) = 0;
+  // As submit() for work that only reads, on a thread and a connection of its own: however long it takes, no device
+  // waits for it. It sees what was committed when it began; changes fail.
+  virtual void read(Work work, Done done) = 0;
   // Runs the work on the writer thread and waits for its commit. Does not go through `post`. Not from within a Work
   // (kInternal).
   virtual Result<void> run(Work work) = 0;

@@ -1,2 +1,2 @@
-// The source that CMake needs to precompile the header for (tests/CMakeLists.txt).
+// A source that uses the precompiled header: without one CMake would not make it, since doctest_main.cpp cannot.
 #include "tests/support/headers.hpp"

@@ -1,6 +1,14 @@
-// The agent as a daemon: how it stops, and what it owes to its hook.
+// The agent as a daemon: how it stops, what it owes to its hook, what it tells while it runs, and how it takes up other
+// settings.
+#include <csignal>
 #include <fstream>
 #include <sstream>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <boost/json.hpp>
 
 #include <doctest/doctest.h>
 
@@ -31,28 +39,218 @@ class Hook {
   fs::path out_;
 };
 
+boost::json::object status_json(const AgentRig& agent) {
+  boost::system::error_code error;
+  const auto value = boost::json::parse(agent.cli({"status", "-o", "json"}).output, error);
+  REQUIRE((!error && value.is_object()));
+  return value.as_object();
+}
+
+std::string broker_url(int port) {
+  return "mqtts://localhost:" + std::to_string(port);
+}
+
+// What a service manager hears from a process.
+class Manager {
+ public:
+  explicit Manager(const fs::path& path) : fd_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.string().copy(address.sun_path, sizeof address.sun_path - 1);
+    REQUIRE(::bind(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+  }
+  ~Manager() { ::close(fd_); }
+  Manager(const Manager&) = delete;
+  Manager& operator=(const Manager&) = delete;
+  // How often it has heard `message` since it was last asked about anything.
+  int heard(std::string_view message) {
+    int count = 0;
+    char buffer[256];
+    for (ssize_t got; (got = ::recv(fd_, buffer, sizeof buffer, 0)) > 0;) {
+      count += std::string_view(buffer, static_cast<std::size_t>(got)) == message ? 1 : 0;
+    }
+    return count;
+  }
+
+ private:
+  int fd_;
+};
+
 }  // namespace
+
+TEST_CASE("status is told by the agent that runs, else by what it has left, and says which") {
+  Rig rig;
+  rig.start_owner();
+  rig.start_provisioner();
+  rig.apply(rig.account_and_profile());
+  auto agent = rig.agent(rig.request("gw", "02FC60000003"));
+  CHECK(status_json(*agent).at("source") == "state-file");
+  CHECK(status_json(*agent).at("phase") == "not started");
+  agent->start();
+  REQUIRE(eventually([&] { return agent->provisioned(); }, 20s));
+  auto live = status_json(*agent);
+  CHECK(live.at("source") == "agent");
+  CHECK(live.at("pid") == agent->process().pid());
+  CHECK(live.at("ownerConnection") == "connected");
+  CHECK(live.at("generation") == 1);
+  CHECK(holds(agent->cli({"status"}).output, "the running agent (pid " + std::to_string(agent->process().pid()) + ")"));
+  struct stat file {};
+  REQUIRE(::stat((agent->state() / "agent.sock").c_str(), &file) == 0);
+  CHECK((file.st_mode & 0777) == 0600);
+
+  // live: what no file knows
+  rig.stop_owner();
+  CHECK(eventually([&] { return !status_json(*agent).at("ownerFailure").is_null(); }));
+  live = status_json(*agent);
+  CHECK(live.at("phase") == "provisioned");
+  CHECK(live.at("ownerConnection") != "connected");
+  CHECK(holds(agent->cli({"status"}).output, broker_url(rig.owner_port())));
+
+  agent->process().signal(SIGSTOP);
+  const Outcome stuck = agent->cli({"status"});
+  agent->process().signal(SIGCONT);
+  CHECK(stuck.exit_code == 0);
+  CHECK(holds(stuck.output, "the state file; "));
+  CHECK(holds(stuck.output, "the agent does not answer"));
+
+  agent->kill();
+  const Outcome dead = agent->cli({"status"});
+  CHECK(holds(dead.output, "the state file; no agent runs here"));
+  CHECK(status_json(*agent).at("source") == "state-file");
+  CHECK(status_json(*agent).at("phase") == "provisioned");
+  agent->start();
+  CHECK(eventually([&] { return status_json(*agent).at("source") == "agent"; }));
+  CHECK(agent->process().stop() == 0);
+  CHECK_FALSE(fs::exists(agent->state() / "agent.sock"));
+}
+
+TEST_CASE("several brokers are tried in turn, each with a failure of its own, until one takes the device") {
+  Rig rig;
+  rig.start_all();
+  auto agent = rig.agent(rig.request("gw", "02FC60000004"));
+  const std::string away = broker_url(free_port());
+  const std::string unknown = "mqtts://no-such-host.invalid:8883";
+  const std::string good = broker_url(rig.provision_port());
+  rig.provisioner().stop();
+  agent->set("broker-url", "[" + away + ", " + unknown + ", " + good + "]");
+  agent->start();
+  REQUIRE(eventually([&] { return holds(agent->last_failure(), good); }, 30s));
+  INFO(agent->log());
+  const std::string why = agent->last_failure();
+  CHECK(holds(why, away + ": "));
+  CHECK(holds(why, "no-such-host.invalid"));
+  const auto brokers = status_json(*agent).at("brokers").as_array();
+  REQUIRE(brokers.size() == 3);
+  for (const auto& broker : brokers) CHECK_FALSE(broker.at("lastFailure").is_null());
+  CHECK(holds(agent->log(), "trying a provision broker broker=" + unknown));
+
+  rig.start_provisioner();
+  REQUIRE(eventually([&] { return agent->provisioned(); }, 40s));
+  CHECK(status_json(*agent).at("brokers").as_array()[2].at("lastFailure").is_null());
+  CHECK(rig.sql("SELECT count(*) FROM attempt") == "1");
+}
+
+TEST_CASE("SIGHUP takes up good settings without a restart, and refuses bad ones with their place") {
+  Rig rig;
+  rig.start_all();
+  auto agent = rig.agent(rig.request("gw", "02FC60000005"));
+  agent->set("broker-url", broker_url(free_port()));
+  agent->set("retry-interval", "300s");
+  agent->start();
+  REQUIRE(eventually([&] { return holds(agent->last_failure(), "cannot be reached"); }, 20s));
+  const pid_t pid = agent->process().pid();
+
+  agent->set("timeout", "soon");
+  agent->process().signal(SIGHUP);
+  CHECK(eventually([&] { return holds(agent->log(), "the settings in force stay"); }));
+  INFO(agent->log());
+  CHECK(holds(agent->log(), "agent.yaml:"));
+  CHECK(holds(agent->log(), ": timeout: "));
+  CHECK(agent->running());
+
+  // what no attempt depends on is taken up in place
+  agent->set("timeout", "31s");
+  agent->set("log-level", "debug");
+  agent->process().signal(SIGHUP);
+  CHECK(eventually([&] { return holds(agent->log(), "read anew changed=\"timeout, log-level\""); }));
+  CHECK_FALSE(holds(agent->log(), "beginning again"));
+
+  // a broker that is there: at once, whatever the pause was
+  agent->set("broker-url", broker_url(rig.provision_port()));
+  agent->process().signal(SIGHUP);
+  CHECK(eventually([&] { return agent->provisioned(); }, 20s));
+  CHECK(holds(agent->log(), "read anew changed=broker-url"));
+  CHECK(holds(agent->log(), "beginning again with the new settings"));
+  CHECK(agent->process().pid() == pid);
+  CHECK(agent->running());
+
+  // a provisioned device does not care for the provision broker
+  const int births = rig.births("02FC60000005");
+  agent->set("broker-url", broker_url(free_port()));
+  agent->set("hook", "/bin/true");
+  agent->process().signal(SIGHUP);
+  CHECK(eventually([&] { return holds(agent->log(), "read anew changed=\"broker-url, hook\""); }));
+  agent->process().signal(SIGHUP);
+  CHECK(eventually([&] { return holds(agent->log(), "read anew changed=nothing"); }));
+  CHECK(agent->provisioned());
+  CHECK(rig.births("02FC60000005") == births);
+  CHECK(agent->process().stop() == 0);
+}
+
+TEST_CASE("a device that was refused for a wrong password arrives with the right one after SIGHUP") {
+  Rig rig;
+  rig.start_all();
+  const Credentials gateway = rig.request("gw", "02FC60000006");
+  auto agent = rig.agent(gateway);
+  agent->set("retry-interval", "300s");
+  std::ofstream(agent->folder() / "password") << "NOTTHEPASSWORDNOTTHEPASSWORDNOTT\n";
+  agent->start();
+  REQUIRE(eventually([&] { return agent->phase() == "waiting"; }, 20s));
+  std::ofstream(agent->folder() / "password") << gateway.password << "\n";
+  agent->process().signal(SIGHUP);
+  CHECK(eventually([&] { return agent->provisioned(); }, 20s));
+  INFO(agent->log());
+  CHECK(holds(agent->log(), "read anew changed=password"));
+}
+
+TEST_CASE("the service manager hears READY, then again and again that the agent is not stuck, and STOPPING") {
+  Rig rig;
+  auto agent = rig.agent({"gw", "02FC60000007", "user", "AGOODPASSWORDOFTHIRTYTWOLETTERS2", ""});
+  const fs::path path = rig.folder() / "notify";
+  Manager manager(path);
+  agent->start({{"NOTIFY_SOCKET", path.string()}, {"WATCHDOG_USEC", "200000"}});
+  int pings = 0;
+  CHECK(eventually([&] { return (pings += manager.heard("WATCHDOG=1")) >= 5; }));
+  agent->process().signal(SIGSTOP);
+  manager.heard("");
+  CHECK_FALSE(eventually([&] { return manager.heard("WATCHDOG=1") > 0; }, 500ms));
+  agent->process().signal(SIGCONT);
+  CHECK(eventually([&] { return manager.heard("WATCHDOG=1") > 0; }));
+  agent->process().signal(SIGTERM);
+  CHECK(eventually([&] { return manager.heard("STOPPING=1") > 0; }));
+  CHECK(agent->process().wait() == 0);
+}
 
 TEST_CASE("a stop waits for the hook that runs, begins no other one, and what was not told is told at the next start") {
   Rig rig;
   rig.start_all();
   auto agent = rig.agent(rig.request("gw", "02FC60000001"));
   // longer than the brokers have for their end
-  const Hook hook(*agent, "echo begun $1 >> $out; [ $1 = configured ] && sleep 5; echo ended $1 >> $out");
+  const Hook hook(*agent, "echo begun $1 >> $out; [ $1 = apply ] && sleep 5; echo ended $1 >> $out");
   agent->start();
-  REQUIRE(eventually([&] { return agent->provisioned() && holds(hook.told(), "begun configured"); }, 20s));
+  REQUIRE(eventually([&] { return holds(hook.told(), "begun apply"); }, 20s));
   CHECK(agent->process().stop(20s) == 0);
   INFO(agent->log());
-  CHECK(hook.told() == "begun configured\nended configured\n");
+  CHECK(hook.told() == "begun apply\nended apply\n");
 
+  agent->start();  // the platform has no reply yet, and asks again
+  CHECK(eventually([&] { return holds(hook.told(), "ended provisioned"); }, 30s));
+  CHECK(eventually([&] { return rig.births("02FC60000001") == 1; }));
+  agent->process().stop();
   agent->start();
-  CHECK(eventually([&] { return holds(hook.told(), "ended provisioned"); }));
   CHECK(eventually([&] { return rig.births("02FC60000001") == 2; }));
   agent->process().stop();
-  agent->start();
-  CHECK(eventually([&] { return rig.births("02FC60000001") == 3; }));
-  agent->process().stop();
-  CHECK(hook.told() == "begun configured\nended configured\nbegun provisioned\nended provisioned\n");
+  CHECK(hook.told() == "begun apply\nended apply\nbegun apply\nended apply\nbegun provisioned\nended provisioned\n");
 }
 
 TEST_CASE("a crash behind the state that says provisioned keeps neither the hook from being told nor the spent key") {

@@ -98,7 +98,7 @@ std::string AgentRig::last_failure() const {
 bool AgentRig::provisioned() const { return phase() == "provisioned"; }
 
 Rig::Rig() {
-  expect_ok(cli({"init", "--host", "localhost", "--host", "127.0.0.1", "--listen", "127.0.0.1:" + std::to_string(provision_port_)}),
+  expect_ok(cli({"init", "--host", "localhost", "--host", "127.0.0.1", "--host", "provision.fleet.test", "--listen", "127.0.0.1:" + std::to_string(provision_port_)}),
             "provisioner init");
   const fs::path script = fs::path(FLEET_SOURCE_DIR) / "certs" / "make-dev-pki.sh";
   expect_ok(run({script.string(), (folder_ / "owner").string(), "localhost", "127.0.0.1"}), "make-dev-pki.sh");

@@ -66,6 +66,33 @@ TEST_CASE("the configuration has the limits, and a plain listener only when aske
   CHECK(conf.find("\nlistener 1883 127.0.0.1\n") != std::string::npos);
 }
 
+TEST_CASE("a Mosquitto under another supervisor gets what is ours, and nothing that its own configuration has") {
+  DataFolder data;
+  CHECK(write_unmanaged_broker_files(data.settings).value());
+  CHECK_FALSE(std::filesystem::exists(data.settings.configuration_file()));
+  CHECK(std::filesystem::exists(data.settings.folder / "provisioner_auth.so"));
+  CHECK(mode_of(data.settings.folder / "run") == "700");
+  const std::string fragment = broker_fragment(data.settings);
+  for (const std::string& line :
+       {std::string("plugin_opt_mode provision\n"), std::string("max_packet_size 1048576\n"),
+        std::string("max_queued_messages 0\n"), std::string("max_inflight_messages 0\n"), std::string("set_tcp_nodelay true\n"),
+        fmt::format("\nlistener {} 127.0.0.1\n", data.settings.listen.port), fmt::format("\nlistener 0 {}\n", data.settings.socket().string())}) {
+    CHECK_MESSAGE(fragment.find(line) != std::string::npos, line);
+  }
+  for (const char* theirs : {"persistence_location", "log_dest", "log_type", "pid_file", "include_dir"}) {
+    CHECK_MESSAGE(fragment.find(std::string("\n") + theirs) == std::string::npos, theirs);
+  }
+}
+
+TEST_CASE("a broker that runs must be started again only if its certificate or plugin is another one") {
+  DataFolder data;
+  REQUIRE(write_unmanaged_broker_files(data.settings));
+  CHECK_FALSE(write_unmanaged_broker_files(data.settings).value());
+  data.settings.certificate_chain += "\n";
+  CHECK(write_unmanaged_broker_files(data.settings).value());
+  CHECK_FALSE(write_unmanaged_broker_files(data.settings).value());
+}
+
 TEST_CASE("a folder that cannot work is refused with advice") {
   DataFolder data;
   auto settings = data.settings;

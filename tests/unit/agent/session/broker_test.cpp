@@ -82,5 +82,29 @@ TEST_CASE("a device that asks the platform about its owner goes back to the owne
   CHECK(world.run_until(Phase::kProvisioned, Millis(120'000)));
 }
 
+TEST_CASE("a pause before a connection is told, to whichever broker, and nothing while none is made") {
+  World world;
+  world.connect = [] { return Event(ProvisionUnreachable{kAway}); };
+  world.start();
+  world.settle();
+  CHECK(world.session->pause_until() == world.now.steady + Millis(1000));
+  world.connect = [] { return Event(ProvisionConnected{}); };
+  world.platform.silent = true;
+  REQUIRE(world.run_until(Phase::kHello));
+  CHECK_FALSE(world.session->pause_until());
+  REQUIRE(world.run_until(Phase::kWaiting));
+  CHECK(world.session->pause_until() == world.now.steady + world.config.retry_interval);
+  world.platform.silent = false;
+  world.owner = [] { return Event(OwnerFailed{kAway}); };
+  REQUIRE(world.run_until(Phase::kAwaitingOwner));
+  world.settle();
+  CHECK(world.session->pause_until() == world.now.steady + Millis(1000));
+  world.owner = [] { return Event(OwnerBorn{}); };
+  REQUIRE(world.run_until(Phase::kProvisioned));
+  CHECK_FALSE(world.session->pause_until());
+  world.feed(OwnerFailed{kAway});
+  CHECK(world.session->pause_until() == world.now.steady + Millis(1000));
+}
+
 }  // namespace
 }  // namespace fleet::agent::test

@@ -54,8 +54,8 @@ TEST_CASE("the shortest useful settings file has the defaults of the protocol") 
   CHECK(settings.enabled);
   CHECK_FALSE(settings.provisioned);
   CHECK(settings.ca_authentication);
-  CHECK(settings.broker_url.host == "provision.example.com");
-  CHECK(settings.broker_url.port == 8883);
+  CHECK(settings.broker_urls.front().host == "provision.example.com");
+  CHECK(settings.broker_urls.front().port == 8883);
   CHECK(settings.account_name == "provision");
   CHECK(settings.username.empty());
   CHECK(settings.client_id.empty());
@@ -85,8 +85,8 @@ TEST_CASE("every setting is read under its protocol name") {
   CHECK_FALSE(settings.enabled);
   CHECK(settings.provisioned);
   CHECK_FALSE(settings.ca_authentication);
-  CHECK(settings.broker_url.scheme == mqtt::BrokerUrl::Scheme::kMqtt);
-  CHECK(settings.broker_url.port == 1884);
+  CHECK(settings.broker_urls.front().scheme == mqtt::BrokerUrl::Scheme::kMqtt);
+  CHECK(settings.broker_urls.front().port == 1884);
   CHECK(settings.account_name == "ec-provisioning");
   CHECK(settings.username == "user-1");
   CHECK(settings.client_id == "gw-1");
@@ -124,6 +124,78 @@ TEST_CASE("all problems are reported at once, each with its place") {
   CHECK(contains(message, "platform-root-file"));
 }
 
+TEST_CASE("several brokers are a list in the file, and a text with commas on the command line") {
+  Fixture fixture;
+  const std::string others = "password-file: password\nplatform-root-file: root.pem\n";
+  auto loaded = fixture.load(others + "broker-url: [mqtts://a.example.com, 'mqtts://b.example.com:9883']\n");
+  REQUIRE_MESSAGE(loaded, loaded.error().message);
+  REQUIRE(loaded->settings.broker_urls.size() == 2);
+  CHECK(loaded->settings.broker_urls[0].str() == "mqtts://a.example.com:8883");
+  CHECK(loaded->settings.broker_urls[1].str() == "mqtts://b.example.com:9883");
+  loaded = fixture.load(kMinimal, {{"broker-url", "mqtts://c.example.com,mqtt://d.example.com"}});
+  REQUIRE_MESSAGE(loaded, loaded.error().message);
+  REQUIRE(loaded->settings.broker_urls.size() == 2);
+  CHECK(loaded->settings.broker_urls[0].host == "c.example.com");
+  REQUIRE(loaded->warnings.size() == 1);
+  CHECK(contains(loaded->warnings[0], "mqtt://"));
+}
+
+TEST_CASE("each wrong broker of a list is told with its place") {
+  Fixture fixture;
+  const std::string message = fixture.error(
+      "broker-url:\n"
+      "  - mqtts://a.example.com\n"
+      "  - http://b.example.com\n"
+      "  - mqtts://a.example.com:8883\n"
+      "  - [nested]\n");
+  CHECK(contains(message, "agent.yaml:5:5: broker-url[3]: "));
+  const std::string values = fixture.error(
+      "broker-url:\n"
+      "  - mqtts://a.example.com\n"
+      "  - http://b.example.com\n"
+      "  - mqtts://a.example.com:8883\n");
+  CHECK(contains(values, "agent.yaml:3:5: broker-url[1]: "));
+  CHECK(contains(values, "agent.yaml:4:5: broker-url[2]: mqtts://a.example.com:8883 is given twice"));
+  CHECK(contains(fixture.error("broker-url: []\n"), "agent.yaml:1:13: broker-url: must be one URL or a list"));
+  CHECK(contains(fixture.error("broker-url: {a: b}\n"), "agent.yaml:1:13: broker-url: "));
+  CHECK(contains(fixture.error(kMinimal.data(), {{"broker-url", "mqtts://a,mqtts://a"}}), "given twice"));
+}
+
+TEST_CASE("what differs between two versions of the settings is told by name") {
+  Fixture fixture;
+  const auto changed = [&](std::string_view yaml) {
+    const auto before = fixture.load(kMinimal);
+    const auto after = fixture.load(yaml);
+    REQUIRE_MESSAGE(after, after.error().message);
+    return changed_settings(before->settings, after->settings);
+  };
+  using Names = std::vector<std::string_view>;
+  CHECK(changed(kMinimal).empty());
+  CHECK(changed(std::string(kMinimal) + "timeout: 120\n").empty());
+  fixture.write("hook.sh", "#!/bin/sh\n", 0755);
+  // every setting that the table of options knows, and the two secrets that it does not
+  const auto all = changed(fmt::format(
+      "enabled: false\nprovisioned: true\nca-authentication: false\nbroker-url: [mqtts://10.0.0.1]\n"
+      "account-name: other\nusername: user-1\nclient-id: gw-1\npassword: written-here-1\n"
+      "activation-key: ABCDEFGHIJKLMNOP\ntimeout: 30\nretry-interval: 5m\nretry-max-attempts: 7\n"
+      "broker-ca-file: root.pem\nplatform-root-file: ./other/../hook.sh\nstate-dir: state\ninterface: eth7\n"
+      "serial: 0042\nhook: {}\nowner-timeout: 1h\npackage-allow-file: true\nlog-level: debug\n",
+      (fixture.folder / "hook.sh").string()));
+  Names wanted;
+  for (const SettingOption& option : setting_options()) {
+    if (!option.name.ends_with("-key-file") && option.name != "password-file") wanted.push_back(option.name);
+  }
+  wanted.insert(wanted.end(), {"password", "activation-key"});
+  Names found = all;
+  std::sort(wanted.begin(), wanted.end());
+  std::sort(found.begin(), found.end());
+  CHECK(found == wanted);
+  // the content of a secret's file counts, not its name
+  const auto before = fixture.load(kMinimal);
+  fixture.write("password", "another-s3cret\n");
+  CHECK(changed_settings(before->settings, fixture.load(kMinimal)->settings) == Names{"password"});
+}
+
 TEST_CASE("a wrongly typed value is an error, not skipped") {
   Fixture fixture;
   CHECK(contains(fixture.error(std::string(kMinimal) + "enabled: perhaps\n"), "enabled"));
@@ -152,7 +224,7 @@ TEST_CASE("the command line wins over the file") {
                                     {"password-file", (fixture.folder / "other").string()},
                                     {"enabled", "false"}});
   REQUIRE_MESSAGE(loaded, loaded.error().message);
-  CHECK(loaded->settings.broker_url.port == 9999);
+  CHECK(loaded->settings.broker_urls.front().port == 9999);
   CHECK(loaded->settings.retry_max_attempts == -1);
   CHECK(loaded->settings.password.reveal() == "another-password-1");
   CHECK_FALSE(loaded->settings.enabled);

@@ -11,7 +11,6 @@
 using fleet::ErrorCode;
 using fleet::Millis;
 using fleet::WallTime;
-using fleet::config::nearest;
 using fleet::config::Node;
 using fleet::config::Object;
 using fleet::config::parse_yaml;
@@ -244,19 +243,4 @@ TEST_CASE("a caller's own problem stands at the value, or at the object without 
   document.object.problem("z", "must be there");
   CHECK(document.problems.list()[0].str() == "file.yaml:2:4: b: must be less");
   CHECK(document.problems.list()[1].str() == "file.yaml:1:1: z: must be there");
-}
-
-TEST_CASE("the nearest key is the one that was meant, or none") {
-  const std::vector<std::string> keys{"broker-url", "client-id", "password-file", "a"};
-  CHECK(nearest("broker-ulr", keys) == "broker-url");
-  CHECK(nearest("brokerUrl", keys) == "broker-url");
-  CHECK(nearest("clientid", keys) == "client-id");
-  CHECK(nearest("b", keys) == "a");
-  CHECK(nearest("", keys) == "a");
-  CHECK(nearest("timeout", keys) == "");
-  CHECK(nearest("password", {"name", "userPassword", "userPasswordFile"}) == "userPassword");
-  CHECK(nearest("password", {"userPassword", "ownerPassword"}) == "");
-  CHECK(nearest("url", keys) == "");
-  CHECK(nearest("x", {}) == "");
-  CHECK(nearest(std::string(100'000, 'x'), keys) == "");
 }

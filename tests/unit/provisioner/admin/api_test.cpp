@@ -108,9 +108,9 @@ TEST_CASE("requests are listed by status, label and text") {
   CHECK(names(admin.get("/v1/requests")) == std::vector<std::string>{"north-1", "north-2", "south-1"});
   CHECK(names(admin.get("/v1/requests?label=site%3Dsouth")) == std::vector<std::string>{"south-1"});
   CHECK(names(admin.get("/v1/requests?label=site=south&label=site2=x")).empty());
-  CHECK(names(admin.get("/v1/requests?status=CREATED&text=th-2")) == std::vector<std::string>{"north-2"});
+  CHECK(names(admin.get("/v1/requests?status=CREATED&search=TH-2")) == std::vector<std::string>{"north-2"});
   CHECK(names(admin.get("/v1/requests?status=COMPLETED")).empty());
-  CHECK(names(admin.get("/v1/requests?text=N1-")) == std::vector<std::string>{"north-1"});
+  CHECK(names(admin.get("/v1/requests?search=n1-")) == std::vector<std::string>{"north-1"});
 }
 
 TEST_CASE("a long list comes in pages that follow one another") {
@@ -129,8 +129,8 @@ TEST_CASE("a long list comes in pages that follow one another") {
 
 TEST_CASE("parameters that mean nothing are refused") {
   AdminFixture admin;
-  for (const std::string query : {"status=created", "label=site", "limit=0", "limit=1001", "limit=-1", "limit=x",
-                                  "colour=red", "text=%zz", "&", "="}) {
+  for (const std::string query : {"status=created", "label=a%3Db&label=a%3Dc", "label=site", "limit=0", "limit=1001", "limit=-1", "limit=x",
+                                  "colour=red", "search=%zz", "&", "="}) {
     CAPTURE(query);
     CHECK(admin.call("GET", "/v1/requests?" + query).status == 400);
   }

@@ -83,7 +83,7 @@ TEST_CASE("an unknown word is named before all else, with the nearest one that i
   };
   CHECK(has(errors({"bogus"}), "error: bogus: no such command; there are init, serve, "));
   CHECK(has(errors({"aply"}), "error: aply: no such command; did you mean apply?\n"));
-  CHECK(has(errors({"get", "bogus"}), "error: bogus: no such command; there are requests, profiles, accounts\n"));
+  CHECK(has(errors({"get", "bogus"}), "error: bogus: no such command; there are requests, profiles, accounts, certificates\n"));
   CHECK(has(errors({"init", "--bogus"}), "error: --bogus: no such option\n"));
   CHECK(has(errors({"init", "--hots", "a"}), "error: --hots: no such option; did you mean --host?\n"));
   CHECK(has(errors({"apply", "--secrets-uot=secret"}),

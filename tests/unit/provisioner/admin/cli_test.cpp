@@ -128,7 +128,7 @@ TEST_CASE("get requests shows a table, or JSON with a request a line") {
   CHECK(list[0].at("name") == "gw-1");
   CHECK(prompt.cli({"get", "requests", "--status", "COMPLETED", "-o", "json"}).output == "[]\n");
   CHECK(boost::json::parse(
-            prompt.cli({"get", "requests", "--text", "gw-2", "-l", "site=north", "-l", "site=north", "-o", "json"})
+            prompt.cli({"get", "requests", "--search", "gw-2", "-l", "site=north", "-l", "site=north", "-o", "json"})
                 .output)
             .as_array()
             .size() == 1);

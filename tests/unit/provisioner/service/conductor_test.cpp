@@ -31,6 +31,7 @@ class HoldingStore final : public Store {
   }
 
   void submit(Work work, Done done) override { held_.emplace_back(std::move(work), std::move(done)); }
+  void read(Work work, Done done) override { store_->read(std::move(work), std::move(done)); }
   Result<void> run(Work work) override { return store_->run(std::move(work)); }
   std::size_t backlog() const override { return held_.size(); }
 

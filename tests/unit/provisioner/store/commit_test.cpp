@@ -154,5 +154,46 @@ TEST_CASE("group commit carries many small changes a commit (throughput)") {
   MESSAGE(static_cast<int>(kPieces / took.count()) << " pieces of work a second");
 }
 
+// What a read found, once it is done.
+std::int64_t read_total(StoreFixture& fixture) {
+  std::promise<std::int64_t> total;
+  fixture.store->read(
+      [&](Transaction& tx) -> Result<void> {
+        TRY_ASSIGN(const RequestProgress progress, tx.progress_of({}, kNow, 0));
+        total.set_value(progress.total);
+        return {};
+      },
+      [](const Result<void>& done) { CHECK_MESSAGE(done.has_value(), why(done)); });
+  return total.get_future().get();
+}
+
+TEST_CASE("a read does not wait for the writer, and sees what was committed, no more") {
+  StoreFixture fixture;
+  fixture.insert_many(2);
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    ProvisionRequest third = sample_request("third");
+    TRY(tx.insert_request(third));
+    CHECK(read_total(fixture) == 2);  // from within the writer: it would never end if it waited for it
+    return {};
+  });
+  CHECK(read_total(fixture) == 3);
+}
+
+TEST_CASE("a read can change nothing, and one that throws harms no other") {
+  StoreFixture fixture;
+  std::promise<ErrorCode> changed, thrown;
+  fixture.store->read(
+      [](Transaction& tx) {
+        ProvisionRequest request = sample_request("one");
+        return tx.insert_request(request);
+      },
+      [&](const Result<void>& done) { changed.set_value(done ? ErrorCode::kInternal : done.error().code); });
+  fixture.store->read([](Transaction&) -> Result<void> { throw std::runtime_error("a defect"); },
+                      [&](const Result<void>& done) { thrown.set_value(done ? ErrorCode::kIo : done.error().code); });
+  CHECK(changed.get_future().get() != ErrorCode::kInternal);
+  CHECK(thrown.get_future().get() == ErrorCode::kInternal);
+  CHECK(read_total(fixture) == 0);
+}
+
 }  // namespace
 }  // namespace fleet::provisioner

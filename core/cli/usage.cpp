@@ -1,4 +1,4 @@
-#include "core/config/usage.hpp"
+#include "core/cli/usage.hpp"
 
 #include <vector>
 
@@ -6,9 +6,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "core/config/decoder.hpp"
+#include "core/base/nearest.hpp"
 
-namespace fleet::config {
+namespace fleet::cli {
 namespace {
 
 std::vector<std::string> options_of(const CLI::App& app) {
@@ -63,4 +63,4 @@ std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
   return error.what();
 }
 
-}  // namespace fleet::config
+}  // namespace fleet::cli

@@ -1,0 +1,143 @@
+#include "provisioner/manifest/export.hpp"
+
+#include <utility>
+
+#include "provisioner/manifest/properties.hpp"
+
+namespace fleet::provisioner {
+namespace {
+
+using config::Node;
+
+Node scalar(std::string text, bool quoted) {
+  Node node;
+  node.kind = Node::Kind::kScalar;
+  node.text = std::move(text);
+  node.quoted = quoted;
+  return node;
+}
+
+Node text(std::string value) {
+  return scalar(std::move(value), true);
+}
+Node number(std::int64_t value) {
+  return scalar(std::to_string(value), false);
+}
+Node flag(bool value) {
+  return scalar(value ? "true" : "false", false);
+}
+
+Node mapping() {
+  Node node;
+  node.kind = Node::Kind::kMapping;
+  return node;
+}
+
+Node& put(Node& mapping, std::string key, Node value) {
+  return mapping.entries.emplace_back(Node::Entry{std::move(key), {}, std::move(value)}).value;
+}
+
+Node map_of(const std::map<std::string, std::string>& values, Secrets secrets = Secrets::kShown) {
+  Node node = mapping();
+  for (const auto& [name, value] : values) put(node, name, secrets == Secrets::kShown ? text(value) : Node());
+  return node;
+}
+
+// format_time knows whole seconds only.
+std::string exact_time(WallTime time) {
+  const auto millis = to_unix_millis(time) % 1000;
+  std::string shown = format_time(time);
+  if (millis != 0) shown.insert(shown.size() - 1, fmt::format(".{:03}", (millis + 1000) % 1000));
+  return shown;
+}
+
+Node document(std::string kind, const std::string& name) {
+  Node node = mapping();
+  put(node, "apiVersion", text("provisioner/v1"));
+  put(node, "kind", text(std::move(kind)));
+  put(put(node, "metadata", mapping()), "name", text(name));
+  return node;
+}
+
+Node values_of(const protocol::Property& property, bool quoted) {
+  if (!property.array) return scalar(property.values.empty() ? "" : property.values.front(), quoted);
+  Node list;
+  list.kind = Node::Kind::kSequence;
+  for (const std::string& value : property.values) list.items.push_back(scalar(value, quoted));
+  return list;
+}
+
+// Whether that is how an operator could have written the property.
+bool means(const Node& node, const protocol::Property& property) {
+  Node component = mapping();
+  put(component, property.name, node);
+  Node configuration = mapping();
+  put(configuration, "pid", std::move(component));
+  config::Problems problems;
+  const auto decoded = decode_configurations(configuration, "", problems);
+  return problems.empty() && decoded.front().properties == std::vector<protocol::Property>{property};
+}
+
+// The shortest form that is read back as the same.
+Node property_node(const protocol::Property& property, Secrets secrets) {
+  for (const bool quoted : {false, true}) {
+    Node plain = values_of(property, quoted);
+    if (means(plain, property)) return plain;
+  }
+  Node node = mapping();
+  put(node, "type", text(std::string(protocol::to_string(property.type))));
+  const bool hidden = property.type == protocol::PropertyType::kPassword && secrets == Secrets::kHidden;
+  put(node, "value", hidden ? Node() : values_of(property, true));
+  return node;
+}
+
+}  // namespace
+
+Node to_manifest(const Account& account) {
+  Node node = document("Account", account.name);
+  Node& spec = put(node, "spec", mapping());
+  std::string ca;
+  for (const std::string& pem : account.ca_pem) ca += pem;
+  Node broker = mapping();
+  put(broker, "url", text(account.broker_url));
+  put(broker, "ca", text(std::move(ca)));
+  put(spec, "broker", std::move(broker));
+  put(spec, "credentials", text("x509"));
+  return node;
+}
+
+Node to_manifest(const Profile& profile, Secrets secrets) {
+  Node node = document("Profile", profile.name);
+  Node& spec = put(node, "spec", mapping());
+  put(spec, "account", text(profile.account));
+  put(put(spec, "certificate", mapping()), "validity", text(format_duration(profile.certificate_validity)));
+  put(spec, "retryMaxAttempts", number(profile.retry_max_attempts));
+  put(spec, "attemptTimeout", text(format_duration(profile.attempt_timeout)));
+  Node configuration = mapping();
+  for (const protocol::ComponentConfiguration& component : profile.configuration) {
+    Node& properties = put(configuration, component.pid, mapping());
+    for (const protocol::Property& property : component.properties) {
+      put(properties, property.name, property_node(property, secrets));
+    }
+  }
+  put(spec, "configuration", std::move(configuration));
+  return node;
+}
+
+Node to_manifest(const ProvisionRequest& request, Secrets secrets) {
+  Node node = document("ProvisionRequest", request.name);
+  if (!request.labels.empty()) put(node.entries.back().value, "labels", map_of(request.labels));
+  Node& spec = put(node, "spec", mapping());
+  put(spec, "profile", text(request.profile));
+  put(spec, "clientId", text(request.client_id));
+  put(spec, "provisionUserUsername", text(request.username));
+  if (request.activation_key_verifier) put(spec, "generateActivationKey", flag(true));
+  if (!request.params.empty()) put(spec, "params", map_of(request.params, secrets));
+  if (request.activates_on) put(spec, "activatesOn", text(exact_time(*request.activates_on)));
+  if (request.expires_on) put(spec, "expiresOn", text(exact_time(*request.expires_on)));
+  if (request.retry_max_attempts) put(spec, "retryMaxAttempts", number(*request.retry_max_attempts));
+  put(spec, "status", text(request.enabled ? "ENABLED" : "DISABLED"));
+  return node;
+}
+
+}  // namespace fleet::provisioner
