@@ -7,6 +7,7 @@ packages=(
   g++ cmake ninja-build ccache pkg-config
   libboost1.81-dev libboost-json1.81-dev libmosquitto-dev mosquitto-dev libssl-dev libyaml-cpp-dev libsqlite3-dev
   libfmt-dev libexpected-dev libcli11-dev doctest-dev libexpat1-dev zlib1g-dev
+  libcurl4-openssl-dev libarchive-dev
   mosquitto mosquitto-clients openssl
 )
 test_packages=(protobuf-compiler sqlite3 curl git procps)

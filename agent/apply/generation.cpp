@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <vector>
 
+#include <boost/json.hpp>
+
+#include "agent/apply/package_store.hpp"
 #include "core/base/crash_point.hpp"
 #include "core/base/file.hpp"
 #include "core/base/log.hpp"
@@ -15,6 +18,7 @@ namespace fleet::agent {
 namespace {
 
 namespace fs = std::filesystem;
+namespace json = boost::json;
 
 constexpr std::string_view kConfigurations = "configurations.xml";
 constexpr std::string_view kKey = "device.key";
@@ -27,6 +31,13 @@ fs::path generations(const fs::path& state_folder) {
 }
 fs::path link(const fs::path& state_folder) {
   return state_folder / "current";
+}
+fs::path trial(const fs::path& state_folder) {
+  return state_folder / "trial";
+}
+// What links say, relative to the state folder.
+fs::path target(std::uint64_t number) {
+  return number == 0 ? fs::path("none") : fs::path("generations") / std::to_string(number);
 }
 
 std::optional<std::uint64_t> parse_number(const std::string& name) {
@@ -92,19 +103,99 @@ Result<Files> check(const Staged& content, const crypto::PrivateKey& key) {
   return files;
 }
 
+// --- the record
+
+std::string to_json(const GenerationRecord& record) {
+  json::array packages;
+  for (const Package& package : record.packages) {
+    packages.push_back(
+        json::object{{"name", package.id.name}, {"version", package.id.version}, {"sha256", package.sha256}});
+  }
+  return json::serialize(json::object{{"generation", record.number},
+                                      {"installedAt", record.installed_at},
+                                      {"previous", record.previous},
+                                      {"packages", std::move(packages)},
+                                      {"components", json::array(record.components.begin(), record.components.end())}}) +
+         "\n";
+}
+
+Result<GenerationRecord> parse_record(std::string_view text) try {
+  const json::value value = json::parse({text.data(), text.size()});
+  const json::object& object = value.as_object();
+  GenerationRecord record;
+  record.number = object.at("generation").to_number<std::uint64_t>();
+  record.installed_at = std::string(object.at("installedAt").as_string());
+  if (!object.contains("packages")) return record;  // written by version 0.1
+  record.previous = object.at("previous").to_number<std::uint64_t>();
+  for (const json::value& entry : object.at("packages").as_array()) {
+    const json::object& package = entry.as_object();
+    record.packages.push_back({{std::string(package.at("name").as_string()), std::string(package.at("version").as_string())},
+                               std::string(package.at("sha256").as_string())});
+  }
+  for (const json::value& pid : object.at("components").as_array()) record.components.emplace_back(pid.as_string());
+  return record;
+} catch (const std::exception& exception) {
+  return fail(ErrorCode::kCorrupt, "{}: {}", kRecord, exception.what());
+}
+
+Result<GenerationRecord> read_record(const fs::path& state_folder, std::uint64_t number) {
+  TRY_ASSIGN(const Bytes text, read_file(generations(state_folder) / std::to_string(number) / kRecord));
+  return parse_record(text);
+}
+
+// The generation before `number`: by its record, else (version 0.1 wrote none) by its number. 0: none.
+std::uint64_t previous_of(const fs::path& state_folder, std::uint64_t number) {
+  const std::vector<std::uint64_t> numbers = list_generations(state_folder);
+  const auto record = read_record(state_folder, number);
+  if (record && record->previous != 0) {
+    const bool there = std::find(numbers.begin(), numbers.end(), record->previous) != numbers.end();
+    return there ? record->previous : 0;
+  }
+  const auto next = std::lower_bound(numbers.begin(), numbers.end(), number);
+  return next == numbers.begin() || record ? 0 : *std::prev(next);
+}
+
+GenerationRecord make_record(std::uint64_t number, std::uint64_t previous, const Staged& content) {
+  GenerationRecord record{number, format_time(wall_now()), previous, content.packages, {}};
+  for (const auto& component : content.configurations) record.components.push_back(component.pid);
+  return record;
+}
+
+// --- writing
+
+Result<void> check_packages(const fs::path& state_folder, const std::vector<Package>& packages) {
+  for (const Package& package : packages) {
+    if (has_package(state_folder, package)) continue;
+    return fail(ErrorCode::kNotFound, "package {} {}: is not on this device any more", package.id.name,
+                package.id.version);
+  }
+  return {};
+}
+
+// Links from the generation to its packages, which it shares with others.
+Result<void> link_packages(const fs::path& folder, const std::vector<Package>& packages) {
+  const fs::path up = fs::path("..") / ".." / ".." / "..";  // packages/NAME, the generation, generations
+  for (const Package& package : packages) {
+    const fs::path parent = folder / "packages" / package.id.name;
+    TRY(make_folder(folder / "packages"));
+    TRY(make_folder(parent));
+    TRY(switch_link(parent / package.id.version, package_folder(up, package)));
+  }
+  return {};
+}
+
 // Every file is synced by write_file, the folder with the last of them.
-Result<void> write_files(const fs::path& folder, std::uint64_t number, const Files& files,
+Result<void> write_files(const fs::path& folder, const GenerationRecord& record, const Files& files,
                          const crypto::PrivateKey& key) {
   TRY(make_folder(folder));
+  TRY(link_packages(folder, record.packages));
   TRY(write_file(folder / kConfigurations, files.configurations.reveal()));
   if (!files.chain_pem.empty()) {
     TRY(write_file(folder / kKey, key.to_pem().reveal()));
     TRY(write_file(folder / kChain, files.chain_pem, 0644));
   }
   if (!files.owner_cas_pem.empty()) TRY(write_file(folder / kOwnerCas, files.owner_cas_pem, 0644));
-  return write_file(folder / kRecord,
-                    fmt::format("{{\"generation\":{},\"installedAt\":\"{}\"}}\n", number, format_time(wall_now())),
-                    0644);
+  return write_file(folder / kRecord, to_json(record), 0644);
 }
 
 // Gives the finished folder its place. A generation of that number is there only if an installation was killed behind
@@ -125,31 +216,38 @@ Result<void> put_in_place(const fs::path& finished, const fs::path& place, bool 
   return sync_folder(place.parent_path());
 }
 
+// Only the generation in force and the one before it are kept, and what packages they refer to.
 void prune(const fs::path& state_folder, std::uint64_t in_force) {
-  const std::vector<std::uint64_t> numbers = list_generations(state_folder);
-  for (std::size_t i = 0; i + kGenerationsKept < numbers.size(); ++i) {
-    if (numbers[i] == in_force) continue;
-    const auto removed = fleet::remove_all(generations(state_folder) / std::to_string(numbers[i]));
+  const std::uint64_t previous = previous_of(state_folder, in_force);
+  std::vector<Package> packages;
+  for (const std::uint64_t number : list_generations(state_folder)) {
+    if (number == in_force || number == previous) {
+      const auto record = read_record(state_folder, number);
+      if (!record) return log::warn("apply", "old packages stay", {{"error", record.error().message}});
+      packages.insert(packages.end(), record->packages.begin(), record->packages.end());
+      continue;
+    }
+    const auto removed = fleet::remove_all(generations(state_folder) / std::to_string(number));
     if (!removed) log::warn("apply", "an old generation stays", {{"error", removed.error().message}});
   }
+  prune_packages(state_folder, packages);
 }
 
-fs::path target_of(std::uint64_t number) {
-  return fs::path("generations") / std::to_string(number);
+Result<void> remove_link(const fs::path& link) {
+  if (::unlink(link.c_str()) != 0 && errno != ENOENT) return fail(errno_error(errno, link.string()));
+  return sync_folder(link.parent_path());
+}
+
+// `current` points at that generation, or nowhere for 0.
+Result<void> put_in_force(const fs::path& state_folder, std::uint64_t number) {
+  return number == 0 ? remove_link(link(state_folder)) : switch_link(link(state_folder), target(number));
 }
 
 // After a switch to `number` that has failed: the link may point there already, only not durably. The generation goes
 // once the link is known to point elsewhere again, on the disk too; what a power cut could bring back stays.
-void undo_switch(const fs::path& state_folder, std::uint64_t number, std::optional<std::uint64_t> former) {
+void undo_switch(const fs::path& state_folder, std::uint64_t number) {
   Result<void> undone;
-  if (current_generation(state_folder) == number) {
-    if (former) {
-      undone = switch_link(link(state_folder), target_of(*former));
-    } else {
-      undone = fleet::remove_all(link(state_folder));
-      if (undone) undone = sync_folder(state_folder);
-    }
-  }
+  if (const auto reverted = revert_generation(state_folder); !reverted) undone = fail(reverted.error());
   if (undone) undone = fleet::remove_all(generations(state_folder) / std::to_string(number));
   if (!undone) {
     log::warn("apply", "a generation that did not come into force stays",
@@ -203,35 +301,78 @@ Result<void> remove_half_written(const fs::path& state_folder) {
     }
   }
   for (const fs::path& leftover : leftovers) TRY(fleet::remove_all(leftover));
-  return {};
+  return remove_half_unpacked(state_folder);
 }
 
 Result<void> install_generation(const fs::path& state_folder, std::uint64_t number, const Staged& content,
                                 const crypto::PrivateKey& key) {
   if (number == 0) return fail(ErrorCode::kInternal, "generation 0: generations are numbered from 1");
   TRY_ASSIGN(const Files files, check(content, key));
+  TRY(check_packages(state_folder, content.packages));
   const std::string context = fmt::format("generation {}", number);
   const fs::path parent = generations(state_folder);
   const fs::path temporary = parent / fmt::format(".{}.{}.tmp", number, to_hex(random_bytes(6)));
-  const std::optional<std::uint64_t> former = current_generation(state_folder);
-  const bool in_force = former == number;
+  const std::uint64_t now = current_generation(state_folder).value_or(0);
+  const bool in_force = now == number;
+  const std::uint64_t previous = in_force ? previous_of(state_folder, number) : now;
 
   Result<void> installed = make_folder(parent);
-  if (installed) installed = write_files(temporary, number, files, key);
+  if (installed) installed = write_files(temporary, make_record(number, previous, content), files, key);
+  if (installed) installed = switch_link(trial(state_folder), target(previous));
   if (installed) installed = put_in_place(temporary, parent / std::to_string(number), in_force);
   if (!installed) {
     // best effort: the next start removes it too
     static_cast<void>(fleet::remove_all(temporary).has_value());
+    if (!in_force) static_cast<void>(remove_link(trial(state_folder)).has_value());
     return fail(with_context(installed.error(), context));
   }
   crash_point("agent.generation-written");
-  if (const auto switched = switch_link(link(state_folder), target_of(number)); !switched) {
-    if (!in_force) undo_switch(state_folder, number, former);
+  if (const auto switched = put_in_force(state_folder, number); !switched) {
+    if (!in_force) undo_switch(state_folder, number);
     return fail(with_context(switched.error(), context));
   }
   crash_point("agent.generation-switched");
-  prune(state_folder, number);
   return {};
+}
+
+Result<void> confirm_generation(const fs::path& state_folder) {
+  TRY(remove_link(trial(state_folder)));
+  if (const auto number = current_generation(state_folder)) prune(state_folder, *number);
+  return {};
+}
+
+Result<std::optional<std::uint64_t>> revert_generation(const fs::path& state_folder) {
+  std::error_code error;
+  const fs::path before = fs::read_symlink(trial(state_folder), error);
+  if (error) return std::optional<std::uint64_t>();
+  const std::uint64_t previous = parse_number(before.filename().string()).value_or(0);
+  const std::uint64_t tried = current_generation(state_folder).value_or(0);
+  TRY(put_in_force(state_folder, previous));
+  crash_point("agent.generation-reverted");
+  if (tried != previous) TRY(fleet::remove_all(generations(state_folder) / std::to_string(tried)));
+  TRY(remove_link(trial(state_folder)));
+  return std::optional<std::uint64_t>(previous);
+}
+
+Result<std::uint64_t> roll_back_generation(const fs::path& state_folder) {
+  const auto number = current_generation(state_folder);
+  if (!number) return fail(ErrorCode::kNotFound, "{}: no configuration is in force", state_folder.string());
+  const std::uint64_t previous = previous_of(state_folder, *number);
+  if (previous == 0) {
+    return fail(ErrorCode::kNotFound, "{}: there is no generation before generation {}", state_folder.string(), *number);
+  }
+  auto usable = load(generations(state_folder) / std::to_string(previous));
+  if (!usable) return fail(as_corrupt(usable.error(), fmt::format("generation {}", previous)));
+  TRY(put_in_force(state_folder, previous));
+  return previous;
+}
+
+Result<GenerationRecord> read_generation_record(const fs::path& state_folder) {
+  const auto number = current_generation(state_folder);
+  if (!number) return fail(ErrorCode::kNotFound, "{}: no configuration is in force", state_folder.string());
+  auto record = read_record(state_folder, *number);
+  if (!record) return fail(as_corrupt(record.error(), fmt::format("generation {}", *number)));
+  return record;
 }
 
 std::optional<std::uint64_t> current_generation(const fs::path& state_folder) {

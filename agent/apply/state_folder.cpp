@@ -58,7 +58,9 @@ Result<StateFolder> StateFolder::open(const fs::path& folder) {
   TRY(make_folder(folder));
   TRY_ASSIGN(FileLock lock, FileLock::acquire(folder / kLock));
   TRY(remove_half_written(folder));
-  return StateFolder(folder, std::move(lock));
+  StateFolder opened(folder, std::move(lock));
+  TRY_ASSIGN(opened.reverted_, revert_generation(folder));
+  return opened;
 }
 
 Result<void> StateFolder::save_state(const SessionState& state) const {

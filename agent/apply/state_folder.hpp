@@ -23,12 +23,15 @@ Result<std::optional<SessionState>> read_state(const std::filesystem::path& fold
 // An opened state folder. Holds its lock while it lives. Not thread-safe.
 class StateFolder {
  public:
-  // Makes the folder if it is not there, takes its lock and removes what a killed agent has left half-written.
+  // Makes the folder if it is not there, takes its lock and removes what a killed agent has left half-written; a
+  // generation that was still on trial is taken back, see reverted().
   // kConflict with the pid if another agent has it; kInvalidArgument, and nothing touched, for a folder that holds
   // other things and nothing of an agent's.
   static Result<StateFolder> open(const std::filesystem::path& folder);
 
   const std::filesystem::path& path() const { return folder_; }
+  // The generation that open() has gone back to (0: none), if it had to.
+  const std::optional<std::uint64_t>& reverted() const { return reverted_; }
 
   Result<std::optional<SessionState>> load_state() const { return read_state(folder_); }
   // Durable when it returns. Passes the crash point agent.state-saved.PHASE.
@@ -43,9 +46,15 @@ class StateFolder {
   bool is_announced(std::uint64_t generation) const;
   Result<void> set_announced(std::uint64_t generation) const;
 
-  // See install_generation(); with the pending device key.
+  // See generation.hpp; with the pending device key.
   Result<void> install(std::uint64_t generation, const Staged& content) const;
+  Result<void> confirm() const { return confirm_generation(folder_); }
+  Result<std::optional<std::uint64_t>> revert() const { return revert_generation(folder_); }
   Result<OwnerConnection> owner_connection() const { return load_owner_connection(folder_); }
+
+  // Back to the generation before the one in force, whole: components, packages, key, chain and CAs. Its number; kNotFound
+  // if there is none. Whether the device is provisioned stays as it is.
+  Result<std::uint64_t> roll_back() const { return roll_back_generation(folder_); }
 
   // Back to enabled=true, provisioned=false, ready for a first attempt; with another key if `new_key` says so or the
   // device has been provisioned with this one. The generation in force stays until another one
@@ -58,6 +67,7 @@ class StateFolder {
 
   std::filesystem::path folder_;
   FileLock lock_;
+  std::optional<std::uint64_t> reverted_;
 };
 
 }  // namespace fleet::agent

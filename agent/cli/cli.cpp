@@ -20,10 +20,11 @@ struct Command {
   bool has_output;
   Result<int> (*run)(const Invocation&);
 };
-constexpr std::array<Command, 4> kCommands{{
+constexpr std::array<Command, 5> kCommands{{
     {"run", "Provision this device, then stay connected to its owner's broker", false, run_agent},
     {"status", "Show how far this device is (exit code 3: not provisioned)", true, show_status},
     {"identity", "Show client id and username, and where they come from", true, show_identity},
+    {"rollback", "Go back to the configuration, applications and keys before", false, roll_back},
     {"reset", "Forget the outcome, so that the next run provisions anew", false, reset_agent},
 }};
 

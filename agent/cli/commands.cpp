@@ -11,6 +11,7 @@
 #include "agent/cli/status_table.hpp"
 #include "agent/identity/identity.hpp"
 #include "agent/runtime/daemon.hpp"
+#include "agent/runtime/hook.hpp"
 #include "core/base/console.hpp"
 
 namespace fleet::agent {
@@ -31,6 +32,14 @@ Result<LoadedSettings> load(const Invocation& invocation, Purpose purpose) {
                 invocation.settings_file.string());
   }
   return load_settings(invocation.settings_file, invocation.overrides, purpose);
+}
+
+Result<StateFolder> open_stopped(const Settings& settings, std::string_view what) {
+  auto folder = StateFolder::open(settings.state_dir);
+  if (!folder && folder.error().code == ErrorCode::kConflict) {
+    return fail(with_context(folder.error(), fmt::format("cannot {} while the agent runs", what)));
+  }
+  return folder;
 }
 
 json::value text_or_null(const std::string& text) {
@@ -100,14 +109,20 @@ Result<int> show_identity(const Invocation& invocation) {
   return EX_OK;
 }
 
+Result<int> roll_back(const Invocation& invocation) {
+  TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kInspect));
+  TRY_ASSIGN(const StateFolder folder, open_stopped(loaded.settings, "roll back"));
+  TRY_ASSIGN(const std::uint64_t number, folder.roll_back());
+  const auto told = run_hook(loaded.settings.hook, loaded.settings.state_dir, "rollback", number);
+  if (!told) return fail(with_context(told.error(), fmt::format("generation {} is in force again, but", number)));
+  print(fmt::format("generation {} is in force again; the next `provision-agent run` uses it\n", number));
+  return EX_OK;
+}
+
 Result<int> reset_agent(const Invocation& invocation) {
   TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kInspect));
-  auto folder = StateFolder::open(loaded.settings.state_dir);
-  if (!folder) {
-    const bool running = folder.error().code == ErrorCode::kConflict;
-    return fail(running ? with_context(folder.error(), "cannot reset while the agent runs") : folder.error());
-  }
-  TRY(folder->reset(invocation.new_key));
+  TRY_ASSIGN(const StateFolder folder, open_stopped(loaded.settings, "reset"));
+  TRY(folder.reset(invocation.new_key));
   print(fmt::format("{} is reset: the next `provision-agent run` provisions the device anew{}\n",
                     loaded.settings.state_dir.string(), invocation.new_key ? ", with a new key" : ""));
   return EX_OK;

@@ -23,6 +23,7 @@ struct Invocation {
 Result<int> run_agent(const Invocation& invocation);
 Result<int> show_status(const Invocation& invocation);
 Result<int> show_identity(const Invocation& invocation);
+Result<int> roll_back(const Invocation& invocation);
 Result<int> reset_agent(const Invocation& invocation);
 
 }  // namespace fleet::agent

@@ -33,8 +33,18 @@ Result<AgentStatus> read_from_disk(const Settings& settings, IdentityInput ident
     status.owner_broker = owner->broker_url.str();
     if (!owner->client_id.empty()) status.client_id = owner->client_id;
   }
+  if (auto record = read_generation_record(settings.state_dir)) status.packages = std::move(record->packages);
   for (const mqtt::BrokerUrl& url : settings.broker_urls) status.brokers.push_back({url.str(), "", std::nullopt});
   return status;
+}
+
+std::string packages_text(const std::vector<Package>& packages) {
+  std::string text;
+  for (const Package& package : packages) {
+    if (!text.empty()) text += ", ";
+    text += package.id.name + " " + package.id.version;
+  }
+  return text;
 }
 
 std::string with_age(const Failure& failure, WallTime now) {
@@ -73,7 +83,8 @@ void print_status(const SeenStatus& seen) {
             {"phase", status.phase},
             {"provisioned", status.provisioned ? "yes" : "no"},
             {"client id", status.client_id},
-            {"generation", status.generation == 0 ? "" : std::to_string(status.generation)}};
+            {"generation", status.generation == 0 ? "" : std::to_string(status.generation)},
+            {"packages", packages_text(status.packages)}};
   for (const AgentStatus::Broker& broker : status.brokers) {
     rows.emplace_back("provision broker", connection_text(broker.url, broker.connection, broker.failure, now));
   }

@@ -14,6 +14,7 @@
 #include "agent/apply/state_folder.hpp"
 #include "agent/runtime/hook.hpp"
 #include "agent/runtime/owner_link.hpp"
+#include "agent/runtime/package_worker.hpp"
 #include "agent/runtime/provision_link.hpp"
 #include "agent/runtime/reload.hpp"
 #include "agent/runtime/session_config.hpp"
@@ -21,6 +22,7 @@
 #include "agent/runtime/trust.hpp"
 #include "agent/runtime/watchdog.hpp"
 #include "agent/session/session.hpp"
+#include "core/base/crash_point.hpp"
 #include "core/base/log.hpp"
 #include "core/base/notify.hpp"
 
@@ -30,7 +32,10 @@ namespace {
 // How long the brokers may take for an orderly end. A hook has its own limit.
 constexpr Seconds kStopLimit{3};
 
-const std::string kProvisioned = "provisioned";  // the event of the hook
+// Events of the hook.
+const std::string kApply = "apply";
+const std::string kRollback = "rollback";
+const std::string kProvisioned = "provisioned";
 
 std::uint64_t random_number() {
   std::uint64_t number = 0;
@@ -41,6 +46,17 @@ std::uint64_t random_number() {
 
 void notify(const std::string& state) {
   if (const auto told = notify_service_manager(state); !told) log::debug("agent", told.error().message);
+}
+
+PackageWorkerSettings package_settings(const Settings& settings, const std::filesystem::path& state_folder,
+                                       const Trust& trust) {
+  PackageWorkerSettings packages;
+  packages.state_folder = state_folder;
+  packages.roots = trust.broker_roots;
+  packages.allow_file = settings.package_allow_file;
+  // So short that a stalled package has failed, and its failure is told, before the attempt runs out of time.
+  packages.download.stall = std::clamp(settings.timeout / 4, Millis(1'000), packages.download.stall);
+  return packages;
 }
 
 class Daemon {
@@ -64,12 +80,15 @@ class Daemon {
             io_, setup_.settings.broker_urls,
             [this](Event event) { feed(std::move(event), &provision_.epoch()); }, [this] { stop_if_idle(); }),
         owner_(
-            io_, [this](Event event) { feed(std::move(event), &owner_.epoch()); }, [this] { stop_if_idle(); }) {}
+            io_, [this](Event event) { feed(std::move(event), &owner_.epoch()); }, [this] { stop_if_idle(); }),
+        packages_(io_, package_settings(setup_.settings, folder_.path(), trust_),
+                  [this](Event event) { feed(std::move(event)); }) {}
 
   Result<Ending> run() {
     TRY_ASSIGN(Bytes csr, signing_request(config_.client_id));
     if (session_.state().provisioned) finish_provisioning();
     if (const auto owner = folder_.owner_connection()) owner_url_ = owner->broker_url.str();
+    if (folder_.reverted()) tell_of_rollback(*folder_.reverted());
     wait_for_signal();
     if (const auto told = status_.start(); !told) {
       log::warn("agent", "`status` can only tell what is on the disk", {{"error", told.error().message}});
@@ -173,6 +192,7 @@ class Daemon {
     status.owner_broker = owner_url_;
     if (!owner_.idle()) status.owner_connection = owner_born_ ? "connected" : "connecting";
     status.owner_failure = owner_failure_;
+    if (auto record = read_generation_record(folder_.path())) status.packages = std::move(record->packages);
     if (const auto until = session_.pause_until()) {
       status.next_try = wall_now() + std::chrono::duration_cast<Millis>(*until - std::chrono::steady_clock::now());
     }
@@ -214,15 +234,41 @@ class Daemon {
     provision_.leave(effect.goodbye);
     return true;
   }
+  // In force on trial: the hook has the last word.
   bool carry_out(const InstallGeneration& effect) {
     const auto installed = folder_.install(effect.generation, effect.content);
-    if (installed) {
-      log::info("apply", "configuration is in force", {{"generation", effect.generation}});
-      hook_.run("configured", effect.generation);
-      feed(Installed{effect.generation, std::nullopt});
-    } else {
+    if (!installed) {
       feed(Installed{effect.generation, installed.error()});
+      return true;
     }
+    crash_point("agent.hook-begins");
+    hook_.run(kApply, effect.generation, [this, generation = effect.generation](const Result<void>& applied) {
+      const Result<void> final = applied ? folder_.confirm() : applied;
+      if (!final) return take_back(generation, final.error());
+      log::info("apply", "configuration is in force", {{"generation", generation}});
+      feed(Installed{generation, std::nullopt});
+    });
+    return true;
+  }
+  void take_back(std::uint64_t generation, Error why) {
+    if (const auto back = folder_.revert()) {
+      tell_of_rollback(back->value_or(0));
+    } else {
+      log::error("apply", "a generation that was refused cannot be taken back; the next start tries again",
+                 {{"generation", generation}, {"error", back.error().message}});
+    }
+    feed(Installed{generation, std::move(why)});
+  }
+  void tell_of_rollback(std::uint64_t in_force) {
+    log::warn("apply", "back to the configuration before", {{"generation", in_force}});
+    hook_.run(kRollback, in_force);
+  }
+  bool carry_out(const FetchPackage& effect) {
+    packages_.fetch(effect, verification_time());
+    return true;
+  }
+  bool carry_out(const CancelPackages&) {
+    packages_.cancel();
     return true;
   }
   bool carry_out(const ConnectOwner&) {
@@ -278,12 +324,14 @@ class Daemon {
     config_ = session_config(setup_.settings, setup_.identity, trust_);
     log::set_level(setup_.settings.log_level);
     hook_.set_program(setup_.settings.hook);
+    packages_.set_settings(package_settings(setup_.settings, folder_.path(), trust_));
     if (changes.brokers) provision_.set_brokers(setup_.settings.broker_urls);
     if (changes.restart) restart(std::move(*csr));
   }
 
   void restart(Bytes csr) {
     log::info("agent", "beginning again with the new settings");
+    packages_.cancel();
     provision_.leave(true);
     owner_.leave();
     wake_.cancel();
@@ -315,6 +363,7 @@ class Daemon {
     ending_ = ending;
     notify("STOPPING=1");
     wake_.cancel();
+    packages_.cancel();
     provision_.leave(true);
     owner_.leave();
     stop_timer_.expires_after(kStopLimit);
@@ -346,6 +395,7 @@ class Daemon {
   HookRunner hook_;
   ProvisionLink provision_;
   OwnerLink owner_;
+  PackageWorker packages_;
 
   std::deque<Pending> pending_;
   bool scheduled_ = false;

@@ -7,8 +7,12 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
+#include <boost/asio/post.hpp>
+
+#include "agent/apply/generation.hpp"
 #include "core/base/log.hpp"
 
 namespace fleet::agent {
@@ -19,11 +23,13 @@ struct SpawnOptions {
   posix_spawn_file_actions_t files{};
   posix_spawnattr_t attributes{};
 
-  SpawnOptions() {
+  // `output`: where stdout and stderr go.
+  explicit SpawnOptions(int output) {
     ::posix_spawn_file_actions_init(&files);
     ::posix_spawnattr_init(&attributes);
     ::posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
+    ::posix_spawn_file_actions_adddup2(&files, output, STDOUT_FILENO);
+    ::posix_spawn_file_actions_adddup2(&files, output, STDERR_FILENO);
     ::posix_spawn_file_actions_addclosefrom_np(&files, STDERR_FILENO + 1);
     sigset_t signals;
     ::sigfillset(&signals);
@@ -40,16 +46,29 @@ struct SpawnOptions {
   SpawnOptions& operator=(const SpawnOptions&) = delete;
 };
 
+// "NAME/VERSION NAME/VERSION": places below $FLEET_STATE_DIR/current/packages, none with a space in it.
+std::string packages_in_force(const std::filesystem::path& state_dir) {
+  std::string text;
+  const auto record = read_generation_record(state_dir);
+  if (!record) return text;
+  for (const Package& package : record->packages) {
+    if (!text.empty()) text += ' ';
+    text += package.id.name + "/" + package.id.version;
+  }
+  return text;
+}
+
 // Our environment without what is meant for us alone.
-std::vector<std::string> environment(std::string state_dir, std::uint64_t generation) {
+std::vector<std::string> environment(const std::filesystem::path& state_dir, std::uint64_t generation) {
   std::vector<std::string> variables;
   for (char** variable = ::environ; *variable != nullptr; ++variable) {
     const std::string_view text = *variable;
     if (text.starts_with("NOTIFY_SOCKET=") || text.starts_with("FLEET_")) continue;
     variables.emplace_back(text);
   }
-  variables.push_back("FLEET_STATE_DIR=" + std::move(state_dir));
+  variables.push_back("FLEET_STATE_DIR=" + state_dir.string());
   variables.push_back("FLEET_GENERATION=" + std::to_string(generation));
+  variables.push_back("FLEET_PACKAGES=" + packages_in_force(state_dir));
   return variables;
 }
 
@@ -61,6 +80,7 @@ HookRunner::HookRunner(boost::asio::io_context& io, std::filesystem::path progra
       state_dir_(std::move(state_dir)),
       handlers_(std::move(handlers)),
       limit_(limit),
+      io_(io),
       process_(io),
       timer_(io) {}
 
@@ -70,10 +90,16 @@ HookRunner::~HookRunner() {
   ::waitpid(pid_, nullptr, 0);
 }
 
-void HookRunner::run(std::string event, std::uint64_t generation) {
-  if (program_.empty() || stopped_) return;
-  calls_.push_back({std::move(event), generation});
+void HookRunner::run(std::string event, std::uint64_t generation, Done done) {
+  if (stopped_) return;
+  if (program_.empty()) return tell(done, {});
+  calls_.push_back({std::move(event), generation, std::move(done)});
   if (idle()) start_next();
+}
+
+// Later: never inside the call of run().
+void HookRunner::tell(const Done& done, const Result<void>& outcome) {
+  if (done) boost::asio::post(io_, [done, outcome] { done(outcome); });
 }
 
 void HookRunner::stop() {
@@ -83,22 +109,28 @@ void HookRunner::stop() {
 
 void HookRunner::start_next() {
   while (idle() && !calls_.empty()) {
-    const Call call = std::move(calls_.front());
+    Call call = std::move(calls_.front());
     calls_.pop_front();
     if (const auto spawned = spawn(call); !spawned) {
       log::warn("hook", spawned.error().message, {{"event", call.event}});
+      tell(call.done, spawned);
     } else {
+      running_ = std::move(call);
       watch();
     }
   }
 }
 
 Result<void> HookRunner::spawn(const Call& call) {
-  const SpawnOptions options;
+  int ends[2] = {-1, -1};
+  if (::pipe2(ends, O_CLOEXEC) != 0) return fail(errno_error(errno, program_.string()));
+  Fd output(ends[0]);
+  const Fd input(ends[1]);
+  const SpawnOptions options(input.get());
   std::string program = program_.string();
   std::string event = call.event;
   char* arguments[] = {program.data(), event.data(), nullptr};
-  std::vector<std::string> variables = environment(state_dir_.string(), call.generation);
+  std::vector<std::string> variables = environment(state_dir_, call.generation);
   std::vector<char*> pointers;
   for (std::string& variable : variables) pointers.push_back(variable.data());
   pointers.push_back(nullptr);
@@ -117,7 +149,8 @@ Result<void> HookRunner::spawn(const Call& call) {
   }
   process_.assign(descriptor);
   pid_ = pid;
-  running_ = call;
+  too_slow_ = false;
+  output_ = HookOutput::follow(io_, std::move(output));
   return {};
 }
 
@@ -127,6 +160,7 @@ void HookRunner::watch() {
   timer_.async_wait([this, run = ++runs_](boost::system::error_code error) {
     if (error || idle() || run != runs_) return;
     log::warn("hook", "took too long and is killed", {{"event", running_.event}, {"limit", format_duration(limit_)}});
+    too_slow_ = true;
     kill_group();
   });
   process_.async_wait(boost::asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code error) {
@@ -140,20 +174,45 @@ void HookRunner::on_exit() {
   pid_ = -1;
   process_.close();
   timer_.cancel();
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-    log::debug("hook", "done", {{"event", running_.event}});
-  } else if (WIFEXITED(status)) {
-    log::warn("hook", "failed", {{"event", running_.event}, {"exit_code", WEXITSTATUS(status)}});
+  const Result<void> outcome = outcome_of(status);
+  const Call ended = std::exchange(running_, {});  // what is told of it may begin another one
+  if (outcome) {
+    log::debug("hook", "done", {{"event", ended.event}});
   } else {
-    log::warn("hook", "ended by a signal", {{"event", running_.event}, {"signal", WTERMSIG(status)}});
+    log::warn("hook", outcome.error().message, {{"event", ended.event}});
   }
-  handlers_.on_end(running_.event, running_.generation);
+  handlers_.on_end(ended.event, ended.generation);
+  if (ended.done) ended.done(outcome);
   start_next();
   if (idle()) handlers_.on_idle();
 }
 
+Result<void> HookRunner::outcome_of(int status) {
+  const std::string words = output_->last_words();
+  output_.reset();
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  std::string what = fmt::format("failed with exit code {}", WEXITSTATUS(status));
+  if (WIFSIGNALED(status)) what = fmt::format("ended by signal {}", WTERMSIG(status));
+  if (too_slow_) what = fmt::format("took longer than {}", format_duration(limit_));
+  return fail(too_slow_ ? ErrorCode::kTimedOut : ErrorCode::kUnavailable, "the hook {}{}{}", what,
+              words.empty() ? "" : ": ", words);
+}
+
 void HookRunner::kill_group() const {
   ::kill(-pid_, SIGKILL);
+}
+
+Result<void> run_hook(const std::filesystem::path& program, const std::filesystem::path& state_dir, std::string event,
+                      std::uint64_t generation) {
+  boost::asio::io_context io{1};
+  HookRunner runner(io, program, state_dir, {.on_end = [](const std::string&, std::uint64_t) {}, .on_idle = [] {}});
+  Result<void> result;
+  runner.run(std::move(event), generation, [&](const Result<void>& outcome) {
+    result = outcome;
+    io.stop();
+  });
+  io.run();
+  return result;
 }
 
 }  // namespace fleet::agent

@@ -76,6 +76,21 @@ Result<std::vector<AgentStatus::Broker>> brokers(const json::object& object) {
   return list;
 }
 
+Result<std::vector<Package>> packages(const json::object& object) {
+  std::vector<Package> list;
+  const json::value* value = member(object, "packages");
+  if (value == nullptr) return list;
+  if (!value->is_array()) return fail(ErrorCode::kMalformed, "status: packages: not a list");
+  for (const json::value& entry : value->get_array()) {
+    if (!entry.is_object()) return fail(ErrorCode::kMalformed, "status: packages: not a list of objects");
+    Package& package = list.emplace_back();
+    TRY_ASSIGN(package.id.name, text(entry.get_object(), "name"));
+    TRY_ASSIGN(package.id.version, text(entry.get_object(), "version"));
+    TRY_ASSIGN(package.sha256, text(entry.get_object(), "sha256"));
+  }
+  return list;
+}
+
 Result<AgentStatus> read(const json::object& object) {
   AgentStatus status;
   TRY_ASSIGN(status.pid, number(object, "pid"));
@@ -86,6 +101,7 @@ Result<AgentStatus> read(const json::object& object) {
   TRY_ASSIGN(const auto generation, number(object, "generation"));
   status.attempts_failed = static_cast<int>(attempts.value_or(0));
   status.generation = static_cast<std::uint64_t>(generation.value_or(0));
+  TRY_ASSIGN(status.packages, packages(object));
   TRY_ASSIGN(status.client_id, text(object, "clientId"));
   TRY_ASSIGN(status.owner_broker, text(object, "ownerBroker"));
   TRY_ASSIGN(status.owner_connection, text(object, "ownerConnection"));
@@ -143,6 +159,11 @@ std::string to_json(const AgentStatus& status) {
                                    {"connection", text_or_null(broker.connection)},
                                    {"lastFailure", to_value(broker.failure)}});
   }
+  json::array packages;
+  for (const Package& package : status.packages) {
+    packages.push_back(
+        json::object{{"name", package.id.name}, {"version", package.id.version}, {"sha256", package.sha256}});
+  }
   json::object object{{"source", status.pid ? "agent" : "state-file"},
                       {"pid", nullptr},
                       {"phase", status.phase},
@@ -150,6 +171,7 @@ std::string to_json(const AgentStatus& status) {
                       {"provisioned", status.provisioned},
                       {"clientId", text_or_null(status.client_id)},
                       {"generation", status.generation},
+                      {"packages", std::move(packages)},
                       {"ownerBroker", text_or_null(status.owner_broker)},
                       {"ownerConnection", text_or_null(status.owner_connection)},
                       {"ownerFailure", to_value(status.owner_failure)},

@@ -27,7 +27,8 @@ struct AgentStatus {
   bool enabled = true;
   bool provisioned = false;
   int attempts_failed = 0;
-  std::uint64_t generation = 0;  // in force; 0: none
+  std::uint64_t generation = 0;   // in force; 0: none
+  std::vector<Package> packages;  // of that generation
   std::string client_id;
   std::string owner_broker;
   std::string owner_connection;  // as Broker::connection
@@ -38,7 +39,7 @@ struct AgentStatus {
   std::vector<Broker> brokers;
 };
 
-// What a session's state tells. `owner_broker`, `client_id` and brokers stay empty.
+// What a session's state tells. `owner_broker`, `client_id`, brokers and packages stay empty.
 AgentStatus status_of(const SessionState& state);
 
 // What happens next, for a person.

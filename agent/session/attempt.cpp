@@ -52,6 +52,8 @@ void Session::Step::begin_attempt(std::string_view reason) {
 void Session::Step::forget_attempt() {
   live_.link = Link::kDown;
   live_.installing.reset();
+  live_.held.reset();
+  live_.told.clear();
   live_.last_drop.clear();
   live_.reconnect.reset();
   for (const Timer timer : {Timer::kTimeout, Timer::kReconnect, Timer::kRepeat}) clear(timer);
@@ -80,6 +82,7 @@ void Session::Step::hello() {
   if (state_.attempt->refused) return;
   if (state_.phase != Phase::kConfirming) {
     send_prov();
+    tell_outcomes();
     return set(Timer::kRepeat, kProvRepeat);
   }
   const auto kept = state_.attempt->replies.find(state_.attempt->conf_request_id);
@@ -115,7 +118,9 @@ void Session::Step::timed_out() {
   std::string why = state_.phase == Phase::kInstalling
                         ? fmt::format("the platform did not finish within {} (timeout)", limit)
                         : fmt::format("the platform did not answer within {} (timeout)", limit);
-  if (!live_.last_drop.empty()) {
+  if (has_running_job()) {
+    why += "; a package has not arrived";
+  } else if (!live_.last_drop.empty()) {
     why += fmt::format("; a message was dropped: {}", live_.last_drop);
   } else if (state_.phase != Phase::kInstalling) {
     why += "; is the provisioner running?";
@@ -189,6 +194,7 @@ void Session::Step::fail_attempt(std::string why, Fault fault, std::optional<Mil
   const bool for_owner = is_for_owner();
   problem(fmt::format("the provision attempt has failed: {}", why));
 
+  const Effects farewell = packages_farewell(why);
   SessionState& state = change();
   state.attempt.reset();
   forget_attempt();
@@ -206,6 +212,7 @@ void Session::Step::fail_attempt(std::string why, Fault fault, std::optional<Mil
       wait(pause.value_or(with_jitter(config_.retry_interval, now_.random)));
     }
   }
+  for (const Effect& effect : farewell) act(effect);
   act(LeaveProvision{true});
 }
 

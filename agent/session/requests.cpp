@@ -13,7 +13,6 @@ namespace {
 constexpr std::size_t kMaxOwnerCas = 20;
 constexpr Millis kConfirmAtLeast{10'000};  // two repetitions of the reply
 constexpr std::size_t kPemLine = 64;
-constexpr std::string_view kRefusedBefore = "an earlier request of this attempt was refused";
 
 protocol::Reply ok() {
   return {.code = 200, .error = {}, .retry_after_s = {}, .body = {}};
@@ -79,11 +78,14 @@ std::string csr_pem(std::string_view der) {
 
 }  // namespace
 
-const std::array<Session::Step::Route, 5> Session::Step::kRoutes{{
+const std::array<Session::Step::Route, 8> Session::Step::kRoutes{{
     {protocol::kAppCert, "PUT", "certificates", &Step::put_certificates},
     {protocol::kAppKeysV2, "POST", "keystores/entries/privatekey", &Step::post_private_key},
     {protocol::kAppKeysV1, "POST", "keystores/entries/certificate", &Step::post_trusted_certificate},
     {protocol::kAppKeysV1, "POST", "keystores/entries/csr", &Step::post_csr},
+    {protocol::kAppDeployV2, protocol::kDeployMethod, protocol::kDownloadResource, &Step::exec_download},
+    {protocol::kAppDeployV2, protocol::kDeployMethod, protocol::kInstallResource, &Step::exec_install},
+    {protocol::kAppDeployV1, protocol::kDeployMethod, protocol::kInstallResource, &Step::exec_inline},
     {protocol::kAppConf, "PUT", "configurations", &Step::put_configurations},
 }};
 
@@ -205,12 +207,17 @@ bool Session::Step::repeat_reply(const std::string& request_id) {
   const auto kept = state_.attempt->replies.find(request_id);
   if (kept == state_.attempt->replies.end()) return false;
   act(PublishProvision{kept->second.topic, kept->second.payload});
+  if (const PackageJob* job = find_job(request_id); job != nullptr && job->outcome) tell_outcome(*job);
   return true;
 }
 
 // Without a connection the reply waits in the state: the platform's repetition or the next hello fetches it.
 void Session::Step::reply_to(const Owed& owed, const protocol::Reply& reply) {
-  SentReply sent{owed.reply_topic, protocol::encode(protocol::to_payload(reply, to_unix_millis(now_.wall)))};
+  reply_to(owed, protocol::to_payload(reply, to_unix_millis(now_.wall)));
+}
+
+void Session::Step::reply_to(const Owed& owed, const protocol::KuraPayload& reply) {
+  SentReply sent{owed.reply_topic, protocol::encode(reply)};
   change().attempt->replies.insert_or_assign(owed.request_id, sent);
   live_.answering = owed;
   if (live_.link == Link::kUp) act(PublishProvision{std::move(sent.topic), std::move(sent.payload)});
@@ -237,6 +244,13 @@ void Session::Step::handle_request(const Request& request) {
     if (live_.installing->request_id == request.head.request_id) return;  // impatient: the reply comes with Installed
     return drop(request.topic_text, "the configuration is being installed; the platform will repeat it");
   }
+  if (live_.held) {
+    if (live_.held->owed.request_id == request.head.request_id) return;  // its reply comes when the packages have ended
+    // the configuration is always last, so only a package that a restart of this process has lost belongs before it
+    if (find_job(request.head.request_id) == nullptr) {
+      return drop(request.topic_text, "the configuration waits for the packages; the platform will repeat it");
+    }
+  }
   const Owed owed = owed_for(request);
   if (state_.attempt->refused) return refuse(owed, 400, std::string(kRefusedBefore));
 
@@ -245,11 +259,9 @@ void Session::Step::handle_request(const Request& request) {
     return r.app == topic.app && r.method == topic.method && r.resource == topic.resource;
   });
   if (route == kRoutes.end()) {
-    const bool deploy = topic.app == protocol::kAppDeployV1 || topic.app == protocol::kAppDeployV2;
     return refuse(owed, 404,
-                  deploy ? "this agent does not install packages"
-                         : fmt::format("no such resource: {} {} {}", printable(topic.app), topic.method,
-                                       printable(topic.resource)));
+                  fmt::format("no such resource: {} {} {}", printable(topic.app), topic.method,
+                              printable(topic.resource)));
   }
   const Answer answer = (this->*route->handler)(request);
   if (!answer) return refuse(owed, response_code(answer.error().code), printable(answer.error().message));
@@ -342,12 +354,21 @@ Session::Step::Answer Session::Step::put_configurations(const Request& request) 
     return fail(ErrorCode::kInvalidArgument,
                 "the owner connection has neither username and password nor a device certificate (KEYS-V2)");
   }
+  if (has_running_job()) {
+    live_.held = Held{owed_for(request), std::move(configurations)};
+    note("the configuration waits for the packages");
+  } else {
+    install(owed_for(request), std::move(configurations));
+  }
+  return std::nullopt;
+}
+
+void Session::Step::install(Owed owed, protocol::Configurations configurations) {
   Staged content = state_.attempt->staged;
   content.configurations = std::move(configurations);
-  live_.installing = owed_for(request);
+  live_.installing = std::move(owed);
   live_.answering = live_.installing;
   act(InstallGeneration{state_.generation + 1, std::move(content)});
-  return std::nullopt;
 }
 
 void Session::Step::on(const Installed& event) {

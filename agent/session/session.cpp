@@ -219,6 +219,7 @@ void Session::Step::on(const Started& event) {
     case Phase::kHello:
     case Phase::kInstalling:
       note("going on with the attempt that the last run began");
+      resume_packages();
       connect();
       break;
     case Phase::kAwaitingOwner:

@@ -28,6 +28,7 @@
 #include "core/base/secret.hpp"
 #include "core/base/time.hpp"
 #include "core/crypto/certificate.hpp"
+#include "core/protocol/deploy.hpp"
 #include "core/protocol/esf_xml.hpp"
 
 namespace fleet::agent {
@@ -69,11 +70,35 @@ struct SentReply {
   Bytes payload;
 };
 
+// A package and its content: the same version with another content is another package.
+struct Package {
+  protocol::PackageId id;
+  std::string sha256;  // of its file: 64 lower-case hex digits
+  friend bool operator==(const Package&, const Package&) = default;
+};
+
 // What the accepted requests of an attempt have brought so far; becomes a generation with CONF-V1.
 struct Staged {
   std::vector<std::string> device_chain_pem;       // leaf first
   std::map<std::string, std::string> trusted_pem;  // alias → CA of the owner's broker
+  std::vector<Package> packages;                   // installed, each once, in the order in which they were
   protocol::Configurations configurations;
+};
+
+// A package that the platform wants on this device (edc §4.5), from its request until it is there or has failed.
+struct PackageJob {
+  std::string request_id;  // {rid}; also the key of the job in effects and events
+  std::string requester;   // whom NOTIFY tells
+  std::int64_t job_id = 0;
+  Package package;
+  std::string uri;               // empty: it came inline (DEPLOY-V1) and is answered by its reply alone
+  bool install = true;           // false: download and check only
+  bool downloads = true;         // false: EXEC install of one that was downloaded before
+  std::optional<protocol::DeployStatus> outcome;  // COMPLETED, ALREADY DONE or FAILED; none: not ended
+  protocol::DeployStage failed_stage = protocol::DeployStage::kDownload;
+  std::string error;  // FAILED: why, for a person
+
+  bool is_inline() const { return uri.empty(); }
 };
 
 // One attempt. Its nonce is fresh; everything in it dies with it.
@@ -86,6 +111,7 @@ struct Attempt {
   bool refused = false;                      // we refused a request: the rest of the attempt is refused too
   std::string refusal;                       // why, for a person
   std::string conf_request_id;               // {rid} whose reply is being repeated
+  std::vector<PackageJob> jobs;              // in the order of their requests
   Staged staged;
 };
 
@@ -154,6 +180,22 @@ struct Installed {
   std::uint64_t generation = 0;
   std::optional<Error> error;
 };
+// A package is arriving: `percent` of the stage, 0 if the whole is not known. Comes only when something has arrived.
+struct PackageProgress {
+  std::string key;
+  protocol::DeployStage stage = protocol::DeployStage::kDownload;
+  int percent = 0;
+};
+// Answers to FetchPackage. `already`: it was there.
+struct PackageDone {
+  std::string key;
+  bool already = false;
+};
+struct PackageFailed {
+  std::string key;
+  protocol::DeployStage stage = protocol::DeployStage::kDownload;
+  Error error;
+};
 // Connected, and the PUBACK of BIRTH is in.
 struct OwnerBorn {};
 // Refused, unreachable, or lost before or after BIRTH.
@@ -168,7 +210,8 @@ struct SaveFailed {
 
 using Event =
     std::variant<Started, ProvisionConnected, ProvisionRefused, ProvisionUnreachable, ProvisionLost,
-                 ProvisionSubscribed, ProvisionMessage, Installed, OwnerBorn, OwnerFailed, TimerFired, SaveFailed>;
+                 ProvisionSubscribed, ProvisionMessage, Installed, PackageProgress, PackageDone, PackageFailed, OwnerBorn,
+                 OwnerFailed, TimerFired, SaveFailed>;
 
 // --- effects
 
@@ -192,6 +235,18 @@ struct InstallGeneration {
   std::uint64_t generation = 0;
   Staged content;
 };
+// Bring a package to its place, then feed PackageDone or PackageFailed, PackageProgress meanwhile. What is there already is
+// not brought again, and what an earlier try has brought of it is used. In the order of the effects.
+struct FetchPackage {
+  std::string key;
+  Package package;
+  std::string uri;        // empty: `content` is the file
+  std::string file_name;  // of an inline package
+  Bytes content;
+  bool install = true;  // false: download and check only
+};
+// The attempt is over: stop fetching; no event about its packages is wanted any more.
+struct CancelPackages {};
 // With the generation in force; BIRTH; then OwnerBorn or OwnerFailed.
 struct ConnectOwner {};
 // Feed TimerFired then; replaces an earlier one.
@@ -207,7 +262,7 @@ struct Report {
 struct NewKey {};
 
 using Effect = std::variant<SaveState, ConnectProvision, SubscribeProvision, PublishProvision, LeaveProvision,
-                            InstallGeneration, ConnectOwner, WakeAt, Report, NewKey>;
+                            InstallGeneration, FetchPackage, CancelPackages, ConnectOwner, WakeAt, Report, NewKey>;
 using Effects = std::vector<Effect>;
 
 // One device. Copyable value; every method is pure but for the session's own state (and the nonce of a new attempt,
@@ -215,8 +270,8 @@ using Effects = std::vector<Effect>;
 //
 // What the edge owes it: ConnectProvision is answered by ProvisionConnected, ProvisionRefused or ProvisionUnreachable;
 // SubscribeProvision by ProvisionSubscribed or ProvisionLost (a broker that does neither is left after 30 s);
-// InstallGeneration by Installed; ConnectOwner by OwnerBorn or OwnerFailed. Whatever the session waits for beyond that
-// has a WakeAt, at least 100 ms ahead.
+// InstallGeneration by Installed; FetchPackage by PackageDone or PackageFailed, unless it is cancelled; ConnectOwner by
+// OwnerBorn or OwnerFailed. Whatever the session waits for beyond that has a WakeAt, at least 100 ms ahead.
 class Session {
  public:
   // `config` must outlive the session.
@@ -242,6 +297,19 @@ class Session {
     std::string reply_topic;
   };
 
+  // CONF-V1 that waits until all packages have ended.
+  struct Held {
+    Owed owed;
+    protocol::Configurations configurations;
+  };
+
+  // What the platform was last told about a job that has not ended.
+  struct Told {
+    protocol::DeployStage stage = protocol::DeployStage::kDownload;
+    int percent = 0;
+    SteadyTime at;
+  };
+
   // Waiting for the owner's broker, and asking the platform again about that.
   struct OwnerWait {
     Backoff pause;               // between tries of the owner's broker
@@ -259,6 +327,8 @@ class Session {
     Backoff reconnect;
     OwnerWait owner;
     std::optional<Owed> installing;  // CONF-V1, until Installed
+    std::optional<Held> held;        // CONF-V1, until it is its turn
+    std::map<std::string, Told> told;  // by key of the jobs that the edge is at work on
     std::optional<Owed> answering;   // the request whose reply hangs on the last SaveState
     std::string last_drop;           // why a message of this attempt was dropped: what its timeout may have come from
     bool unsaved = false;            // state_ is ahead of the disk

@@ -33,11 +33,32 @@ json::array to_json_value(const protocol::Configurations& configurations) {
   return components;
 }
 
+json::object to_json_value(const Package& package) {
+  return {{"name", package.id.name}, {"version", package.id.version}, {"sha256", package.sha256}};
+}
+
+json::object to_json_value(const PackageJob& job) {
+  json::object object{{"request_id", job.request_id},
+                      {"requester", job.requester},
+                      {"job_id", job.job_id},
+                      {"package", to_json_value(job.package)},
+                      {"uri", job.uri},
+                      {"install", job.install},
+                      {"downloads", job.downloads},
+                      {"failed_stage", protocol::to_string(job.failed_stage)},
+                      {"error", job.error}};
+  if (job.outcome) object["outcome"] = protocol::to_string(*job.outcome);
+  return object;
+}
+
 json::object to_json_value(const Staged& staged) {
   json::object trusted;
   for (const auto& [alias, pem] : staged.trusted_pem) trusted[alias] = pem;
+  json::array packages;
+  for (const Package& package : staged.packages) packages.push_back(to_json_value(package));
   return {{"device_chain", to_array(staged.device_chain_pem)},
           {"trusted", std::move(trusted)},
+          {"packages", std::move(packages)},
           {"configurations", to_json_value(staged.configurations)}};
 }
 
@@ -46,6 +67,8 @@ json::object to_json_value(const Attempt& attempt) {
   for (const auto& [request_id, reply] : attempt.replies) {
     replies[request_id] = json::object{{"topic", reply.topic}, {"payload", to_base64(reply.payload)}};
   }
+  json::array jobs;
+  for (const PackageJob& job : attempt.jobs) jobs.push_back(to_json_value(job));
   return {{"nonce", to_hex(attempt.nonce)},
           {"request_id", attempt.request_id},
           {"reason", attempt.reason},
@@ -54,6 +77,7 @@ json::object to_json_value(const Attempt& attempt) {
           {"refused", attempt.refused},
           {"refusal", attempt.refusal},
           {"conf_request_id", attempt.conf_request_id},
+          {"jobs", std::move(jobs)},
           {"staged", to_json_value(attempt.staged)}};
 }
 
@@ -170,6 +194,41 @@ Result<protocol::Configurations> read_configurations(const Reader& staged) {
   return configurations;
 }
 
+Result<Package> read_package(const Reader& reader) {
+  Package package;
+  TRY_ASSIGN(package.id.name, reader.text("name"));
+  TRY_ASSIGN(package.id.version, reader.text("version"));
+  TRY_ASSIGN(package.sha256, reader.text("sha256"));
+  if (!protocol::is_package_name(package.id.name)) return reader.wrong("name", "not a package's name");
+  if (!protocol::is_package_version(package.id.version)) return reader.wrong("version", "not a package's version");
+  if (!protocol::parse_hash_text(protocol::hash_text(package.sha256))) return reader.wrong("sha256", "not a digest");
+  return package;
+}
+
+Result<PackageJob> read_job(const Reader& reader) {
+  PackageJob job;
+  TRY_ASSIGN(job.request_id, reader.text("request_id"));
+  TRY_ASSIGN(job.requester, reader.text("requester"));
+  TRY_ASSIGN(job.job_id, reader.number<std::int64_t>("job_id"));
+  TRY_ASSIGN(const json::object* package, reader.object("package"));
+  TRY_ASSIGN(job.package, read_package(Reader(*package, "attempt.jobs[].package.")));
+  TRY_ASSIGN(job.uri, reader.text("uri"));
+  TRY_ASSIGN(job.install, reader.boolean("install"));
+  TRY_ASSIGN(job.downloads, reader.boolean("downloads"));
+  TRY_ASSIGN(const std::string stage, reader.text("failed_stage"));
+  const auto parsed = protocol::parse_deploy_stage(stage);
+  if (!parsed) return reader.wrong("failed_stage", parsed.error().message);
+  job.failed_stage = *parsed;
+  TRY_ASSIGN(job.error, reader.text("error"));
+  if (reader.has("outcome")) {
+    TRY_ASSIGN(const std::string outcome, reader.text("outcome"));
+    const auto status = protocol::parse_deploy_status(outcome);
+    if (!status) return reader.wrong("outcome", status.error().message);
+    job.outcome = *status;
+  }
+  return job;
+}
+
 Result<Staged> read_staged(const Reader& reader) {
   Staged staged;
   TRY_ASSIGN(staged.device_chain_pem, reader.texts("device_chain"));
@@ -177,6 +236,13 @@ Result<Staged> read_staged(const Reader& reader) {
   for (const auto& entry : *trusted) {
     if (!entry.value().is_string()) return reader.wrong("trusted", "not texts by alias");
     staged.trusted_pem.emplace(entry.key(), entry.value().get_string());
+  }
+  if (reader.has("packages")) {  // not there in a state of version 0.1
+    TRY_ASSIGN(const auto packages, objects(reader, "packages"));
+    for (const json::object* object : packages) {
+      TRY_ASSIGN(Package package, read_package(Reader(*object, "attempt.staged.packages[].")));
+      staged.packages.push_back(std::move(package));
+    }
   }
   TRY_ASSIGN(staged.configurations, read_configurations(reader));
   return staged;
@@ -210,6 +276,13 @@ Result<Attempt> read_attempt(const Reader& reader) {
   TRY_ASSIGN(attempt.refused, reader.boolean("refused"));
   TRY_ASSIGN(attempt.refusal, reader.text("refusal"));
   TRY_ASSIGN(attempt.conf_request_id, reader.text("conf_request_id"));
+  if (reader.has("jobs")) {  // not there in a state of version 0.1
+    TRY_ASSIGN(const auto jobs, objects(reader, "jobs"));
+    for (const json::object* object : jobs) {
+      TRY_ASSIGN(PackageJob job, read_job(Reader(*object, "attempt.jobs[].")));
+      attempt.jobs.push_back(std::move(job));
+    }
+  }
   TRY_ASSIGN(const json::object* staged, reader.object("staged"));
   TRY_ASSIGN(attempt.staged, read_staged(Reader(*staged, "attempt.staged.")));
   return attempt;

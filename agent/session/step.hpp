@@ -3,6 +3,7 @@
 //   session.cpp   events and timers by phase; the owner's side
 //   attempt.cpp   one attempt: hello, its answers, how it ends
 //   requests.cpp  the platform's signed requests
+//   packages.cpp  applications: their requests, and what becomes of them
 #pragma once
 
 #include <string>
@@ -22,6 +23,8 @@ inline constexpr std::string_view kArmRequest = "an operator can arm the request
 inline constexpr Millis kConfRepeat{5'000};  // edc §4, end
 // How long an attempt goes on after a refusal of ours: the platform may repeat once what it has already sent.
 inline constexpr Millis kRefusalLinger{15'000};
+
+inline constexpr std::string_view kRefusedBefore = "an earlier request of this attempt was refused";
 
 // Text from outside as it may stand in a log line and in the state: UTF-8, no control characters, at most 300 bytes.
 std::string printable(std::string_view text);
@@ -44,6 +47,9 @@ class Session::Step {
   void on(const ProvisionSubscribed& event);
   void on(const ProvisionMessage& event);
   void on(const Installed& event);
+  void on(const PackageProgress& event);
+  void on(const PackageDone& event);
+  void on(const PackageFailed& event);
   void on(const OwnerBorn& event);
   void on(const OwnerFailed& event);
   void on(const TimerFired& event);
@@ -66,7 +72,7 @@ class Session::Step {
     std::string_view app, method, resource;
     Answer (Step::*handler)(const Request&);
   };
-  static const std::array<Route, 5> kRoutes;
+  static const std::array<Route, 8> kRoutes;
 
   // What a failed attempt means for the count.
   enum class Fault {
@@ -129,6 +135,7 @@ class Session::Step {
   bool is_other_trusted_signer(const Request& request) const;
   bool repeat_reply(const std::string& request_id);
   void reply_to(const Owed& owed, const protocol::Reply& reply);
+  void reply_to(const Owed& owed, const protocol::KuraPayload& reply);
   void refuse(const Owed& owed, std::int32_t code, std::string why);
   Owed owed_for(const Request& request) const;
   Answer put_certificates(const Request& request);
@@ -136,6 +143,27 @@ class Session::Step {
   Answer post_trusted_certificate(const Request& request);
   Answer post_csr(const Request& request);
   Answer put_configurations(const Request& request);
+  void install(Owed owed, protocol::Configurations configurations);
+
+  // --- packages.cpp
+  Answer exec_download(const Request& request);
+  Answer exec_install(const Request& request);
+  Answer exec_inline(const Request& request);
+  Result<void> check_job(const PackageJob& job) const;
+  void accept_job(const Request& request, PackageJob job);
+  void fetch(const PackageJob& job, std::string file_name = {}, Bytes content = {});
+  void resume_packages();  // those that the last run of the process had not ended
+  PackageJob* find_job(std::string_view key);
+  bool has_running_job() const;
+  PublishProvision notification(const PackageJob& job, protocol::DeployStage stage, int percent,
+                                protocol::DeployStatus status, std::string error) const;
+  void notify(const PackageJob& job, protocol::DeployStage stage, int percent, protocol::DeployStatus status,
+              std::string error = {});
+  void tell_outcome(const PackageJob& job, protocol::DeployStage from = protocol::DeployStage::kDownload);
+  void tell_outcomes();  // of all jobs: a notification has no reply, so one that was lost is not asked for again
+  void end_job(PackageJob& job, protocol::DeployStatus outcome);
+  void show_life();                               // of a package: `timeout` begins anew
+  Effects packages_farewell(const std::string& why) const;  // to be carried out when the attempt ends without them
 
   const SessionConfig& config_;
   SessionState& state_;

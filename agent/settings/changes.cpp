@@ -44,6 +44,7 @@ constexpr auto kComparisons = std::to_array<Comparison>({
     {"interface", same<&Settings::interface>},
     {"serial", same<&Settings::serial>},
     {"hook", same<&Settings::hook>},
+    {"package-allow-file", same<&Settings::package_allow_file>},
     {"owner-timeout", same<&Settings::owner_timeout>},
     {"log-level", same<&Settings::log_level>},
 });

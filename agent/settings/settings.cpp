@@ -285,7 +285,10 @@ constexpr auto kEntries = std::to_array<Entry>({
      [](Source& s, std::string_view n, Draft& d) {
        s.text(n, d.settings.serial, is_username, "must be 1 to 256 bytes of UTF-8 without control characters");
      }},
-    {{"hook", "PROGRAM", "called with configured, provisioned or failed"}, true, read_hook},
+    {{"hook", "PROGRAM", "called with apply, rollback, provisioned or failed"}, true, read_hook},
+    {{"package-allow-file", "BOOL", "packages may come from file: URIs too (default false)"},
+     true,
+     [](Source& s, std::string_view n, Draft& d) { s.object().optional(n, d.settings.package_allow_file); }},
     {{"owner-timeout", "DURATION", "how long the owner's broker may refuse before the platform is asked (default 15m)"},
      true,
      [](Source& s, std::string_view n, Draft& d) { s.pause(n, d.settings.owner_timeout); }},

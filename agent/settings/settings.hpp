@@ -39,6 +39,7 @@ struct Settings {
   std::string interface;
   std::string serial;
   std::filesystem::path hook;
+  bool package_allow_file = false;
   Millis owner_timeout{900'000};
   log::Level log_level = log::Level::kInfo;
 };

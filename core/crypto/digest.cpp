@@ -51,6 +51,24 @@ Bytes sha256(std::string_view bytes) {
   return digest;
 }
 
+Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
+  if (context_ == nullptr || EVP_DigestInit_ex(context_, sha256_digest(), nullptr) != 1) std::abort();
+}
+
+Sha256::~Sha256() {
+  EVP_MD_CTX_free(context_);
+}
+
+void Sha256::update(std::string_view bytes) {
+  if (EVP_DigestUpdate(context_, data_of(bytes), bytes.size()) != 1) std::abort();
+}
+
+Bytes Sha256::finish() {
+  Bytes digest(kSha256Size, '\0');
+  if (EVP_DigestFinal_ex(context_, data_of(digest), nullptr) != 1) std::abort();
+  return digest;
+}
+
 Bytes hmac_sha256(std::string_view key, std::string_view bytes) {
   Bytes mac(kSha256Size, '\0');
   const MacContextHandle context(EVP_MAC_CTX_dup(hmac_template()));

@@ -133,6 +133,18 @@ ssl_ctx_st* share_native(const TlsContext& context) {
   return context.get();
 }
 
+Result<void> add_trust(SSL_CTX* context, const std::vector<Certificate>& roots, WallTime when) {
+  const ErrorGuard guard;
+  for (const Certificate& root : roots) {
+    if (X509_STORE_add_cert(SSL_CTX_get_cert_store(context), root.native()) != 1) return tls_failure("roots");
+  }
+  X509_VERIFY_PARAM* param = SSL_CTX_get0_param(context);
+  if (!roots.empty()) X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_PARTIAL_CHAIN);
+  X509_VERIFY_PARAM_set_time(param, std::chrono::floor<Seconds>(when).time_since_epoch().count());
+  SSL_CTX_set_verify(context, SSL_VERIFY_PEER, note_refusal_if_clock_may_be_behind);
+  return {};
+}
+
 std::string take_openssl_errors() {
   std::string text = std::exchange(refusal, {});
   while (const unsigned long code = ERR_get_error()) {

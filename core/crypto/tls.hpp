@@ -39,6 +39,11 @@ Result<TlsContext> make_server_context(const std::string& chain_pem, const Secre
 // One more reference to the context, for a library that frees the SSL_CTX* that it is given.
 ssl_ctx_st* share_native(const TlsContext& context);
 
+// For a context that another library has made and that verifies peers (libcurl): `roots` are trusted beside those that it
+// has, and the peer's certificate is judged at `when`, which may be earlier than the true time, as with
+// clock_may_be_behind.
+Result<void> add_trust(ssl_ctx_st* context, const std::vector<Certificate>& roots, WallTime when);
+
 // Why the last handshake on this thread refused the peer's certificate ("certificate 'CN': certificate has expired")
 // and what OpenSSL's error queue of this thread holds, for a log or an Error; forgets both. "" if nothing.
 std::string take_openssl_errors();

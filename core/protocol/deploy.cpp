@@ -49,9 +49,8 @@ bool is_letter(char c) {
 // 1 to `longest` of letters, digits and `others`, not beginning with a dot: one harmless component of a path.
 bool is_component(std::string_view text, std::size_t longest, std::string_view others) {
   return !text.empty() && text.size() <= longest && text.front() != '.' &&
-         std::all_of(text.begin(), text.end(), [&](char c) {
-           return is_digit(c) || is_letter(c) || others.find(c) != std::string_view::npos;
-         });
+         std::all_of(text.begin(), text.end(),
+                     [&](char c) { return is_digit(c) || is_letter(c) || others.find(c) != std::string_view::npos; });
 }
 
 Result<std::string> text_metric(const KuraPayload& payload, std::string_view name) {

@@ -106,9 +106,9 @@ Result<InlinePackage> parse_inline_package(const KuraPayload& payload);
 // "{name}_{version}{extension}", e.g. `sensor-app_1.2.0.tar.gz`: the deploy.filename that package_id_of() reads. The
 // extension begins with a dot and a letter.
 std::string package_file_name(const PackageId& package, std::string_view extension);
-// What a file name says about the package in it (our decision; nothing public says how): the extension (.tar.gz, .tgz, or
-// the last one that begins with a letter) is cut off; the version follows the last `_`, else the last `-` that stands
-// before a digit; without either it is "0". kMalformed if a part does not have its form.
+// What a file name says about the package in it (our decision; nothing public says how): the extension (.tar.gz, .tgz,
+// or the last one that begins with a letter) is cut off; the version follows the last `_`, else the last `-` that
+// stands before a digit; without either it is "0". kMalformed if a part does not have its form.
 Result<PackageId> package_id_of(std::string_view file_name);
 
 // The metrics deploy.pkg.name and deploy.pkg.version of the reply to DEPLOY-V1.

@@ -129,6 +129,27 @@ std::int32_t FakePlatform::reply_to(const std::string& rid, Millis limit) {
   return code;
 }
 
+protocol::KuraPayload FakePlatform::reply_payload(const std::string& rid) const {
+  for (const mqtt::Message& message : client_->received()) {
+    const auto topic = must(protocol::parse_topic(message.topic));
+    const auto* reply = std::get_if<protocol::ReplyTopic>(&topic);
+    if (reply != nullptr && reply->request_id == rid) return must(protocol::decode(message.payload));
+  }
+  return {};
+}
+
+std::vector<protocol::DeployNotification> FakePlatform::notifications() const {
+  std::vector<protocol::DeployNotification> all;
+  for (const mqtt::Message& message : client_->received()) {
+    const auto topic = must(protocol::parse_topic(message.topic));
+    const auto* notify = std::get_if<protocol::NotifyTopic>(&topic);
+    if (notify == nullptr) continue;
+    const auto stage = must(protocol::parse_deploy_stage(notify->resource));
+    all.push_back(must(protocol::parse_deploy_notification(stage, must(protocol::decode(message.payload)))));
+  }
+  return all;
+}
+
 int FakePlatform::connects(const std::string& client_id) const {
   std::istringstream lines(broker_->output());
   int count = 0;
@@ -172,6 +193,18 @@ Draft FakePlatform::configuration(const std::string& client_id, const protocol::
   protocol::KuraPayload payload;
   payload.body = must(protocol::to_xml({owner}));
   return request(client_id, hello, protocol::kAppConf, "PUT", "configurations", std::move(payload));
+}
+
+Draft FakePlatform::download(const std::string& client_id, const protocol::Prov& hello,
+                             const protocol::DownloadRequest& package) const {
+  return request(client_id, hello, protocol::kAppDeployV2, protocol::kDeployMethod, protocol::kDownloadResource,
+                 protocol::to_payload(package));
+}
+
+Draft FakePlatform::inline_package(const std::string& client_id, const protocol::Prov& hello,
+                                   const std::string& file_name, const Bytes& content) const {
+  return request(client_id, hello, protocol::kAppDeployV1, protocol::kDeployMethod, protocol::kInstallResource,
+                 protocol::to_payload(protocol::InlinePackage{file_name, content}));
 }
 
 Draft FakePlatform::answer(const std::string& client_id, const protocol::Prov& hello,

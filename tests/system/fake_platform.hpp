@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/crypto/certificate.hpp"
+#include "core/protocol/deploy.hpp"
 #include "tests/system/raw_device.hpp"
 #include "tests/system/rig.hpp"
 
@@ -39,11 +40,19 @@ class FakePlatform {
   // The certificate of an ordinary device under the same root, held by somebody who wants to sign commands with it.
   Signer device_as_signer() const;
 
+  // A certificate for localhost that the agents trust, and its key (PEM files).
+  std::filesystem::path server_chain() const { return folder_ / "server.crt"; }
+  std::filesystem::path server_key() const { return folder_ / "server.key"; }
+
   // --- what the agent says
   // The PROV of an attempt other than the last one that was returned; the test ends if none comes.
   protocol::Prov await_hello(const std::string& client_id);
   // The code that the device replied to `rid`; 0 if it has not within `limit`.
   std::int32_t reply_to(const std::string& rid, Millis limit = Millis(5000));
+  // The metrics of that reply, none if it has not come.
+  protocol::KuraPayload reply_payload(const std::string& rid) const;
+  // What devices have told about their packages since the last hello.
+  std::vector<protocol::DeployNotification> notifications() const;
   // How often the broker took a connection of that device.
   int connects(const std::string& client_id) const;
 
@@ -51,6 +60,10 @@ class FakePlatform {
   Draft certificates(const std::string& client_id, const protocol::Prov& hello, const Signer& signer) const;
   Draft device_certificate(const std::string& client_id, const protocol::Prov& hello) const;
   Draft configuration(const std::string& client_id, const protocol::Prov& hello) const;
+  Draft download(const std::string& client_id, const protocol::Prov& hello,
+                 const protocol::DownloadRequest& package) const;
+  Draft inline_package(const std::string& client_id, const protocol::Prov& hello, const std::string& file_name,
+                       const Bytes& content) const;
   Draft answer(const std::string& client_id, const protocol::Prov& hello, const protocol::Reply& reply) const;
 
   // Signs and sends; returns the rid.

@@ -27,7 +27,7 @@ bool has(const std::string& text, std::string_view part) {
 }  // namespace
 
 TEST_CASE("a word that is no command or option is named, with the nearest one") {
-  CHECK(has(agent({"bogus"}).errors, "error: bogus: no such command; there are run, status, identity, reset\n"));
+  CHECK(has(agent({"bogus"}).errors, "error: bogus: no such command; there are run, status, identity, rollback, reset\n"));
   CHECK(has(agent({"stats"}).errors, "error: stats: no such command; did you mean status?\n"));
   const auto outcome = agent({"run", "--pasword-file=hunter2"});
   CHECK(outcome.exit_code == EX_USAGE);

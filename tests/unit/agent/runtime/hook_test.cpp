@@ -92,5 +92,92 @@ TEST_CASE("when it is stopped the hook that runs comes to its end, and those tha
   CHECK(hook.idle == 1);
 }
 
+TEST_CASE("whoever asks learns what came of a hook, with its last words") {
+  std::vector<std::string> outcomes;
+  const auto note = [&](const Result<void>& outcome) {
+    outcomes.push_back(outcome ? "ok" : outcome.error().message);
+  };
+  SUBCASE("it went well") {
+    Hook hook("echo fine");
+    hook.runner.run("apply", 1, note);
+    hook.io.run();
+    CHECK(outcomes == std::vector<std::string>{"ok"});
+  }
+  SUBCASE("it failed") {
+    Hook hook("echo first; echo 'no such thing: foo' >&2; echo; exit 3");
+    hook.runner.run("apply", 1, note);
+    hook.io.run();
+    CHECK(outcomes == std::vector<std::string>{"the hook failed with exit code 3: no such thing: foo"});
+  }
+  SUBCASE("it failed without a word") {
+    Hook hook("exit 1");
+    hook.runner.run("apply", 1, note);
+    hook.io.run();
+    CHECK(outcomes == std::vector<std::string>{"the hook failed with exit code 1"});
+  }
+  SUBCASE("it was killed") {
+    Hook hook("kill -9 $$");
+    hook.runner.run("apply", 1, note);
+    hook.io.run();
+    CHECK(outcomes == std::vector<std::string>{"the hook ended by signal 9"});
+  }
+  SUBCASE("it hung") {
+    Hook hook("echo waiting; sleep 1000", Millis(200));
+    hook.runner.run("apply", 1, note);
+    hook.io.run();
+    REQUIRE(outcomes.size() == 1);
+    CHECK(outcomes[0].starts_with("the hook took longer than 200ms"));
+  }
+  SUBCASE("it cannot be started") {
+    Hook hook("true");
+    REQUIRE(::chmod((hook.folder / "hook").c_str(), 0600) == 0);
+    hook.runner.run("apply", 1, note);
+    hook.io.run();
+    REQUIRE(outcomes.size() == 1);
+    CHECK(outcomes[0].find("Permission denied") != std::string::npos);
+  }
+  SUBCASE("there is none") {
+    boost::asio::io_context io;
+    HookRunner runner(io, {}, {}, {.on_end = [](const std::string&, std::uint64_t) {}, .on_idle = [] {}});
+    runner.run("apply", 1, note);
+    CHECK(outcomes.empty());  // not inside the call
+    io.run();
+    CHECK(outcomes == std::vector<std::string>{"ok"});
+  }
+}
+
+TEST_CASE("what is told of one hook may begin another one") {
+  Hook hook("echo $1 >> $out; [ $1 != apply ]");
+  hook.runner.run("apply", 2, [&](const Result<void>& outcome) {
+    CHECK_FALSE(outcome);
+    hook.runner.run("rollback", 1);
+  });
+  hook.io.run();
+  CHECK(hook.out() == "apply\nrollback\n");
+  CHECK(hook.ended == std::vector<std::string>{"apply 2", "rollback 1"});
+  CHECK(hook.idle == 1);
+}
+
+TEST_CASE("a process that a hook leaves in the background is not waited for and keeps its output") {
+  Hook hook("(sleep 1; echo still here && echo alive > $out) & echo done");
+  bool done = false;
+  const auto begin = std::chrono::steady_clock::now();
+  hook.runner.run("apply", 1, [&](const Result<void>& outcome) {
+    done = outcome.has_value();
+    CHECK(std::chrono::steady_clock::now() - begin < Millis(900));
+  });
+  hook.io.run();
+  CHECK(done);
+  CHECK(hook.out() == "alive\n");
+}
+
+TEST_CASE("a hook that writes without end is held up by nobody and holds nobody up") {
+  Hook hook("yes | head -c 5000000 >&2; echo last; exit 1");
+  std::string outcome;
+  hook.runner.run("apply", 1, [&](const Result<void>& result) { outcome = result.error().message; });
+  hook.io.run();
+  CHECK(outcome == "the hook failed with exit code 1: last");
+}
+
 }  // namespace
 }  // namespace fleet::agent

@@ -28,6 +28,7 @@ AgentStatus full_status() {
   status.enabled = true;
   status.attempts_failed = 2;
   status.generation = 3;
+  status.packages = {{{"app", "1.0"}, std::string(64, 'a')}, {{"tool", "7"}, std::string(64, 'b')}};
   status.client_id = "02FC00000001";
   status.owner_broker = "mqtts://owner:8883";
   status.owner_connection = "connecting";
@@ -65,6 +66,7 @@ TEST_CASE("a status comes back from its text as it was") {
   CHECK(to_json(*status) == text);
   CHECK(status->pid == 4711);
   CHECK(status->brokers.size() == 2);
+  CHECK(status->packages == full_status().packages);
   CHECK(status->last_failure->what == "why \"quoted\"");
   const AgentStatus empty = status_of(SessionState{});
   CHECK(to_json(*parse_status(to_json(empty))) == to_json(empty));

@@ -107,6 +107,19 @@ Draft conf_draft(std::string xml) {
   return {"CONF-V1", "PUT", "configurations", std::move(payload)};
 }
 
+Draft download_draft(const protocol::DownloadRequest& request) {
+  return {"DEPLOY-V2", "EXEC", "download", protocol::to_payload(request)};
+}
+
+Draft install_draft(const protocol::InstallRequest& request) {
+  return {"DEPLOY-V2", "EXEC", "install", protocol::to_payload(request)};
+}
+
+Draft inline_draft(std::string file_name, Bytes content) {
+  return {"DEPLOY-V1", "EXEC", "install",
+          protocol::to_payload(protocol::InlinePackage{std::move(file_name), std::move(content)})};
+}
+
 protocol::KuraPayload sign(protocol::KuraPayload payload, std::string_view topic, const crypto::PrivateKey& key) {
   payload.add(std::string(protocol::kAlgorithmMetric), std::string(key.algorithm()));
   Bytes signature = must(key.sign(protocol::signing_input(topic, payload)));
@@ -177,6 +190,13 @@ void Platform::receive(const Message& message) {
     for (const Step& step : steps_) {
       if (!codes.contains(step.rid)) outbox.push_back(step.message);
     }
+    return;
+  }
+  if (const auto* notify = std::get_if<protocol::NotifyTopic>(&topic)) {
+    REQUIRE(notify->requester == kProvisioner);
+    REQUIRE(notify->client_id == kClientId);
+    const auto stage = must(protocol::parse_deploy_stage(notify->resource));
+    notifications.push_back(must(protocol::parse_deploy_notification(stage, payload)));
     return;
   }
   const auto& reply_topic = std::get<protocol::ReplyTopic>(topic);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/crypto/certificate.hpp"
+#include "core/protocol/deploy.hpp"
 #include "core/protocol/message.hpp"
 
 namespace fleet::agent::test {
@@ -56,6 +57,9 @@ Draft cert_draft(const Signer& signer);
 Draft key_draft(const crypto::Certificate& certificate, std::string alias = std::string(protocol::kOwnerAlias));
 Draft owner_ca_draft(const crypto::Certificate& certificate, std::string alias = protocol::owner_ca_alias(1));
 Draft conf_draft(std::string xml);
+Draft download_draft(const protocol::DownloadRequest& request);
+Draft install_draft(const protocol::InstallRequest& request);
+Draft inline_draft(std::string file_name, Bytes content);
 
 // Signs `payload` for `topic`.
 protocol::KuraPayload sign(protocol::KuraPayload payload, std::string_view topic, const crypto::PrivateKey& key);
@@ -77,6 +81,7 @@ class Platform {
   std::vector<protocol::Prov> provs;     // all of them
   std::map<std::string, Bytes> replies;  // the first reply by rid
   std::map<std::string, std::int32_t> codes;
+  std::vector<protocol::DeployNotification> notifications;  // all of them
   std::vector<std::string> inconsistent_replies;  // rids answered in two ways
   int completions = 0;
   bool silent = false;           // hears everything, says nothing

@@ -87,11 +87,13 @@ class Chaos {
         key_draft(pki().device_certificate(kClientId, pki().device_key.public_key())),
         owner_ca_draft(pki().root.certificate),
         conf_draft(owner_xml(true)),
+        download_draft({1, {"app", "1.0"}, "https://packages.example/app.tar.gz", std::string(64, 'a'), true}),
+        inline_draft("tool_2.0.tar.gz", "content"),
         {"DEPLOY-V2", "EXEC", "download", {}}};
     static const Signer kImpostor = pki().make_signer(
         make_ca("Somebody's CA", crypto::CertificateProfile::kPlatformCa, make_root("Somebody's Root")));
     // Mostly in order, so that the deeper phases are reached.
-    const std::size_t which = attempt.signing_chain_pem.empty() && pick(3) != 0 ? 0 : pick(pick(5) == 0 ? 5 : 4);
+    const std::size_t which = attempt.signing_chain_pem.empty() && pick(3) != 0 ? 0 : pick(pick(5) == 0 ? 7 : 4);
     const bool impostor = pick(4) == 0;
     const bool replayed = pick(8) == 0;
     const std::string rid = "r" + std::to_string(which) + (pick(5) == 0 ? "again" : "");
@@ -104,7 +106,7 @@ class Chaos {
   Event next_event() {
     const Error error{ErrorCode::kUnavailable, "away"};
     genuine_ = false;
-    switch (pick(14)) {
+    switch (pick(24)) {
       case 0:
         return ProvisionRefused{error};
       case 1:
@@ -114,8 +116,10 @@ class Chaos {
       case 3:
         return OwnerFailed{error};
       case 4:
+      case 13:
         return pick(4) == 0 ? Event(OwnerBorn{}) : Event(TimerFired{});
       case 5:
+      case 12:
         return Installed{session_->state().generation + 1, pick(3) == 0 ? std::optional<Error>(error) : std::nullopt};
       case 6:
         now_.steady += Millis(static_cast<std::int64_t>(pick(20'000)));
@@ -128,9 +132,22 @@ class Chaos {
         return ProvisionConnected{};
       case 9:
         return ProvisionSubscribed{pick(20) != 0};
+      case 10:
+      case 11:
+        genuine_ = true;  // what the edge says about a package may let the configuration behind it be installed
+        return package_event();
       default:
         return next_message();
     }
+  }
+
+  // About a package that is under way, or about one that is not.
+  Event package_event() {
+    static const std::vector<std::string> kKeys{"r4", "r5", "r4again", "r5again"};
+    const std::string& key = kKeys[pick(kKeys.size())];
+    if (pick(3) == 0) return PackageProgress{key, protocol::DeployStage::kDownload, static_cast<int>(pick(101))};
+    if (pick(3) == 0) return PackageFailed{key, protocol::DeployStage::kInstall, {ErrorCode::kMalformed, "damaged"}};
+    return PackageDone{key, pick(2) == 0};
   }
 
   void feed(const Event& event) {
@@ -202,7 +219,8 @@ class Chaos {
 
   // One reply a request id within an attempt; a 500 because the disk is full is the end of the attempt.
   void check_reply(const PublishProvision& publish, bool save_failed) {
-    if (publish.topic.ends_with("/PROV") || save_failed || !session_->state().attempt) return;
+    const bool is_reply = publish.topic.find("/REPLY/") != std::string::npos;
+    if (!is_reply || save_failed || !session_->state().attempt) return;
     const auto [first, is_new] =
         replies_.try_emplace(session_->state().attempt->nonce + publish.topic, publish.payload);
     if (!is_new) REQUIRE(first->second == publish.payload);

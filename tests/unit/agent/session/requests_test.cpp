@@ -107,18 +107,16 @@ TEST_CASE("KEYS-V1 csr answers with the CSR of the device's key") {
   CHECK(csr->public_key().spki_sha256() == pki().device_key.public_key().spki_sha256());
 }
 
-TEST_CASE("packages and unknown resources get 404") {
+TEST_CASE("unknown resources get 404") {
   World world;
   world.accept_certificate();
-  SUBCASE("a package") {
-    world.deliver(request({"DEPLOY-V2", "EXEC", "download", {}}, "r", world.attempt().nonce));
-    CHECK(world.code_of("r") == 404);
-    CHECK(error_of(world, "r") == "this agent does not install packages");
-  }
-  SUBCASE("an unknown resource") {
+  SUBCASE("of the configuration") {
     world.deliver(request({"CONF-V1", "GET", "configurations", {}}, "r", world.attempt().nonce));
-    CHECK(world.code_of("r") == 404);
   }
+  SUBCASE("of packages") {
+    world.deliver(request({"DEPLOY-V2", "EXEC", "uninstall", {}}, "r", world.attempt().nonce));
+  }
+  CHECK(world.code_of("r") == 404);
 }
 
 TEST_CASE("a repeated request gets the same reply word for word, also after a refusal and a restart") {

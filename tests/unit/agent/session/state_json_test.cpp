@@ -28,6 +28,12 @@ SessionState full_state() {
   attempt.conf_request_id = "r1";
   attempt.staged.device_chain_pem = {"leaf", "ca"};
   attempt.staged.trusted_pem["ssl-owner-ca-1"] = "root";
+  const Package app{{"app", "1.0"}, std::string(64, 'a')};
+  attempt.staged.packages = {app};
+  attempt.jobs = {{"r2", "provisioner", 7, app, "https://h/a", true, true, protocol::DeployStatus::kAlreadyDone, {}, ""},
+                  {"r3", "provisioner", 8, app, "https://h/a", false, false, {}, {}, ""},
+                  {"r4", "provisioner", -9, app, "", true, true, protocol::DeployStatus::kFailed,
+                   protocol::DeployStage::kInstall, "damaged"}};
   attempt.staged.configurations = {{"p.i.d", {{"n", protocol::PropertyType::kPassword, true, false, {"a", "b"}}}}};
   return state;
 }
@@ -51,6 +57,16 @@ TEST_CASE("a state comes back from its text as it was") {
   CHECK(back->attempt->nonce == state.attempt->nonce);
   CHECK(back->attempt->replies.at("r1").payload == state.attempt->replies.at("r1").payload);
   CHECK(back->attempt->refused);
+  CHECK(back->attempt->staged.packages == state.attempt->staged.packages);
+  REQUIRE(back->attempt->jobs.size() == 3);
+  CHECK(back->attempt->jobs[0].outcome == protocol::DeployStatus::kAlreadyDone);
+  CHECK_FALSE(back->attempt->jobs[1].outcome.has_value());
+  CHECK_FALSE(back->attempt->jobs[1].install);
+  CHECK_FALSE(back->attempt->jobs[1].downloads);
+  CHECK(back->attempt->jobs[2].job_id == -9);
+  CHECK(back->attempt->jobs[2].failed_stage == protocol::DeployStage::kInstall);
+  CHECK(back->attempt->jobs[2].error == "damaged");
+  CHECK(back->attempt->jobs[2].is_inline());
   CHECK(back->attempt->staged.device_chain_pem == state.attempt->staged.device_chain_pem);
   CHECK(back->attempt->staged.trusted_pem == state.attempt->staged.trusted_pem);
   CHECK(back->attempt->staged.configurations == state.attempt->staged.configurations);

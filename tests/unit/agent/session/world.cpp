@@ -74,6 +74,8 @@ bool World::carry_out(const Effect& effect) {
     if (!error) generations.push_back(generation->content);
     installs.push_back({generation->generation, error});
     if (answers_install) queue_.push_back(installs.back());
+  } else if (const auto* package = std::get_if<FetchPackage>(&effect)) {
+    for (Event& event : fetch(*package)) queue_.push_back(std::move(event));
   } else if (std::holds_alternative<ConnectOwner>(effect)) {
     queue_.push_back(owner());
   } else if (const auto* wake = std::get_if<WakeAt>(&effect)) {

@@ -70,6 +70,9 @@ class World {
   std::function<std::optional<Error>()> install = [] { return std::optional<Error>(); };
   bool answers_subscribe = true;
   bool answers_install = true;
+  std::function<std::vector<Event>(const FetchPackage&)> fetch = [](const FetchPackage& job) {
+    return std::vector<Event>{PackageDone{job.key, false}};
+  };
   bool disk_full = false;
   int crash_at_save = 0;  // reboot right after the n-th SaveState; 0: never
   int saves = 0;

@@ -77,7 +77,7 @@ TEST_CASE("every setting is read under its protocol name") {
       "enabled: false\nprovisioned: true\nca-authentication: false\nbroker-url: mqtt://10.0.0.1:1884\n"
       "account-name: ec-provisioning\nusername: user-1\nclient-id: gw-1\npassword: written-here-1\n"
       "activation-key-file: key\ntimeout: 30\nretry-interval: 5m\nretry-max-attempts: 7\nbroker-ca-file: root.pem\n"
-      "platform-root-file: root.pem\nstate-dir: state\ninterface: eth7\nserial: 0042\nhook: {}\nowner-timeout: 1h\n"
+      "platform-root-file: root.pem\nstate-dir: state\ninterface: eth7\nserial: 0042\nhook: {}\nowner-timeout: 1h\npackage-allow-file: true\n"
       "log-level: debug\n",
       (fixture.folder / "hook.sh").string()));
   REQUIRE_MESSAGE(loaded, loaded.error().message);
@@ -101,6 +101,7 @@ TEST_CASE("every setting is read under its protocol name") {
   CHECK(settings.interface == "eth7");
   CHECK_MESSAGE(settings.serial == "0042", "leading zeros of a serial are part of it");
   CHECK(settings.hook == fixture.folder / "hook.sh");
+  CHECK(settings.package_allow_file);
   CHECK(settings.owner_timeout == std::chrono::hours(1));
   CHECK(settings.log_level == log::Level::kDebug);
 }
@@ -178,7 +179,7 @@ TEST_CASE("what differs between two versions of the settings is told by name") {
       "account-name: other\nusername: user-1\nclient-id: gw-1\npassword: written-here-1\n"
       "activation-key: ABCDEFGHIJKLMNOP\ntimeout: 30\nretry-interval: 5m\nretry-max-attempts: 7\n"
       "broker-ca-file: root.pem\nplatform-root-file: ./other/../hook.sh\nstate-dir: state\ninterface: eth7\n"
-      "serial: 0042\nhook: {}\nowner-timeout: 1h\nlog-level: debug\n",
+      "serial: 0042\nhook: {}\nowner-timeout: 1h\npackage-allow-file: true\nlog-level: debug\n",
       (fixture.folder / "hook.sh").string()));
   Names wanted;
   for (const SettingOption& option : setting_options()) {

@@ -13,6 +13,16 @@ struct HmacVector {
   std::string key, data, mac_hex;
 };
 
+TEST_CASE("a digest in pieces is that of the whole") {
+  Sha256 none;
+  CHECK(none.finish() == sha256(""));
+  Sha256 pieces;
+  pieces.update("a");
+  pieces.update("");
+  pieces.update("bc");
+  CHECK(pieces.finish() == sha256("abc"));
+}
+
 TEST_CASE("SHA-256 gives the digests of FIPS 180-4's examples") {
   CHECK(to_hex(sha256("")) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   CHECK(to_hex(sha256("abc")) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");

@@ -72,18 +72,17 @@ TEST_CASE("a download request without its parts, or with parts of another type, 
 TEST_CASE("a hash is SHA-256 with 64 hex digits") {
   const std::string long_hash = "SHA-256:" + kDigest + "aa";
   for (const std::string& hash : {std::string(), kDigest, "MD5:" + std::string(32, 'a'), "sha-256:" + kDigest,
-                                  std::string("SHA-256:"), "SHA-256:" + std::string(63, 'a'), "SHA-256:" + std::string(64, 'g'),
-                                  "SHA-256: " + std::string(63, 'a'), long_hash}) {
+                                  std::string("SHA-256:"), "SHA-256:" + std::string(63, 'a'),
+                                  "SHA-256:" + std::string(64, 'g'), "SHA-256: " + std::string(63, 'a'), long_hash}) {
     CAPTURE(hash);
     check_malformed(parse_download_request(changed("dp.download.hash", hash)), "dp.download.hash");
   }
 }
 
 TEST_CASE("names and versions are harmless components of a path") {
-  for (const std::string& bad :
-       {std::string(), std::string("."), std::string(".."), std::string(".hidden"), std::string("a/b"),
-        std::string("a\\b"), std::string("a b"), std::string("a\nb"), std::string("a\0b", 3), std::string("ä"),
-        std::string("a:b"), std::string(129, 'a')}) {
+  for (const std::string& bad : {std::string(), std::string("."), std::string(".."), std::string(".hidden"),
+                                 std::string("a/b"), std::string("a\\b"), std::string("a b"), std::string("a\nb"),
+                                 std::string("a\0b", 3), std::string("ä"), std::string("a:b"), std::string(129, 'a')}) {
     CAPTURE(bad);
     CHECK_FALSE(is_package_name(bad));
     CHECK_FALSE(is_package_version(bad));
