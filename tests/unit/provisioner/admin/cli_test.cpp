@@ -106,6 +106,7 @@ TEST_CASE("the demo's documents are good") {
   const auto folder = prompt.platform.folder / "demo";
   std::filesystem::copy(std::filesystem::path(FLEET_SOURCE_DIR) / "configs" / "demo", folder);
   REQUIRE(write_file(folder / "owner-ca.pem", make_ca_pem()));
+  REQUIRE(write_file(folder / "meter-1.2.0.tar.gz", "the demo packs it"));
   const auto outcome =
       prompt.cli({"apply", "-f", folder.string(), "--secrets-out", (prompt.platform.folder / "s.csv").string()});
   CHECK_MESSAGE(outcome.exit_code == 0, outcome.errors);
