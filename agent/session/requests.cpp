@@ -246,8 +246,9 @@ void Session::Step::handle_request(const Request& request) {
   }
   if (live_.held) {
     if (live_.held->owed.request_id == request.head.request_id) return;  // its reply comes when the packages have ended
-    // the configuration is always last, so only a package that a restart of this process has lost belongs before it
-    if (find_job(request.head.request_id) == nullptr) {
+    // The configuration is always last, so only a package that a restart of this process has lost belongs before it; or
+    // the platform begins a new plan.
+    if (find_job(request.head.request_id) == nullptr && request.topic.app != protocol::kAppCert) {
       return drop(request.topic_text, "the configuration waits for the packages; the platform will repeat it");
     }
   }
@@ -274,7 +275,19 @@ Session::Step::Answer Session::Step::put_certificates(const Request& request) {
   if (chain.front().sha256() != accepted.front().sha256()) {
     return fail(ErrorCode::kInvalidArgument, "another signing certificate than the one accepted in this attempt");
   }
+  begin_plan();
   return ok();
+}
+
+// The platform opens each of its attempts with a CERT-V1 of its own. A second one within ours means that it gave up the
+// first, unheard by us, and starts over for the same hello: nothing of the former plan belongs into the new one.
+void Session::Step::begin_plan() {
+  Attempt& attempt = *change().attempt;
+  if (has_running_job()) push(CancelPackages{});
+  attempt.jobs.clear();
+  attempt.staged = {};
+  live_.held.reset();
+  live_.told.clear();
 }
 
 Session::Step::Answer Session::Step::post_private_key(const Request& request) {

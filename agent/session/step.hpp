@@ -139,6 +139,7 @@ class Session::Step {
   void refuse(const Owed& owed, std::int32_t code, std::string why);
   Owed owed_for(const Request& request) const;
   Answer put_certificates(const Request& request);
+  void begin_plan();
   Answer post_private_key(const Request& request);
   Answer post_trusted_certificate(const Request& request);
   Answer post_csr(const Request& request);

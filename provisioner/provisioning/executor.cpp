@@ -61,9 +61,7 @@ Result<Outcome> Executor::on_reply(Transaction& tx, const std::string& client_id
     outcome.endings.push_back({request->name, client_id, AttemptState::kFailed, request->last_error});
     return outcome;
   }
-  const auto* failed_package = std::get_if<NoteFailure>(&verdict);
-  TRY(add_line(tx, request->id, attempt->id, kReplyLine,
-               failed_package != nullptr ? failed_package->note : "the device accepted " + step->summary, now));
+  TRY(add_line(tx, request->id, attempt->id, kReplyLine, "the device accepted " + step->summary, now));
   if (std::holds_alternative<CompleteAttempt>(verdict)) {
     TRY(complete(tx, *request, *attempt, now));
     outcome.endings.push_back({request->name, client_id, AttemptState::kCompleted, ""});

@@ -122,11 +122,9 @@ ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, bool own, con
   }
   if (confirms) return CompleteAttempt{};
   if (reply.code == 200) return AnswerStep{};
-  // Of several packages, their names tell which.
+  // An optional package too: a device that has refused one request refuses all that follow (edc §4, order).
   const std::string what = is_package(*step) ? step->summary : "the " + std::string(to_string(step->kind));
-  std::string cause = in_words(fmt::format("the device refused {} ({})", what, reply.code), reply.error);
-  if (step->optional) return NoteFailure{std::move(cause)};
-  return FailAttempt{std::move(cause)};
+  return FailAttempt{in_words(fmt::format("the device refused {} ({})", what, reply.code), reply.error)};
 }
 
 NoticeVerdict judge_notice(const Attempt* attempt, const Step* step, bool own, const JobNotice& notice) {

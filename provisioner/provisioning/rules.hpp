@@ -63,11 +63,7 @@ struct CompleteAttempt {};
 struct FailAttempt {
   std::string cause;  // with the device's words
 };
-// An optional package failed: the attempt goes on.
-struct NoteFailure {
-  std::string note;  // with the device's words, for the timeline
-};
-using ReplyVerdict = std::variant<IgnoreReply, RecordedReply, AnswerStep, CompleteAttempt, FailAttempt, NoteFailure>;
+using ReplyVerdict = std::variant<IgnoreReply, RecordedReply, AnswerStep, CompleteAttempt, FailAttempt>;
 
 // `step`: the one with the reply's rid, or nullptr; `attempt`: the step's, or nullptr. `own`: the attempt is one of the
 // device that sent the reply.
@@ -78,6 +74,10 @@ ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, bool own, con
 
 // The device works on it, or has installed it.
 struct AdvanceStep {};
+// An optional package, which the device had accepted, failed: the attempt goes on.
+struct NoteFailure {
+  std::string note;  // with the device's words, for the timeline
+};
 using NoticeVerdict = std::variant<IgnoreReply, AdvanceStep, FailAttempt, NoteFailure>;
 
 // `step`: the one with the notice's job id, or nullptr; `attempt` and `own` as for a reply. What comes for a step whose

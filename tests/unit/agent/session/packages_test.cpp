@@ -417,6 +417,28 @@ TEST_CASE("a job id is taken once, a version has one content, and there are nine
   CHECK(device.attempt().refused);
 }
 
+TEST_CASE("a second CERT-V1 begins the plan anew: no package of the former one counts, runs on or is installed") {
+  Device device;
+  for (int i = 1; i <= 5; ++i) device.ask(download_draft(package(i)), "old" + std::to_string(i));
+  device.ask(key_draft(pki().device_certificate(kClientId, pki().device_key.public_key())), "old-key");
+  device.configure("old-conf");  // waits
+  device.happen(PackageDone{"old1", false});
+
+  device.ask(cert_draft(pki().signer), "new-cert");
+  CHECK(device.code_of("new-cert") == 200);
+  CHECK(device.count<CancelPackages>() == 1);
+  CHECK(device.attempt().jobs.empty());
+  for (int i = 11; i <= 16; ++i) device.ask(download_draft(package(i)), "new" + std::to_string(i));
+  device.configure("new-conf");
+  device.happen(PackageDone{"old2", false});  // was on its way
+  for (int i = 11; i <= 16; ++i) device.happen(PackageDone{"new" + std::to_string(i), false});
+  CHECK(device.code_of("new-conf") == 200);
+  CHECK(device.code_of("old-conf") == 0);
+  REQUIRE(device.generations.size() == 1);
+  CHECK(device.generations[0].packages.size() == 6);
+  CHECK(device.generations[0].device_chain_pem.empty());
+}
+
 TEST_CASE("with a full disk no package is fetched whose job is not kept") {
   Device device;
   device.disk_full = true;
