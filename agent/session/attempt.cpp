@@ -162,6 +162,11 @@ void Session::Step::on_prov_answer(const protocol::ReplyTopic& topic, std::strin
   await_owner();
 }
 
+// What is installed is not undone by a refusal, and a generation that is being switched on cannot be called back.
+bool Session::Step::is_beyond_recall() const {
+  return state_.phase == Phase::kConfirming || live_.installing.has_value();
+}
+
 void Session::Step::refused_by_platform(const protocol::Reply& reply, bool verified) {
   const auto* meaning =
       std::find_if(kRefusals.begin(), kRefusals.end(), [&](const Meaning& m) { return m.code == reply.code; });
@@ -174,8 +179,7 @@ void Session::Step::refused_by_platform(const protocol::Reply& reply, bool verif
   }
   if (!reply.error.empty()) why += fmt::format(" (it says: {})", printable(reply.error));
 
-  // Installed is installed: nothing but time ends the wait for the 200.
-  if (state_.phase == Phase::kConfirming || live_.installing) return problem(std::move(why));
+  if (is_beyond_recall()) return problem(std::move(why));
   if (reply.code != 429 && reply.code != 503) {
     return fail_attempt(std::move(why), verified ? Fault::kCounted : Fault::kPassing);
   }
