@@ -199,6 +199,11 @@ void Session::Step::fail_attempt(std::string why, Fault fault, std::optional<Mil
   problem(fmt::format("the provision attempt has failed: {}", why));
 
   const Effects farewell = packages_farewell(why);
+  const auto needs_no_state = [](const Effect& effect) { return std::holds_alternative<CancelPackages>(effect); };
+  // Behind a save it would be lost if the disk is full, and with it the only thing that frees some.
+  for (const Effect& effect : farewell) {
+    if (needs_no_state(effect)) push(effect);
+  }
   SessionState& state = change();
   state.attempt.reset();
   forget_attempt();
@@ -216,7 +221,9 @@ void Session::Step::fail_attempt(std::string why, Fault fault, std::optional<Mil
       wait(pause.value_or(with_jitter(config_.retry_interval, now_.random)));
     }
   }
-  for (const Effect& effect : farewell) act(effect);
+  for (const Effect& effect : farewell) {
+    if (!needs_no_state(effect)) act(effect);
+  }
   act(LeaveProvision{true});
 }
 
