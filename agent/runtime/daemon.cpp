@@ -242,13 +242,19 @@ class Daemon {
       return true;
     }
     crash_point("agent.hook-begins");
+    on_trial_ = true;
     hook_.run(kApply, effect.generation, [this, generation = effect.generation](const Result<void>& applied) {
-      const Result<void> final = applied ? folder_.confirm() : applied;
-      if (!final) return take_back(generation, final.error());
-      log::info("apply", "configuration is in force", {{"generation", generation}});
-      feed(Installed{generation, std::nullopt});
+      end_trial(generation, applied ? folder_.confirm() : applied);
+      on_trial_ = false;
+      // behind the outcome that was just fed: the session goes on from there
+      if (std::exchange(reload_wanted_, false)) boost::asio::post(io_, [this] { reload(); });
     });
     return true;
+  }
+  void end_trial(std::uint64_t generation, const Result<void>& outcome) {
+    if (!outcome) return take_back(generation, outcome.error());
+    log::info("apply", "configuration is in force", {{"generation", generation}});
+    feed(Installed{generation, std::nullopt});
   }
   void take_back(std::uint64_t generation, Error why) {
     if (const auto back = folder_.revert()) {
@@ -308,6 +314,13 @@ class Daemon {
 
   // --- other settings
   void reload() {
+    if (stopping_) return;
+    if (on_trial_) {
+      // Beginning again now would lose the outcome, and with it the generation to go back to.
+      log::info("settings", "read anew as soon as the hook has decided on the configuration");
+      reload_wanted_ = true;
+      return;
+    }
     auto fresh = read_setup_();
     auto trust = fresh ? load_trust(fresh->settings) : Result<Trust>(fail(fresh.error()));
     auto csr = trust ? signing_request(fresh->identity.client_id.value) : Result<Bytes>(fail(trust.error()));
@@ -346,7 +359,7 @@ class Daemon {
     signals_.async_wait([this](boost::system::error_code error, int number) {
       if (error) return;
       if (number == SIGHUP) {
-        if (!stopping_) reload();
+        reload();
         return wait_for_signal();
       }
       log::info("agent", "stopping", {{"signal", number}});
@@ -403,6 +416,8 @@ class Daemon {
   std::string owner_url_;  // of the last connection to the owner's broker
   bool owner_born_ = false;
   std::optional<Failure> owner_failure_;
+  bool on_trial_ = false;  // a generation is in force, and the hook has not decided yet
+  bool reload_wanted_ = false;  // once it has
   bool stopping_ = false;
   bool signalled_ = false;
   bool brokers_had_their_time_ = false;
