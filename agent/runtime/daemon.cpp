@@ -338,14 +338,16 @@ class Daemon {
     log::set_level(setup_.settings.log_level);
     hook_.set_program(setup_.settings.hook);
     packages_.set_settings(package_settings(setup_.settings, folder_.path(), trust_));
+    // before the list that its turn is about becomes another one
+    if (changes.restart) provision_.leave(true);
     if (changes.brokers) provision_.set_brokers(setup_.settings.broker_urls);
     if (changes.restart) restart(std::move(*csr));
   }
 
+  // The provision broker has been left.
   void restart(Bytes csr) {
     log::info("agent", "beginning again with the new settings");
     packages_.cancel();
-    provision_.leave(true);
     owner_.leave();
     wake_.cancel();
     const std::uint64_t in_force = current_generation(folder_.path()).value_or(0);
