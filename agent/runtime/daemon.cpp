@@ -257,11 +257,17 @@ class Daemon {
     feed(Installed{generation, std::nullopt});
   }
   void take_back(std::uint64_t generation, Error why) {
-    if (const auto back = folder_.revert()) {
-      tell_of_rollback(back->value_or(0));
-    } else {
+    // No hook begins any more that could be told: the next start takes it back, and tells.
+    if (stopping_) return;
+    const auto back = folder_.revert();
+    if (!back) {
       log::error("apply", "a generation that was refused cannot be taken back; the next start tries again",
                  {{"generation", generation}, {"error", back.error().message}});
+    } else if (!*back) {
+      log::error("apply", "a generation stays in force: what was in force before it is not known any more",
+                 {{"generation", generation}, {"error", why.message}});
+    } else {
+      tell_of_rollback(**back);
     }
     feed(Installed{generation, std::move(why)});
   }

@@ -253,6 +253,21 @@ TEST_CASE("a stop waits for the hook that runs, begins no other one, and what wa
   CHECK(hook.told() == "begun apply\nended apply\nbegun apply\nended apply\nbegun provisioned\nended provisioned\n");
 }
 
+TEST_CASE("a hook that refuses while the agent stops is told of the rollback by the next start") {
+  Rig rig;
+  rig.start_all();
+  auto agent = rig.agent(rig.request("gw", "02FC60000012"));
+  const Hook hook(*agent, "echo $1 $FLEET_GENERATION >> $out; [ $1 = apply ] && sleep 2 && exit 1");
+  agent->start();
+  REQUIRE(eventually([&] { return holds(hook.told(), "apply 1"); }, 20s));
+  CHECK(agent->process().stop(20s) == 0);
+  INFO(agent->log());
+  CHECK(hook.told() == "apply 1\n");
+  agent->start();
+  CHECK(eventually([&] { return hook.told().starts_with("apply 1\nrollback 0\n"); }, 20s));
+  agent->process().stop(20s);
+}
+
 TEST_CASE("SIGHUP while the hook has a generation on trial waits for its decision, and loses nothing") {
   Rig rig;
   rig.start_all();
