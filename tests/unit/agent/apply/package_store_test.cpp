@@ -169,6 +169,20 @@ TEST_CASE("bombs go off within the limits") {
     }
     refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders", limits);
   }
+  SUBCASE("the same folder without end") {
+    {
+      Tar tar(store.archive);
+      for (int i = 0; i <= 100; ++i) tar.folder("a/");
+    }
+    refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders", limits);
+  }
+  SUBCASE("the archive's own root without end") {
+    {
+      Tar tar(store.archive);
+      for (int i = 0; i <= 100; ++i) tar.folder("./");
+    }
+    refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders", limits);
+  }
   SUBCASE("more folders, none of which is listed") {
     {
       Tar tar(store.archive);
