@@ -96,6 +96,10 @@ Result<void> store_package(const fs::path& state_folder, const Package& package,
   if (stored) stored = make_folder(place.parent_path().parent_path(), kPackageFolder);
   if (stored) stored = make_folder(place.parent_path(), kPackageFolder);
   crash_point("agent.package-unpacked");
+  // Syncing takes its time, and whoever has cancelled meanwhile has no use for the package.
+  std::error_code ignored;
+  const std::uint64_t size = fs::file_size(file, ignored);
+  if (stored && !progress(size, size)) stored = fail(ErrorCode::kUnavailable, "cancelled");
   if (stored && ::rename(temporary.c_str(), place.c_str()) != 0) stored = fail(errno_error(errno, place.string()));
   if (!stored) {
     // best effort: the next start removes it too
@@ -127,6 +131,7 @@ void prune_packages(const fs::path& state_folder, const std::vector<Package>& ke
     return std::find(places.begin(), places.end(), path) != places.end();
   };
   for (const fs::path& name : list(packages(state_folder))) {
+    if (name.filename().string().starts_with('.')) continue;  // being unpacked, maybe on another thread
     for (const fs::path& version : list(name)) {
       for (const fs::path& content : list(version)) {
         if (!is_kept(content)) prune(content);

@@ -111,6 +111,7 @@ class Unpacking {
 
   Result<void> take(archive_entry* entry) {
     TRY(go_on());
+    TRY(count_entry());  // each one costs time, also one that makes nothing
     const char* text = archive_entry_pathname(entry);
     if (text == nullptr) text = archive_entry_pathname_utf8(entry);  // no such characters in the locale
     if (text == nullptr) return fail(ErrorCode::kMalformed, "the archive has a path in an unknown encoding");
@@ -123,18 +124,19 @@ class Unpacking {
       if (type == AE_IFDIR) return {};
       return fail(ErrorCode::kMalformed, "the archive has a file without a name");
     }
-    TRY_ASSIGN(const Fd parent, enter(names, type == AE_IFDIR ? names.size() : names.size() - 1, path));
+    TRY_ASSIGN(const Fd parent, enter(names, type == AE_IFDIR, path));
     if (type == AE_IFDIR) return {};
     return write_file(entry, parent.get(), names.back(), path);
   }
 
-  // Opens the folder of the first `count` names; makes those that are missing.
-  Result<Fd> enter(const std::vector<std::string>& names, std::size_t count, const std::string& path) {
+  // Opens the folder of an entry, which it is itself or is in; makes those that are missing.
+  Result<Fd> enter(const std::vector<std::string>& names, bool is_folder, const std::string& path) {
+    const std::size_t count = is_folder ? names.size() : names.size() - 1;
     Fd at(::open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!at) return fail(errno_error(errno, folder_.string()));
     for (std::size_t i = 0; i < count; ++i) {
       if (::mkdirat(at.get(), names[i].c_str(), kFolderMode) == 0) {
-        TRY(count_entry());
+        if (i + 1 < names.size()) TRY(count_entry());  // has no entry of its own, or a later one
         // whatever the umask is
         if (::fchmodat(at.get(), names[i].c_str(), kFolderMode, 0) != 0) return fail(errno_error(errno, path));
       } else if (errno != EEXIST) {
@@ -151,7 +153,6 @@ class Unpacking {
   }
 
   Result<void> write_file(archive_entry* entry, int parent, const std::string& name, const std::string& path) {
-    TRY(count_entry());
     const la_int64_t declared = archive_entry_size_is_set(entry) != 0 ? archive_entry_size(entry) : 0;
     if (declared < 0 || static_cast<std::uint64_t>(declared) > limits_.max_size - written_) return too_large();
     const mode_t mode = (archive_entry_perm(entry) & kFileModeMask) | S_IRUSR | S_IWUSR;

@@ -46,6 +46,10 @@ json::value text_or_null(const std::string& text) {
   return text.empty() ? json::value(nullptr) : json::value(text);
 }
 
+std::string describe_in_force(std::uint64_t generation) {
+  return generation == 0 ? "no configuration is in force" : fmt::format("generation {} is in force again", generation);
+}
+
 // A read setup, and what else the settings have to say.
 Result<Setup> read_setup(const Invocation& invocation) {
   TRY_ASSIGN(LoadedSettings loaded, load(invocation, Purpose::kRun));
@@ -112,10 +116,15 @@ Result<int> show_identity(const Invocation& invocation) {
 Result<int> roll_back(const Invocation& invocation) {
   TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kInspect));
   TRY_ASSIGN(const StateFolder folder, open_stopped(loaded.settings, "roll back"));
-  TRY_ASSIGN(const std::uint64_t number, folder.roll_back());
+  // A crash had left a generation on trial, which is taken back by now: that was the step back.
+  std::uint64_t number = folder.reverted().value_or(0);
+  if (!folder.reverted()) {
+    TRY_ASSIGN(number, folder.roll_back());
+  }
+  const std::string now = describe_in_force(number);
   const auto told = run_hook(loaded.settings.hook, loaded.settings.state_dir, "rollback", number);
-  if (!told) return fail(with_context(told.error(), fmt::format("generation {} is in force again, but", number)));
-  print(fmt::format("generation {} is in force again; the next `provision-agent run` uses it\n", number));
+  if (!told) return fail(with_context(told.error(), now + ", but"));
+  print(now + "; the next `provision-agent run` " + (number == 0 ? "provisions the device\n" : "uses it\n"));
   return EX_OK;
 }
 
@@ -123,6 +132,11 @@ Result<int> reset_agent(const Invocation& invocation) {
   TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kInspect));
   TRY_ASSIGN(const StateFolder folder, open_stopped(loaded.settings, "reset"));
   TRY(folder.reset(invocation.new_key));
+  if (folder.reverted()) {  // a crash had left a generation on trial
+    const std::uint64_t number = *folder.reverted();
+    const auto told = run_hook(loaded.settings.hook, loaded.settings.state_dir, "rollback", number);
+    if (!told) return fail(with_context(told.error(), "the agent is reset and " + describe_in_force(number) + ", but"));
+  }
   print(fmt::format("{} is reset: the next `provision-agent run` provisions the device anew{}\n",
                     loaded.settings.state_dir.string(), invocation.new_key ? ", with a new key" : ""));
   return EX_OK;

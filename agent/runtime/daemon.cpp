@@ -242,20 +242,32 @@ class Daemon {
       return true;
     }
     crash_point("agent.hook-begins");
+    on_trial_ = true;
     hook_.run(kApply, effect.generation, [this, generation = effect.generation](const Result<void>& applied) {
-      const Result<void> final = applied ? folder_.confirm() : applied;
-      if (!final) return take_back(generation, final.error());
-      log::info("apply", "configuration is in force", {{"generation", generation}});
-      feed(Installed{generation, std::nullopt});
+      end_trial(generation, applied ? folder_.confirm() : applied);
+      on_trial_ = false;
+      // behind the outcome that was just fed: the session goes on from there
+      if (std::exchange(reload_wanted_, false)) boost::asio::post(io_, [this] { reload(); });
     });
     return true;
   }
+  void end_trial(std::uint64_t generation, const Result<void>& outcome) {
+    if (!outcome) return take_back(generation, outcome.error());
+    log::info("apply", "configuration is in force", {{"generation", generation}});
+    feed(Installed{generation, std::nullopt});
+  }
   void take_back(std::uint64_t generation, Error why) {
-    if (const auto back = folder_.revert()) {
-      tell_of_rollback(back->value_or(0));
-    } else {
+    // No hook begins any more that could be told: the next start takes it back, and tells.
+    if (stopping_) return;
+    const auto back = folder_.revert();
+    if (!back) {
       log::error("apply", "a generation that was refused cannot be taken back; the next start tries again",
                  {{"generation", generation}, {"error", back.error().message}});
+    } else if (!*back) {
+      log::error("apply", "a generation stays in force: what was in force before it is not known any more",
+                 {{"generation", generation}, {"error", why.message}});
+    } else {
+      tell_of_rollback(**back);
     }
     feed(Installed{generation, std::move(why)});
   }
@@ -308,6 +320,13 @@ class Daemon {
 
   // --- other settings
   void reload() {
+    if (stopping_) return;
+    if (on_trial_) {
+      // Beginning again now would lose the outcome, and with it the generation to go back to.
+      log::info("settings", "read anew as soon as the hook has decided on the configuration");
+      reload_wanted_ = true;
+      return;
+    }
     auto fresh = read_setup_();
     auto trust = fresh ? load_trust(fresh->settings) : Result<Trust>(fail(fresh.error()));
     auto csr = trust ? signing_request(fresh->identity.client_id.value) : Result<Bytes>(fail(trust.error()));
@@ -325,14 +344,16 @@ class Daemon {
     log::set_level(setup_.settings.log_level);
     hook_.set_program(setup_.settings.hook);
     packages_.set_settings(package_settings(setup_.settings, folder_.path(), trust_));
+    // before the list that its turn is about becomes another one
+    if (changes.restart) provision_.leave(true);
     if (changes.brokers) provision_.set_brokers(setup_.settings.broker_urls);
     if (changes.restart) restart(std::move(*csr));
   }
 
+  // The provision broker has been left.
   void restart(Bytes csr) {
     log::info("agent", "beginning again with the new settings");
     packages_.cancel();
-    provision_.leave(true);
     owner_.leave();
     wake_.cancel();
     const std::uint64_t in_force = current_generation(folder_.path()).value_or(0);
@@ -346,7 +367,7 @@ class Daemon {
     signals_.async_wait([this](boost::system::error_code error, int number) {
       if (error) return;
       if (number == SIGHUP) {
-        if (!stopping_) reload();
+        reload();
         return wait_for_signal();
       }
       log::info("agent", "stopping", {{"signal", number}});
@@ -403,6 +424,8 @@ class Daemon {
   std::string owner_url_;  // of the last connection to the owner's broker
   bool owner_born_ = false;
   std::optional<Failure> owner_failure_;
+  bool on_trial_ = false;  // a generation is in force, and the hook has not decided yet
+  bool reload_wanted_ = false;  // once it has
   bool stopping_ = false;
   bool signalled_ = false;
   bool brokers_had_their_time_ = false;

@@ -111,7 +111,9 @@ void HookRunner::start_next() {
   while (idle() && !calls_.empty()) {
     Call call = std::move(calls_.front());
     calls_.pop_front();
-    if (const auto spawned = spawn(call); !spawned) {
+    if (program_.empty()) {  // taken out of the settings since
+      tell(call.done, {});
+    } else if (const auto spawned = spawn(call); !spawned) {
       log::warn("hook", spawned.error().message, {{"event", call.event}});
       tell(call.done, spawned);
     } else {

@@ -162,6 +162,11 @@ void Session::Step::on_prov_answer(const protocol::ReplyTopic& topic, std::strin
   await_owner();
 }
 
+// What is installed is not undone by a refusal, and a generation that is being switched on cannot be called back.
+bool Session::Step::is_beyond_recall() const {
+  return state_.phase == Phase::kConfirming || live_.installing.has_value();
+}
+
 void Session::Step::refused_by_platform(const protocol::Reply& reply, bool verified) {
   const auto* meaning =
       std::find_if(kRefusals.begin(), kRefusals.end(), [&](const Meaning& m) { return m.code == reply.code; });
@@ -174,8 +179,7 @@ void Session::Step::refused_by_platform(const protocol::Reply& reply, bool verif
   }
   if (!reply.error.empty()) why += fmt::format(" (it says: {})", printable(reply.error));
 
-  // Installed is installed: nothing but time ends the wait for the 200.
-  if (state_.phase == Phase::kConfirming || live_.installing) return problem(std::move(why));
+  if (is_beyond_recall()) return problem(std::move(why));
   if (reply.code != 429 && reply.code != 503) {
     return fail_attempt(std::move(why), verified ? Fault::kCounted : Fault::kPassing);
   }
@@ -195,6 +199,11 @@ void Session::Step::fail_attempt(std::string why, Fault fault, std::optional<Mil
   problem(fmt::format("the provision attempt has failed: {}", why));
 
   const Effects farewell = packages_farewell(why);
+  const auto needs_no_state = [](const Effect& effect) { return std::holds_alternative<CancelPackages>(effect); };
+  // Behind a save it would be lost if the disk is full, and with it the only thing that frees some.
+  for (const Effect& effect : farewell) {
+    if (needs_no_state(effect)) push(effect);
+  }
   SessionState& state = change();
   state.attempt.reset();
   forget_attempt();
@@ -212,7 +221,9 @@ void Session::Step::fail_attempt(std::string why, Fault fault, std::optional<Mil
       wait(pause.value_or(with_jitter(config_.retry_interval, now_.random)));
     }
   }
-  for (const Effect& effect : farewell) act(effect);
+  for (const Effect& effect : farewell) {
+    if (!needs_no_state(effect)) act(effect);
+  }
   act(LeaveProvision{true});
 }
 

@@ -287,8 +287,7 @@ void Session::Step::never_subscribed() {
 
 void Session::Step::on(const ProvisionRefused& event) {
   if (!in_attempt()) return;
-  // What is left to do in this phase is to hear that the platform knows; a refusal does not undo what is installed.
-  if (state_.phase == Phase::kConfirming) return reconnect_later(printable(event.error.message));
+  if (is_beyond_recall()) return reconnect_later(printable(event.error.message));
   if (is_for_owner()) {
     return fail_attempt(fmt::format("refused ({}): {}", printable(event.error.message), kArmRequest), Fault::kCounted);
   }
@@ -303,7 +302,7 @@ void Session::Step::on(const ProvisionUnreachable& event) {
   if (!in_attempt()) return;
   std::string why = unreachable(event.error);
   // The owner's broker matters more than asking for help: back to it rather than waiting here.
-  if (is_for_owner() && !is_set(Timer::kTimeout)) return fail_attempt(std::move(why), Fault::kNone);
+  if (is_for_owner() && !is_set(Timer::kTimeout) && !is_beyond_recall()) return fail_attempt(std::move(why), Fault::kNone);
   reconnect_later(why);
   if (!is_for_owner()) record_failure(std::move(why));
 }
@@ -312,7 +311,7 @@ void Session::Step::on(const ProvisionLost& event) {
   if (!in_attempt()) return;
   std::string why = fmt::format("the provision broker closed the connection: {}", printable(event.error.message));
   // As when it cannot be reached: before a hello no timeout ends this attempt, and the owner's broker may be back.
-  if (is_for_owner() && !is_set(Timer::kTimeout)) return fail_attempt(std::move(why), Fault::kNone);
+  if (is_for_owner() && !is_set(Timer::kTimeout) && !is_beyond_recall()) return fail_attempt(std::move(why), Fault::kNone);
   reconnect_later(why);
   // Later the timeout of the attempt tells what came of it.
   if (!is_for_owner() && !is_set(Timer::kTimeout)) record_failure(std::move(why));
@@ -321,8 +320,11 @@ void Session::Step::on(const ProvisionLost& event) {
 void Session::Step::on(const ProvisionSubscribed& event) {
   if (!in_attempt() || live_.link != Link::kSubscribing) return;
   if (!event.granted) {
-    return fail_attempt("the provision broker does not let us read our own topics; its rights are set up wrongly",
-                        Fault::kCounted);
+    constexpr std::string_view kWhy =
+        "the provision broker does not let us read our own topics; its rights are set up wrongly";
+    if (!is_beyond_recall()) return fail_attempt(std::string(kWhy), Fault::kCounted);
+    push(LeaveProvision{false});
+    return reconnect_later(kWhy);
   }
   live_.link = Link::kUp;
   live_.reconnect.reset();
@@ -449,15 +451,24 @@ void Session::Step::on(const SaveFailed& event) {
   dirty_ = true;
   set(Timer::kSave, kSaveRetry);
   problem(fmt::format("the state cannot be saved: {}", printable(event.error.message)));
+  const bool owed = live_.answering.has_value();
+  if (live_.installing && !owed) return stay_on_trial();
   if (in_attempt()) {
     const std::string why = "the device cannot store its state: " + printable(event.error.message);
-    const bool owed = live_.answering.has_value();
     if (owed) reply_to(*live_.answering, {.code = 500, .error = why, .retry_after_s = {}, .body = {}});
     return fail_attempt(why, owed ? Fault::kPassing : Fault::kNone);
   }
   if (state_.phase == Phase::kProvisioned) return;
   push(LeaveProvision{true});
   if (live_.connect_owner_hangs_on_save) set(Timer::kOwner, live_.owner.pause.next(now_.random));
+}
+
+// A generation has been on trial since an earlier step, so its InstallGeneration was carried out. Timer::kSave tries to
+// save again; a connection that was to be made may not have been begun.
+void Session::Step::stay_on_trial() {
+  if (live_.link != Link::kConnecting && live_.link != Link::kSubscribing) return;
+  push(LeaveProvision{false});
+  reconnect_later("the provision broker waits for the disk");
 }
 
 }  // namespace fleet::agent

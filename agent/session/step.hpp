@@ -93,6 +93,7 @@ class Session::Step {
   std::optional<SteadyTime>& timer_slot(Timer timer) { return live_.timers[static_cast<std::size_t>(timer)]; }
   void fired(Timer timer);
   void never_subscribed();
+  void stay_on_trial();  // although the state could not be saved
   WallTime verification_time() const;  // edc: max(clock, build time, last time)
   Phase resumed_phase() const;
   void record_failure(std::string what);
@@ -122,6 +123,8 @@ class Session::Step {
   void wait(Millis pause);
   void forget_attempt();  // the part of it that is not in the state
   bool in_attempt() const;
+  // A generation is on trial or in force: nothing but its outcome, the 200 or time ends the attempt any more.
+  bool is_beyond_recall() const;
 
   // --- requests.cpp
   void drop(std::string_view topic, std::string_view why);

@@ -253,6 +253,41 @@ TEST_CASE("a stop waits for the hook that runs, begins no other one, and what wa
   CHECK(hook.told() == "begun apply\nended apply\nbegun apply\nended apply\nbegun provisioned\nended provisioned\n");
 }
 
+TEST_CASE("a hook that refuses while the agent stops is told of the rollback by the next start") {
+  Rig rig;
+  rig.start_all();
+  auto agent = rig.agent(rig.request("gw", "02FC60000012"));
+  const Hook hook(*agent, "echo $1 $FLEET_GENERATION >> $out; [ $1 = apply ] && sleep 2 && exit 1");
+  agent->start();
+  REQUIRE(eventually([&] { return holds(hook.told(), "apply 1"); }, 20s));
+  CHECK(agent->process().stop(20s) == 0);
+  INFO(agent->log());
+  CHECK(hook.told() == "apply 1\n");
+  agent->start();
+  CHECK(eventually([&] { return hook.told().starts_with("apply 1\nrollback 0\n"); }, 20s));
+  agent->process().stop(20s);
+}
+
+TEST_CASE("SIGHUP while the hook has a generation on trial waits for its decision, and loses nothing") {
+  Rig rig;
+  rig.start_all();
+  auto agent = rig.agent(rig.request("gw", "02FC60000011"));
+  const Hook hook(*agent, "echo begun $1 >> $out; [ $1 = apply ] && sleep 4; echo ended $1 $FLEET_GENERATION >> $out");
+  agent->start();
+  REQUIRE(eventually([&] { return holds(hook.told(), "begun apply"); }, 20s));
+  agent->set("broker-url", "mqtts://127.0.0.1:" + std::to_string(rig.provision_port()));  // begins again
+  agent->process().signal(SIGHUP);
+  CHECK(eventually([&] { return agent->provisioned(); }, 30s));
+  CHECK(eventually([&] { return holds(hook.told(), "ended provisioned"); }, 30s));
+  INFO(agent->log());
+  CHECK(holds(agent->log(), "as soon as the hook has decided"));
+  CHECK(holds(agent->log(), "beginning again with the new settings"));
+  CHECK(hook.told() == "begun apply\nended apply 1\nbegun provisioned\nended provisioned 1\n");
+  CHECK_FALSE(fs::is_symlink(agent->folder() / "state" / "trial"));
+  CHECK(rig.sql("SELECT count(*) FROM attempt") == "1");
+  agent->process().stop();
+}
+
 TEST_CASE("a crash behind the state that says provisioned keeps neither the hook from being told nor the spent key") {
   Rig rig;
   rig.start_all();

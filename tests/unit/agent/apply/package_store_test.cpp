@@ -169,6 +169,20 @@ TEST_CASE("bombs go off within the limits") {
     }
     refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders", limits);
   }
+  SUBCASE("the same folder without end") {
+    {
+      Tar tar(store.archive);
+      for (int i = 0; i <= 100; ++i) tar.folder("a/");
+    }
+    refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders", limits);
+  }
+  SUBCASE("the archive's own root without end") {
+    {
+      Tar tar(store.archive);
+      for (int i = 0; i <= 100; ++i) tar.folder("./");
+    }
+    refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders", limits);
+  }
   SUBCASE("more folders, none of which is listed") {
     {
       Tar tar(store.archive);
@@ -235,6 +249,32 @@ TEST_CASE("an unpacking that is cancelled leaves nothing") {
   REQUIRE_FALSE(stored);
   CHECK(stored.error().code == ErrorCode::kUnavailable);
   CHECK(store.is_empty());
+}
+
+TEST_CASE("a folder that has its own entry counts once") {
+  Store store;
+  Tar(store.archive).folder("a/").file("a/x", "x").folder("b/");
+  UnpackLimits limits;
+  limits.max_entries = 3;
+  CHECK(store.put(limits));
+}
+
+TEST_CASE("a package that is cancelled when it is all there does not come into its place") {
+  Store store;
+  std::ofstream(store.archive) << "no archive";
+  const auto stored = store.put({}, "tool", [](std::uint64_t done, std::uint64_t total) { return done < total; });
+  REQUIRE_FALSE(stored);
+  CHECK(stored.error().code == ErrorCode::kUnavailable);
+  CHECK(store.is_empty());
+}
+
+TEST_CASE("pruning leaves alone what is being unpacked") {
+  Store store;
+  fs::create_directories(store.state() / "packages/.0123456789ab.tmp/bin/deep");
+  REQUIRE(write_file(store.state() / "packages/.0123456789ab.tmp/bin/run", "x"));
+  prune_packages(store.state(), {});
+  CHECK(fs::exists(store.state() / "packages/.0123456789ab.tmp/bin/run"));
+  CHECK(fs::exists(store.state() / "packages/.0123456789ab.tmp/bin/deep"));
 }
 
 TEST_CASE("what an unpacking that was killed has left is removed at the next start") {

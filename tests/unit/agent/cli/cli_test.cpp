@@ -1,3 +1,6 @@
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <sysexits.h>
 
 #include <doctest/doctest.h>
@@ -7,6 +10,7 @@
 #include "tests/support/temp_folder.hpp"
 
 using namespace fleet;
+namespace fs = std::filesystem;
 using fleet::test::TempFolder;
 
 namespace {
@@ -23,6 +27,28 @@ fleet::test::Outcome shell(const std::string& script) {
 bool has(const std::string& text, std::string_view part) {
   return text.find(part) != std::string::npos;
 }
+
+// What a crash leaves while the hook has generation 2 on trial.
+struct CrashedOnTrial {
+  CrashedOnTrial() {
+    fs::create_directories(state / "generations" / "1");
+    fs::create_directories(state / "generations" / "2");
+    fs::create_symlink("generations/2", state / "current");
+    fs::create_symlink("generations/1", state / "trial");
+    std::ofstream(folder / "hook") << "#!/bin/sh\necho $1 $FLEET_GENERATION >> " << (folder / "told").string() << "\n";
+    fs::permissions(folder / "hook", fs::perms(0700));
+    fs::permissions(state, fs::perms(0700));
+  }
+  auto run(const std::string& command) {
+    return agent({command, "--state-dir", state.string(), "--hook", (folder / "hook").string()});
+  }
+  std::string told() const {
+    std::ifstream file(folder / "told");
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  TempFolder folder;
+  fs::path state = folder / "state";
+};
 
 }  // namespace
 
@@ -70,4 +96,22 @@ TEST_CASE("a file that the command line names and that is not there gets no hint
   CHECK(outcome.exit_code == EX_CONFIG);
   CHECK(has(outcome.errors, (folder / "none.crt").string()));
   CHECK_FALSE(has(outcome.errors, "sample agent.yaml"));
+}
+
+TEST_CASE("a rollback after a crash on trial goes back to what was in force, no further, and tells the hook") {
+  CrashedOnTrial device;
+  const auto outcome = device.run("rollback");
+  INFO(outcome.errors);
+  CHECK(outcome.exit_code == EX_OK);
+  CHECK(has(outcome.output, "generation 1 is in force again"));
+  CHECK(device.told() == "rollback 1\n");
+  CHECK(fs::read_symlink(device.state / "current") == "generations/1");
+}
+
+TEST_CASE("a reset after a crash on trial tells the hook that the generation is taken back") {
+  CrashedOnTrial device;
+  const auto outcome = device.run("reset");
+  INFO(outcome.errors);
+  CHECK(outcome.exit_code == EX_OK);
+  CHECK(device.told() == "rollback 1\n");
 }

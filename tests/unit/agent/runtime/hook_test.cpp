@@ -146,6 +146,20 @@ TEST_CASE("whoever asks learns what came of a hook, with its last words") {
   }
 }
 
+TEST_CASE("a hook that waits when the program is taken out of the settings has nothing to say") {
+  Hook hook("true");
+  std::vector<std::string> outcomes;
+  hook.runner.run("failed", 1);
+  hook.runner.run("apply", 2, [&](const Result<void>& outcome) {
+    outcomes.push_back(outcome ? "ok" : outcome.error().message);
+  });
+  hook.runner.set_program({});
+  hook.io.run();
+  CHECK(outcomes == std::vector<std::string>{"ok"});
+  CHECK(hook.ended == std::vector<std::string>{"failed 1"});
+  CHECK(hook.idle == 1);
+}
+
 TEST_CASE("what is told of one hook may begin another one") {
   Hook hook("echo $1 >> $out; [ $1 != apply ]");
   hook.runner.run("apply", 2, [&](const Result<void>& outcome) {

@@ -448,5 +448,13 @@ TEST_CASE("with a full disk no package is fetched whose job is not kept") {
   CHECK(device.state().phase == Phase::kWaiting);
 }
 
+TEST_CASE("an attempt that fails with a full disk still stops its packages, for they are what fills it") {
+  Device device;
+  device.ask(download_draft(package(7)), "r");
+  device.disk_full = true;
+  REQUIRE(device.run_until(Phase::kWaiting, 2 * device.config.timeout));
+  CHECK(device.count<CancelPackages>() == 1);
+}
+
 }  // namespace
 }  // namespace fleet::agent::test

@@ -1,0 +1,92 @@
+// A generation on trial: until its outcome is known nothing else ends the attempt.
+#include <doctest/doctest.h>
+
+#include "tests/unit/agent/session/world.hpp"
+
+namespace fleet::agent::test {
+namespace {
+
+const Error kAway{ErrorCode::kUnavailable, "connection refused"};
+const Error kRefusedError{ErrorCode::kUnauthenticated, "bad user name or password"};
+
+// Installs once the test has played its part: the hook takes its time.
+void put_on_trial(World& world) {
+  world.answers_install = false;
+  REQUIRE(world.run_until([&] { return world.count<InstallGeneration>() == 1; }));
+  world.settle();
+  REQUIRE(world.state().phase == Phase::kInstalling);
+}
+
+// The hook is content, and the broker has come to its senses.
+void check_taken(World& world) {
+  CHECK(world.state().phase == Phase::kInstalling);
+  CHECK(world.state().attempts_failed == 0);
+  world.connect = [] { return Event(ProvisionConnected{}); };
+  world.answers_install = true;
+  world.feed(world.installs.back());
+  CHECK(world.state().phase == Phase::kConfirming);
+  CHECK(world.state().generation == world.installs.back().generation);
+  REQUIRE(world.run_until(Phase::kProvisioned, Millis(60'000)));
+  CHECK(world.platform.completions == 1);
+}
+
+TEST_CASE("a broker that refuses us does not end an attempt whose generation is on trial") {
+  World world;
+  world.start();
+  put_on_trial(world);
+  world.connect = [] { return Event(ProvisionRefused{kRefusedError}); };
+  world.feed(ProvisionLost{kAway});
+  world.pass(Millis(5'000));
+  check_taken(world);
+}
+
+TEST_CASE("a denied SUBSCRIBE does not end an attempt whose generation is on trial, nor keep its connection") {
+  World world;
+  world.start();
+  put_on_trial(world);
+  world.answers_subscribe = false;
+  world.feed(ProvisionLost{kAway});
+  REQUIRE(world.run_until([&] { return world.count<SubscribeProvision>() == 2; }));
+  world.answers_subscribe = true;
+  world.feed(ProvisionSubscribed{false});
+  CHECK(world.count<LeaveProvision>() == 1);
+  check_taken(world);
+}
+
+TEST_CASE("a device that asks for help does not go back to its owner while a generation is on trial") {
+  World world;
+  world.owner = [] { return Event(OwnerFailed{kAway}); };
+  world.start();
+  REQUIRE(world.run_until(Phase::kAwaitingOwner));
+  Platform rearmed;
+  std::swap(world.platform, rearmed);
+  world.answers_install = false;
+  REQUIRE(world.run_until([&] { return world.count<InstallGeneration>() == 2; }));
+  world.pass(2 * world.config.timeout);  // no timer is left that would end the attempt
+  world.owner = [] { return Event(OwnerBorn{}); };
+  SUBCASE("lost") {
+    world.feed(ProvisionLost{kAway});
+  }
+  SUBCASE("unreachable") {
+    world.connect = [] { return Event(ProvisionUnreachable{kAway}); };
+    world.feed(ProvisionLost{kAway});
+    world.pass(Millis(5'000));
+  }
+  check_taken(world);
+}
+
+TEST_CASE("a state that cannot be saved does not end an attempt whose generation is on trial") {
+  World world;
+  world.start();
+  put_on_trial(world);
+  world.disk_full = true;
+  world.connect = [] { return Event(ProvisionUnreachable{kAway}); };  // is noted in the state
+  world.feed(ProvisionLost{kAway});
+  world.pass(Millis(5'000));
+  REQUIRE(world.reported("the state cannot be saved"));
+  world.disk_full = false;
+  check_taken(world);
+}
+
+}  // namespace
+}  // namespace fleet::agent::test
