@@ -238,7 +238,7 @@ class Daemon {
   bool carry_out(const InstallGeneration& effect) {
     const auto installed = folder_.install(effect.generation, effect.content);
     if (!installed) {
-      feed(Installed{effect.generation, installed.error()});
+      feed(Installed{effect.generation, installed.error(), in_force()});
       return true;
     }
     crash_point("agent.hook-begins");
@@ -269,8 +269,9 @@ class Daemon {
     } else {
       tell_of_rollback(**back);
     }
-    feed(Installed{generation, std::move(why)});
+    feed(Installed{generation, std::move(why), in_force()});
   }
+  std::uint64_t in_force() const { return current_generation(folder_.path()).value_or(0); }
   void tell_of_rollback(std::uint64_t in_force) {
     log::warn("apply", "back to the configuration before", {{"generation", in_force}});
     hook_.run(kRollback, in_force);
@@ -356,8 +357,7 @@ class Daemon {
     packages_.cancel();
     owner_.leave();
     wake_.cancel();
-    const std::uint64_t in_force = current_generation(folder_.path()).value_or(0);
-    session_ = Session(config_, restarted_state(session_.state(), setup_.settings, in_force));
+    session_ = Session(config_, restarted_state(session_.state(), setup_.settings, in_force()));
     carry_out(SaveState{});
     feed(Started{std::move(csr)});
   }

@@ -381,12 +381,15 @@ void Session::Step::install(Owed owed, protocol::Configurations configurations) 
   content.configurations = std::move(configurations);
   live_.installing = std::move(owed);
   live_.answering = live_.installing;
-  act(InstallGeneration{state_.generation + 1, std::move(content)});
+  // Saved first: it may come into force and be confirmed, and we be killed before we hear of it.
+  if (!state_.attempt->generation) change().attempt->generation = state_.generation + 1;
+  act(InstallGeneration{*state_.attempt->generation, std::move(content)});
 }
 
 void Session::Step::on(const Installed& event) {
-  if (!in_attempt() || !live_.installing || event.generation != state_.generation + 1) return;
+  if (!in_attempt() || !live_.installing || event.generation != state_.attempt->generation) return;
   const Owed owed = *std::exchange(live_.installing, std::nullopt);
+  if (event.error && event.in_force) change().generation = *event.in_force;
   if (event.error) return refuse(owed, 500, "cannot install the configuration: " + printable(event.error->message));
 
   SessionState& state = change();

@@ -111,6 +111,8 @@ struct Attempt {
   bool refused = false;                      // we refused a request: the rest of the attempt is refused too
   std::string refusal;                       // why, for a person
   std::string conf_request_id;               // {rid} whose reply is being repeated
+  // Of its configuration, from the first time that it is installed: repeated after a crash it gets no other number.
+  std::optional<std::uint64_t> generation;
   std::vector<PackageJob> jobs;              // in the order of their requests
   Staged staged;
 };
@@ -179,6 +181,7 @@ struct ProvisionMessage {
 struct Installed {
   std::uint64_t generation = 0;
   std::optional<Error> error;
+  std::optional<std::uint64_t> in_force = std::nullopt;  // with an error, if known: what is in force instead, 0: none
 };
 // A package is arriving: `percent` of the stage, 0 if the whole is not known. Comes only when something has arrived.
 struct PackageProgress {

@@ -69,16 +69,18 @@ json::object to_json_value(const Attempt& attempt) {
   }
   json::array jobs;
   for (const PackageJob& job : attempt.jobs) jobs.push_back(to_json_value(job));
-  return {{"nonce", to_hex(attempt.nonce)},
-          {"request_id", attempt.request_id},
-          {"reason", attempt.reason},
-          {"signing_chain", attempt.signing_chain_pem},
-          {"replies", std::move(replies)},
-          {"refused", attempt.refused},
-          {"refusal", attempt.refusal},
-          {"conf_request_id", attempt.conf_request_id},
-          {"jobs", std::move(jobs)},
-          {"staged", to_json_value(attempt.staged)}};
+  json::object object{{"nonce", to_hex(attempt.nonce)},
+                      {"request_id", attempt.request_id},
+                      {"reason", attempt.reason},
+                      {"signing_chain", attempt.signing_chain_pem},
+                      {"replies", std::move(replies)},
+                      {"refused", attempt.refused},
+                      {"refusal", attempt.refusal},
+                      {"conf_request_id", attempt.conf_request_id},
+                      {"jobs", std::move(jobs)},
+                      {"staged", to_json_value(attempt.staged)}};
+  if (attempt.generation) object["generation"] = *attempt.generation;
+  return object;
 }
 
 // --- reading
@@ -276,6 +278,9 @@ Result<Attempt> read_attempt(const Reader& reader) {
   TRY_ASSIGN(attempt.refused, reader.boolean("refused"));
   TRY_ASSIGN(attempt.refusal, reader.text("refusal"));
   TRY_ASSIGN(attempt.conf_request_id, reader.text("conf_request_id"));
+  if (reader.has("generation")) {
+    TRY_ASSIGN(attempt.generation, reader.number<std::uint64_t>("generation"));
+  }
   if (reader.has("jobs")) {  // not there in a state of version 0.1
     TRY_ASSIGN(const auto jobs, objects(reader, "jobs"));
     for (const json::object* object : jobs) {

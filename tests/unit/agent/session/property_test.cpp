@@ -61,6 +61,12 @@ class Chaos {
  private:
   std::uint64_t pick(std::uint64_t below) { return random_() % below; }
 
+  std::uint64_t number_on_trial() const {
+    const SessionState& state = session_->state();
+    const std::uint64_t next = state.generation + 1;
+    return state.attempt ? state.attempt->generation.value_or(next) : next;
+  }
+
   void restart() {
     auto state = parse_session_state(saved_);
     REQUIRE(state);
@@ -120,7 +126,7 @@ class Chaos {
         return pick(4) == 0 ? Event(OwnerBorn{}) : Event(TimerFired{});
       case 5:
       case 12:
-        return Installed{session_->state().generation + 1, pick(3) == 0 ? std::optional<Error>(error) : std::nullopt};
+        return Installed{number_on_trial(), pick(3) == 0 ? std::optional<Error>(error) : std::nullopt};
       case 6:
         now_.steady += Millis(static_cast<std::int64_t>(pick(20'000)));
         now_.wall += Millis(static_cast<std::int64_t>(pick(20'000)));

@@ -26,6 +26,7 @@ SessionState full_state() {
   attempt.refused = true;
   attempt.refusal = "no";
   attempt.conf_request_id = "r1";
+  attempt.generation = 8;
   attempt.staged.device_chain_pem = {"leaf", "ca"};
   attempt.staged.trusted_pem["ssl-owner-ca-1"] = "root";
   const Package app{{"app", "1.0"}, std::string(64, 'a')};
@@ -57,6 +58,7 @@ TEST_CASE("a state comes back from its text as it was") {
   CHECK(back->attempt->nonce == state.attempt->nonce);
   CHECK(back->attempt->replies.at("r1").payload == state.attempt->replies.at("r1").payload);
   CHECK(back->attempt->refused);
+  CHECK(back->attempt->generation == 8);
   CHECK(back->attempt->staged.packages == state.attempt->staged.packages);
   REQUIRE(back->attempt->jobs.size() == 3);
   CHECK(back->attempt->jobs[0].outcome == protocol::DeployStatus::kAlreadyDone);

@@ -88,5 +88,39 @@ TEST_CASE("a state that cannot be saved does not end an attempt whose generation
   check_taken(world);
 }
 
+// Confirmed, and killed before the session heard of it: the folder is ahead of the state.
+void die_behind_the_confirmation(World& world) {
+  world.answers_install = false;
+  world.accept_certificate();
+  world.deliver(request(conf_draft(owner_xml(true)), "conf", world.attempt().nonce));
+  REQUIRE(world.installs.size() == 1);
+  auto state = parse_session_state(world.saved);
+  REQUIRE(state);
+  state->generation = world.installs[0].generation;  // as the edge reads it
+  world.saved = to_json(*state);
+  world.reboot();
+  world.settle();
+  world.deliver(request(conf_draft(owner_xml(true)), "conf", world.attempt().nonce));
+  REQUIRE(world.installs.size() == 2);
+}
+
+TEST_CASE("a configuration that is repeated after a crash behind its confirmation is the same generation") {
+  World world;
+  die_behind_the_confirmation(world);
+  CHECK(world.installs[1].generation == world.installs[0].generation);
+  world.feed(world.installs[1]);
+  CHECK(world.code_of("conf") == 200);
+  CHECK(world.state().phase == Phase::kConfirming);
+  CHECK(world.state().generation == 1);
+}
+
+TEST_CASE("one that is refused the second time leaves the generation that is in force then") {
+  World world;
+  die_behind_the_confirmation(world);
+  world.feed(Installed{world.installs[1].generation, Error{ErrorCode::kUnavailable, "the hook failed"}, 0});
+  CHECK(world.code_of("conf") == 500);
+  CHECK(world.state().generation == 0);
+}
+
 }  // namespace
 }  // namespace fleet::agent::test
