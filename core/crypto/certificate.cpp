@@ -1,6 +1,9 @@
 #include "core/crypto/certificate.hpp"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
+#include <array>
 
 #include "core/crypto/digest.hpp"
 #include "core/crypto/openssl.hpp"
@@ -169,9 +172,12 @@ std::vector<std::string> Certificate::host_names() const {
       const ASN1_IA5STRING* const text = name->d.dNSName;
       hosts.emplace_back(reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
                          static_cast<std::size_t>(ASN1_STRING_length(text)));
-    } else if (name->type == GEN_IPADD && ASN1_STRING_length(name->d.iPAddress) == 4) {
-      const unsigned char* const bytes = ASN1_STRING_get0_data(name->d.iPAddress);
-      addresses.push_back(fmt::format("{}.{}.{}.{}", bytes[0], bytes[1], bytes[2], bytes[3]));
+    } else if (name->type == GEN_IPADD) {
+      const int length = ASN1_STRING_length(name->d.iPAddress);
+      if (length != 4 && length != 16) continue;
+      std::array<char, INET6_ADDRSTRLEN> text{};
+      ::inet_ntop(length == 4 ? AF_INET : AF_INET6, ASN1_STRING_get0_data(name->d.iPAddress), text.data(), text.size());
+      addresses.emplace_back(text.data());
     }
   }
   hosts.insert(hosts.end(), addresses.begin(), addresses.end());

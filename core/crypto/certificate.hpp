@@ -42,7 +42,8 @@ class Certificate {
   bool is_self_signed() const;
   PublicKey public_key() const;
   Bytes sha256() const;  // of the DER, 32 bytes
-  // The DNS names and then the IPv4 addresses of the subject alternative name, in their order.
+  // The DNS names and then the IP addresses of the subject alternative name, in their order; IPv6 as RFC 5952 has it,
+  // without brackets.
   std::vector<std::string> host_names() const;
 
   // edc §4.2: no CA, keyUsage digitalSignature, extendedKeyUsage exactly codeSigning; kUnauthenticated says what is

@@ -21,7 +21,6 @@ constexpr std::string_view kHashPrefix = "SHA-256:";
 constexpr std::size_t kSha256Digits = 64;
 constexpr std::size_t kMaxName = 128;
 constexpr std::size_t kMaxVersion = 64;
-constexpr std::size_t kMaxUri = 2048;
 constexpr std::size_t kMaxFileName = 255;
 
 // The metrics of a notification, by DeployStage.
@@ -114,6 +113,11 @@ bool is_package_version(std::string_view text) {
   return is_component(text, kMaxVersion, ".+~-");
 }
 
+bool is_package_uri(std::string_view text) {
+  return !text.empty() && text.size() <= kMaxPackageUri &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+}
+
 // --- DEPLOY-V2 EXEC
 
 std::string hash_text(std::string_view sha256_hex) {
@@ -145,10 +149,8 @@ Result<DownloadRequest> parse_download_request(const KuraPayload& payload) {
   TRY_ASSIGN(request.job_id, job_metric(payload));
   TRY_ASSIGN(request.package, package_metrics(payload, kName, kVersion));
   TRY_ASSIGN(request.uri, text_metric(payload, kUri));
-  const bool printable =
-      std::all_of(request.uri.begin(), request.uri.end(), [](char c) { return c > 0x20 && c < 0x7f; });
-  if (request.uri.empty() || request.uri.size() > kMaxUri || !printable) {
-    return fail(ErrorCode::kMalformed, "{} is not a URI of 1 to {} printable characters", kUri, kMaxUri);
+  if (!is_package_uri(request.uri)) {
+    return fail(ErrorCode::kMalformed, "{} is not a URI of 1 to {} printable characters", kUri, kMaxPackageUri);
   }
   TRY_ASSIGN(const std::string hash, text_metric(payload, kDownloadHash));
   auto digest = parse_hash_text(hash);

@@ -23,6 +23,9 @@ inline constexpr std::size_t kMaxPackages = 9;                     // an attempt
 //   version [A-Za-z0-9.+~-]{1,64}, not beginning with a dot
 bool is_package_name(std::string_view text);
 bool is_package_version(std::string_view text);
+// What a download's uri may be: printable ASCII without spaces, 1 to kMaxPackageUri bytes. Nothing about its scheme.
+inline constexpr std::size_t kMaxPackageUri = 2048;
+bool is_package_uri(std::string_view text);
 
 struct PackageId {
   std::string name, version;

@@ -323,6 +323,10 @@ class Application {
       // a live connection that would not be let in any more
       const bool closed =
           (request.expires_on && *request.expires_on <= now_) || (request.activates_on && *request.activates_on > now_);
+      if (request.connect_verifier != old.connect_verifier || request.username_verifier != old.username_verifier ||
+          request.activation_key_verifier != old.activation_key_verifier) {
+        report_.outcome.forgiven.push_back(request.client_id);
+      }
       if (closed || request.connect_verifier != old.connect_verifier) report_.outcome.kick.push_back(request.client_id);
     }
     TRY_ASSIGN(const bool switched, switch_status(manifest, old));

@@ -65,16 +65,25 @@ Result<void> PackageFolder::remove(std::string_view sha256) const {
   return fleet::remove_all(file(sha256));
 }
 
-Result<std::size_t> PackageFolder::keep_only(const std::set<std::string>& kept) const {
+Result<std::set<std::string>> PackageFolder::list() const {
   std::error_code error;
-  std::size_t removed = 0;
+  std::set<std::string> names;
   for (fs::directory_iterator entry(folder_, error), end; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    if (!is_sha256_text(name) || kept.contains(name)) continue;
-    TRY(fleet::remove_all(entry->path()));
-    ++removed;
+    std::string name = entry->path().filename().string();
+    if (is_sha256_text(name)) names.insert(std::move(name));
   }
   if (error) return fail(errno_error(error.value(), folder_.string()));
+  return names;
+}
+
+Result<std::size_t> PackageFolder::keep_only(const std::set<std::string>& kept) const {
+  TRY_ASSIGN(const std::set<std::string> present, list());
+  std::size_t removed = 0;
+  for (const std::string& name : present) {
+    if (kept.contains(name)) continue;
+    TRY(fleet::remove_all(file(name)));
+    ++removed;
+  }
   return removed;
 }
 

@@ -33,6 +33,8 @@ class PackageFolder {
   Result<Fd> open(std::string_view sha256) const;
   // Not being there is fine.
   Result<void> remove(std::string_view sha256) const;
+  // The SHA-256 of every file.
+  Result<std::set<std::string>> list() const;
   // Removes all files that are not in `kept`; how many there were.
   Result<std::size_t> keep_only(const std::set<std::string>& kept) const;
 

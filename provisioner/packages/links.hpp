@@ -27,9 +27,11 @@ struct PackageLink {
 // Immutable, thread-safe.
 class PackageLinks {
  public:
-  // `base_url` without a slash at its end: "https://host:8884". `key`: 32 bytes.
+  // `base_url` without a slash at its end: "https://host:8884"; empty: see reachable(). `key`: 32 bytes.
   PackageLinks(std::string base_url, Bytes key) : base_url_(std::move(base_url)), key_(std::move(key)) {}
 
+  // False: without a base url no link leads anywhere.
+  bool reachable() const { return !base_url_.empty(); }
   std::string make(const PackageLink& link, std::string_view file_name, WallTime now) const;
   // Of a request's target (path and query). kNotFound for what is no such link, kUnauthenticated for a wrong signature,
   // kExpired; whether the attempt still goes on is the caller's to find out.

@@ -30,6 +30,7 @@ struct Ending {
 struct Outcome {
   std::vector<Outgoing> send{};     // in this order
   std::vector<std::string> kick{};  // client ids whose live connection must end
+  std::vector<std::string> forgiven{};  // client ids whose wrong secrets so far count no more: an operator has stepped in
   std::vector<Ending> endings{};
   // Of a hello; kNotJudged where it was turned away for another reason.
   enum class Secrets : std::uint8_t { kNotJudged, kRight, kWrong } secrets = Secrets::kNotJudged;
@@ -88,7 +89,7 @@ class Executor {
   };
   Result<Swept> sweep(Transaction& tx, WallTime now, std::size_t limit) const;
   // A connection was refused or an action denied by the broker: a line in the timeline of the device that it names, if
-  // there is such a request: tells that. `text` is a sentence.
+  // there is such a request: tells that. Of one kind at most a line in ten minutes, the first. `text` is a sentence.
   Result<bool> note(Transaction& tx, const std::string& client_id, const std::string& kind, const std::string& text,
                     WallTime now) const;
 

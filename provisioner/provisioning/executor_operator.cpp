@@ -27,7 +27,7 @@ Result<std::optional<Attempt>> open_attempt(Transaction& tx, const ProvisionRequ
 Result<Outcome> Executor::retry(Transaction& tx, const std::string& name, const std::string& by, WallTime now) const {
   TRY_ASSIGN(ProvisionRequest request, required(tx, name));
   TRY_ASSIGN(std::optional<Attempt> attempt, open_attempt(tx, request));
-  Outcome outcome;
+  Outcome outcome{.forgiven = {request.client_id}};
   if (attempt) {
     TRY(end_attempt(tx, *attempt, AttemptState::kSuperseded, "retried by " + by, now));
     // It waits for what will not come: on its next connection it says hello again.
@@ -74,7 +74,7 @@ Result<Outcome> Executor::remove(Transaction& tx, const std::string& name, const
                                  WallTime /*now*/) const {
   TRY_ASSIGN(const ProvisionRequest request, required(tx, name));
   TRY(tx.delete_request(request.id));
-  return Outcome{.kick = {request.client_id}};
+  return Outcome{.kick = {request.client_id}, .forgiven = {request.client_id}};
 }
 
 }  // namespace fleet::provisioner

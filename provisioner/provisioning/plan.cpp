@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "core/protocol/deploy.hpp"
+
 namespace fleet::provisioner {
 
 using protocol::ComponentConfiguration;
@@ -159,6 +161,12 @@ Result<std::vector<Package>> render_packages(const ProvisionRequest& request, co
     if (!url) return fail(with_context(url.error(), fmt::format("package {}: url", package.name)));
     if (!url->starts_with("https://") && !url->starts_with("http://")) {
       return fail(ErrorCode::kInvalidArgument, "package {}: url: must begin with https:// or http://", package.name);
+    }
+    if (!protocol::is_package_uri(*url)) {
+      return fail(ErrorCode::kInvalidArgument,
+                  "package {}: url: with the request's values it has {} bytes, spaces or characters beyond ASCII; devices "
+                  "take at most {} bytes of printable ASCII: write others as %XX",
+                  package.name, url->size(), protocol::kMaxPackageUri);
     }
     package.url = std::move(*url);
   }

@@ -41,9 +41,9 @@ bool is_package(const Step& step) {
 
 // When a step that is owed is sent again.
 WallTime resend_at(const Step& step) {
-  // a download is accepted at once and notified of; an inline package has one late reply
-  const bool answers_at_once = !is_package(step) || (step.kind == StepKind::kPackage && !step.replied_at);
-  if (answers_at_once) return step.sent_at + kResendAfter;
+  // Without a word from the device its request may be lost. An inline package's one reply comes late; repeated under the
+  // same rid the request does no harm.
+  if (!is_package(step) || (!step.replied_at && !step.notified_at)) return step.sent_at + kResendAfter;
   WallTime heard = step.sent_at;
   if (step.replied_at) heard = std::max(heard, *step.replied_at);
   if (step.notified_at) heard = std::max(heard, *step.notified_at);

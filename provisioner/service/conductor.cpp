@@ -27,7 +27,13 @@ struct Overloaded : Handlers... {
 
 Conductor::Conductor(boost::asio::io_context& io, ConductorSettings settings, Store& store, const Executor& executor,
                      const Dialect& dialect)
-    : sweep_timer_(io), settle_timer_(io), settings_(std::move(settings)), store_(store), executor_(executor), dialect_(dialect) {}
+    : sweep_timer_(io),
+      settle_timer_(io),
+      settings_(std::move(settings)),
+      store_(store),
+      executor_(executor),
+      dialect_(dialect),
+      expired_until_(settings_.expired_since) {}
 
 void Conductor::on_session(bool ready) {
   ++sessions_;
@@ -103,6 +109,7 @@ void Conductor::deliver(Outcome outcome) {
       log::debug(kLog, "message not sent: no connection to the broker; it is repeated later", {{"client", message.client_id}});
     }
   }
+  for (const std::string& client_id : outcome.forgiven) lockout_.right(client_id);
   for (const std::string& client_id : outcome.kick) session_->kick(client_id);
   for (const std::int64_t attempt_id : outcome.hand_over) {
     if (hand_over_) hand_over_(attempt_id);

@@ -32,6 +32,9 @@ struct ConductorSettings {
   Millis sweep_every{500};
   // What waited in the broker comes at once; it is over when so long nothing came.
   Millis quiet_moment{200};
+  // Devices whose expiresOn passed before that have no connection any more. Of a broker that has run without us nobody
+  // knows: then it is the beginning of time.
+  WallTime expired_since = wall_now();
 };
 
 // Single-threaded, on the thread of `io`. Everything it is given outlives it, and the store has run all its work before it
@@ -100,7 +103,7 @@ class Conductor {
   Occurrences locked_out_;  // hellos of devices that were locked out
   // By client id: the broker has admitted them, so nobody else can bring this about. Checked before any hash.
   Lockout lockout_;
-  WallTime expired_until_ = wall_now();  // live connections of what expired up to then have been ended
+  WallTime expired_until_;  // live connections of what expired up to then have been ended
   bool stopped_ = false;
 };
 

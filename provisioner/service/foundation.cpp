@@ -22,17 +22,19 @@ Result<fs::path> find_plugin(const Settings& settings) {
   return plugin;
 }
 
-Result<std::string> packages_url(const Settings& settings, const Pki& pki) {
+// Empty: there is no host that devices could get packages from.
+std::string packages_url(const Settings& settings, const Pki& pki) {
   if (!settings.packages_url.empty()) return settings.packages_url;
   const std::vector<std::string> hosts = pki.broker.host_names();
-  if (hosts.empty()) {
-    return fail(ErrorCode::kInvalidArgument, "the broker's certificate has no host name that devices could get packages "
-                "from; set packages.url in the settings");
-  }
-  return fmt::format("https://{}:{}", hosts.front(), settings.packages_listen.port);
+  return hosts.empty() ? "" : packages_url_of(hosts.front(), settings.packages_listen.port);
 }
 
 }  // namespace
+
+std::string packages_url_of(const std::string& host, int port) {
+  const bool ipv6 = host.find(':') != std::string::npos;
+  return ipv6 ? fmt::format("https://[{}]:{}", host, port) : fmt::format("https://{}:{}", host, port);
+}
 
 Result<Foundation> load_foundation(const DataLayout& layout) {
   std::error_code error;
@@ -60,7 +62,7 @@ Result<Foundation> load_foundation(const DataLayout& layout) {
   broker.user = settings.broker_user;
   if (settings.broker_managed) TRY(find_mosquitto(broker));
   TRY(broker_user(broker));
-  TRY_ASSIGN(std::string url, packages_url(settings, pki));
+  std::string url = packages_url(settings, pki);
   return Foundation{std::move(settings), std::move(pki), std::move(verifier_key), std::move(broker), std::move(url)};
 }
 

@@ -13,6 +13,9 @@ namespace {
 
 constexpr std::string_view kLog = "packages";
 constexpr Seconds kRetryListen{5};
+constexpr Seconds kSweepEvery{600};
+constexpr std::string_view kNoUrl = "the broker's certificate has no host that devices could get packages from; set "
+                                    "packages.url in the settings and restart the provisioner";
 
 // A lost one makes links invalid, no more.
 Result<Bytes> load_or_make_key(const std::filesystem::path& file) {
@@ -56,9 +59,11 @@ Result<std::unique_ptr<PackageDesk>> PackageDesk::open(const DataLayout& layout,
 PackageDesk::PackageDesk(boost::asio::io_context& io, Store& store, std::shared_ptr<const PackageFolder> folder,
                          PackageLinks links, PackageServerSettings settings)
     : retry_timer_(io),
+      sweep_timer_(io),
       store_(store),
       folder_(std::move(folder)),
-      links_(std::make_shared<const PackageLinks>(std::move(links))) {
+      links_(std::make_shared<const PackageLinks>(std::move(links))),
+      sweep_(std::make_shared<PackageSweep>()) {
   // on the server's thread; the answer comes by way of ours
   const IsAlive is_alive = [&store](const PackageLink& link, std::function<void(bool)> answer) {
     auto alive = std::make_shared<bool>(false);
@@ -76,24 +81,24 @@ Result<void> PackageDesk::start() {
   PackageFiles files;
   TRY(store_.run([&](Transaction& tx) -> Result<void> {
     TRY_ASSIGN(files, tx.package_files());
+    // nobody is uploading yet
+    TRY_ASSIGN(const std::size_t removed, sweep_->remove_unnamed(tx, *folder_, wall_now()));
+    if (removed > 0) log::info(kLog, "removed files that no package names any more", {{"files", removed}});
     return {};
   }));
-  TRY_ASSIGN(const std::size_t removed, folder_->keep_only(files.all));
-  if (removed > 0) log::info(kLog, "removed files that no package names any more", {{"files", removed}});
-  return files.downloads ? server_->start() : Result<void>{};
+  if (files.downloads) listen();
+  sweep_later();
+  return {};
 }
 
 void PackageDesk::on_applied(std::vector<std::string> dropped) {
   auto downloads = std::make_shared<bool>(false);
   // On the store's thread, as an apply is that finds a file there: no file goes between the two.
   store_.submit(
-      [downloads, dropped = std::move(dropped), folder = folder_](Transaction& tx) -> Result<void> {
+      [downloads, dropped = std::move(dropped), folder = folder_, sweep = sweep_](Transaction& tx) -> Result<void> {
         TRY_ASSIGN(const PackageFiles files, tx.package_files());
         *downloads = files.downloads;
-        for (const std::string& sha256 : dropped) {
-          if (!files.all.contains(sha256)) TRY(folder->remove(sha256));
-        }
-        return {};
+        return sweep->remove_dropped(tx, *folder, dropped, wall_now());
       },
       [this, downloads](const Result<void>& done) {
         if (stopped_) return;
@@ -102,7 +107,26 @@ void PackageDesk::on_applied(std::vector<std::string> dropped) {
       });
 }
 
+void PackageDesk::sweep_later() {
+  sweep_timer_.expires_after(kSweepEvery);
+  sweep_timer_.async_wait([this](boost::system::error_code cancelled) {
+    if (cancelled || stopped_) return;
+    store_.submit(
+        [folder = folder_, sweep = sweep_](Transaction& tx) -> Result<void> {
+          TRY_ASSIGN(const std::size_t removed, sweep->round(tx, *folder, wall_now()));
+          if (removed > 0) log::info(kLog, "removed files that no package names any more", {{"files", removed}});
+          return {};
+        },
+        [this](const Result<void>& done) {
+          if (stopped_) return;
+          if (!done) log::error(kLog, "files of packages not looked after", {{"why", done.error().message}});
+          sweep_later();
+        });
+  });
+}
+
 void PackageDesk::listen() {
+  if (!links_->reachable()) log::error(kLog, "packages cannot be downloaded", {{"why", std::string(kNoUrl)}});
   const auto started = server_->start();
   if (started) return;
   log::error(kLog, "packages are not served", {{"why", started.error().message}});
@@ -115,12 +139,14 @@ void PackageDesk::listen() {
 void PackageDesk::stop() {
   stopped_ = true;
   retry_timer_.cancel();
+  sweep_timer_.cancel();
   server_.reset();
 }
 
 void PackageDesk::equip(ExecutorSettings& settings) const {
   settings.package_url = [links = links_](const Package& package, std::int64_t request_id,
                                           int attempt_number) -> Result<std::string> {
+    if (!links->reachable()) return fail(ErrorCode::kUnavailable, "package {}: {}", package.name, kNoUrl);
     return links->make({package.sha256, request_id, attempt_number}, package.file_name, wall_now());
   };
   settings.read_package = [folder = folder_](const Package& package) -> Result<Bytes> {

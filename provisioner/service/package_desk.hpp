@@ -15,6 +15,7 @@
 #include "provisioner/packages/server.hpp"
 #include "provisioner/provisioning/executor.hpp"
 #include "provisioner/service/foundation.hpp"
+#include "provisioner/service/package_sweep.hpp"
 #include "provisioner/store/store.hpp"
 
 namespace fleet::provisioner {
@@ -28,9 +29,10 @@ class PackageDesk {
   PackageDesk(boost::asio::io_context& io, Store& store, std::shared_ptr<const PackageFolder> folder, PackageLinks links,
               PackageServerSettings settings);
 
-  // Removes files that nothing names any more, and listens if there is something to download.
+  // Removes files that nothing names any more, then and every ten minutes (PackageSweep), and listens if there is
+  // something to download. A port that is taken is tried again until it is free: provisioning goes on without it.
   Result<void> start();
-  // The same after an apply, for the files that it dropped. A port that is taken is tried again until it is free.
+  // The same after an apply, for the files that it dropped.
   void on_applied(std::vector<std::string> dropped);
   void stop();
 
@@ -40,11 +42,14 @@ class PackageDesk {
 
  private:
   void listen();
+  void sweep_later();
 
   boost::asio::steady_timer retry_timer_;
+  boost::asio::steady_timer sweep_timer_;
   Store& store_;
   std::shared_ptr<const PackageFolder> folder_;
   std::shared_ptr<const PackageLinks> links_;
+  std::shared_ptr<PackageSweep> sweep_;  // on the store's thread
   std::unique_ptr<PackageServer> server_;
   bool stopped_ = false;
 };

@@ -157,6 +157,14 @@ Result<std::vector<Attempt>> SqlTransaction::due_attempts(WallTime now, std::siz
   return read_all<Attempt>(*query, read_attempt);
 }
 
+Result<bool> SqlTransaction::has_live_attempt(WallTime begun, WallTime completed_after) {
+  TRY_ASSIGN(const auto query,
+             statements_.use("SELECT 1 FROM attempt WHERE started_at <= ?1 AND (state = 'OPEN' OR (state = 'COMPLETED' "
+                             "AND ended_at > ?2)) LIMIT 1"));
+  Binder(*query).time(begun).time(completed_after);
+  return query->next();
+}
+
 Result<std::vector<Attempt>> SqlTransaction::attempts_to_hand_over() {
   TRY_ASSIGN(const auto query,
              statements_.use("SELECT " ATTEMPT_COLUMNS " FROM attempt WHERE handover = 'PENDING' ORDER BY id"));

@@ -69,6 +69,7 @@ class SqlTransaction final : public Transaction {
   Result<std::vector<Attempt>> attempts_of(std::int64_t request_id) override;
   Result<std::vector<Attempt>> due_attempts(WallTime now, std::size_t limit) override;
   Result<std::vector<Attempt>> attempts_to_hand_over() override;
+  Result<bool> has_live_attempt(WallTime begun, WallTime completed_after) override;
   Result<void> put_off_deadlines(WallTime now, Millis grace) override;
 
   Result<void> insert_step(const Step& step) override;

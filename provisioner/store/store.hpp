@@ -121,6 +121,8 @@ class Transaction {
   virtual Result<std::vector<Attempt>> due_attempts(WallTime now, std::size_t limit) = 0;
   // Those whose handover is pending.
   virtual Result<std::vector<Attempt>> attempts_to_hand_over() = 0;
+  // Whether an attempt that began at `begun` or before is open, or was completed after `completed_after`.
+  virtual Result<bool> has_live_attempt(WallTime begun, WallTime completed_after) = 0;
   // Lifts moved_at of every open attempt so far that it has `grace` left from now, or its whole timeout if that is less.
   virtual Result<void> put_off_deadlines(WallTime now, Millis grace) = 0;
 

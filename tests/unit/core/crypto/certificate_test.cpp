@@ -238,6 +238,17 @@ TEST_CASE("certificates made elsewhere pass the check for command signing only w
   CHECK(take_openssl_errors().empty());
 }
 
+TEST_CASE("a certificate's hosts are its DNS names and then its addresses, IPv6 ones too") {
+  const TempFolder folder;
+  const auto file = put(folder, "c.cnf",
+                        "[req]\ndistinguished_name=n\n[n]\n[e]\n"
+                        "subjectAltName=IP:2001:db8:0:0::1,DNS:a.example,IP:192.0.2.1,email:x@a.example\n");
+  const auto made = must(Certificate::from_pem(
+      openssl({"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=s", "-keyout",
+               (folder / "k").string(), "-config", file, "-extensions", "e"})));
+  CHECK(made.host_names() == std::vector<std::string>{"a.example", "2001:db8::1", "192.0.2.1"});
+}
+
 TEST_CASE("a CA for devices or brokers may not stand above a signing leaf") {
   const Pki pki;
   CHECK(check_command_signing_chain({pki.signing.certificate, pki.platform_ca.certificate}));

@@ -147,6 +147,20 @@ TEST_CASE("a package that does not render for a request is a problem of the requ
   CHECK(report.problems[0].why.find("package a: url: the request has no parameter \"none\"") != std::string::npos);
 }
 
+TEST_CASE("a url that a device would refuse with the request's values is a problem of the request") {
+  Platform platform;
+  platform.apply(account_yaml() + kNextDocument + profile_yaml());
+  const auto why = [&](const std::string& label) -> std::string {
+    const std::string item = "{name: a, version: 1, url: \"https://x/${labels.site}\", sha256: " + kHash + "}";
+    const std::string spec = "  labels: {site: \"" + label + "\"}\n  packages:\n    - " + item + "\n";
+    const auto report = platform.apply(request_yaml("gw", "C1", spec));
+    return report.problems.empty() ? "" : report.problems[0].why;
+  };
+  CHECK(why("hall 1").find("package a: url: ") != std::string::npos);
+  CHECK(why("Würzburg").find("package a: url: ") != std::string::npos);
+  CHECK(why("Wuerzburg").empty());
+}
+
 TEST_CASE("a file that was not uploaded keeps everything out, and one that is dropped is reported") {
   Platform platform;
   std::string there;

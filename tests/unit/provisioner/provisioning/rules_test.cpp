@@ -316,6 +316,18 @@ TEST_CASE(
         "nothing moved for 5m: the device owes its reply to device-certificate, trusted-certificate, configuration");
 }
 
+TEST_CASE("A package that the device has said nothing about is asked for again after ten seconds, later after a minute") {
+  const Attempt open = attempt_with(AttemptState::kOpen, "a");
+  for (const StepKind kind : {StepKind::kPackage, StepKind::kInlinePackage}) {
+    Step step = step_with(kind, false);
+    step.job_id = 7;
+    step.sent_at = kNow;
+    CHECK(next_due(open, {step}) == kNow + kResendAfter);
+    step.notified_at = kNow + Seconds(5);
+    CHECK(next_due(open, {step}) == kNow + Seconds(5) + kPackageResendAfter);
+  }
+}
+
 TEST_CASE("Failures end in ABANDONED at the maximum, the request's own before the profile's") {
   struct Row {
     int failures;

@@ -132,3 +132,54 @@ TEST_CASE("What expires is cut off once, and the audit tells it") {
   CHECK(audit[0].client_id == "GW1");
   CHECK(audit[0].times == 1);
 }
+
+TEST_CASE("What expired while nobody was there is cut off at the start if the broker has gone on meanwhile") {
+  for (const bool went_on : {false, true}) {
+    CAPTURE(went_on);
+    Stage stage;
+    stage.run([&](Transaction& tx) -> Result<void> {
+      TRY_ASSIGN(auto request, tx.find_request(stage.request_id));
+      request->expires_on = wall_now() - std::chrono::hours(1);
+      return tx.update_request(*request);
+    });
+    ConductorSettings settings = Stage::settings();
+    if (went_on) settings.expired_since = WallTime{};
+    Conductor conductor(stage.io, settings, stage.store, stage.executor, stage.dialect);
+    conductor.connect(stage.session);
+    conductor.on_session(true);
+    // the deadlines that are put off, and two sweeps
+    for (int i = 0; i < 3; ++i) {
+      REQUIRE(stage.until_held(1));
+      stage.store.let_all_through();
+    }
+    CHECK(stage.until_held(1));
+    CHECK(stage.audit().size() == (went_on ? 1 : 0));
+    stage.store.let_all_through();
+    CHECK(stage.audit().size() == (went_on ? 1 : 0));
+    conductor.stop();
+  }
+}
+
+TEST_CASE("A device that is locked out is listened to again once an operator arms its request again") {
+  Stage stage;
+  stage.conductor.on_session(true);
+  stage.io.run_for(50ms);  // what waited in the broker is over
+  const auto say = [&] {
+    stage.conductor.on_message(Inbound{"GW1", "$EDC/provision/GW1/MQTT/PROV"}, hello_with_password("no"));
+  };
+  for (int i = 0; i < 5; ++i) {
+    stage.store.let_all_through();
+    say();
+  }
+  stage.store.let_all_through();
+  say();
+  REQUIRE(stage.store.backlog() == 0);
+  Outcome outcome;
+  stage.run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(outcome, stage.executor.retry(tx, "gw1", "root", wall_now()));
+    return {};
+  });
+  stage.conductor.deliver(std::move(outcome));
+  say();
+  CHECK(stage.store.backlog() == 1);
+}
