@@ -37,13 +37,14 @@ Result<Secret> load_or_make_key(const fs::path& file) {
   if (!key && key.error().code == ErrorCode::kNotFound) {
     key = random_bytes(kKeySize);
     TRY(create_file(file, *key, kShared));
-    TRY(share(file));
   }
   if (!key) return fail(std::move(key).error());
   if (key->size() != kKeySize) {
     return fail(ErrorCode::kCorrupt, "{}: must hold {} bytes, has {}; restore it from a backup: without it no password fits",
                 file.string(), kKeySize, key->size());
   }
+  // each time, not only when it is new: an earlier call may have ended between making and sharing it
+  TRY(share(file));
   return Secret(std::move(*key));
 }
 

@@ -12,7 +12,8 @@ namespace fleet::provisioner {
 namespace {
 
 constexpr std::string_view kLog = "handover";
-constexpr std::size_t kConnectors = 4;  // at a time
+constexpr std::size_t kConnectors = 4;            // at a time
+constexpr std::size_t kConnectorsOfAccount = 2;  // at a time
 constexpr Millis kFirstPause{1000};
 constexpr Millis kLongestPause{60'000};
 
@@ -79,13 +80,47 @@ void HandoverDesk::look_up(std::int64_t attempt_id) {
       },
       [this, errand, attempt_id](const Result<void>& done) {
         if (stopping_) return;
-        if (!done) return on_result(attempt_id, done);
-        if (!*errand) {
+        if (!done || !*errand) {
+          give_back_place(attempt_id);
+          if (!done) return on_result(attempt_id, done);
           jobs_.erase(attempt_id);
           return;
         }
+        const OwnerLogin& login = (*errand)->login;
+        if (!running_.contains(attempt_id)) {
+          Place place{login.client_id, login.account};
+          if (!has_room_for(place)) {
+            waiting_.emplace_back(attempt_id, std::move(place));
+            return;
+          }
+          running_.emplace(attempt_id, std::move(place));
+        }
         carry_out(attempt_id, std::move((*errand)->connector), std::move((*errand)->login));
       });
+}
+
+bool HandoverDesk::has_room_for(const Place& place) const {
+  if (running_.size() >= kConnectors) return false;
+  std::size_t of_account = 0;
+  for (const auto& [attempt_id, running] : running_) {
+    if (running.client_id == place.client_id) return false;
+    if (running.account == place.account) ++of_account;
+  }
+  return of_account < kConnectorsOfAccount;
+}
+
+void HandoverDesk::give_back_place(std::int64_t attempt_id) {
+  if (running_.erase(attempt_id) == 0) return;
+  for (auto next = waiting_.begin(); next != waiting_.end();) {
+    if (!has_room_for(next->second)) {
+      ++next;
+      continue;
+    }
+    const std::int64_t next_id = next->first;
+    running_.emplace(next_id, std::move(next->second));
+    next = waiting_.erase(next);
+    look_up(next_id);  // while it waited its attempt may have ended
+  }
 }
 
 void HandoverDesk::carry_out(std::int64_t attempt_id, OwnerConnector connector, OwnerLogin login) {
@@ -93,7 +128,9 @@ void HandoverDesk::carry_out(std::int64_t attempt_id, OwnerConnector connector, 
     auto result = stopping_ ? Result<void>(fail(ErrorCode::kUnavailable, "the service stops"))
                             : hand_over(connector, login, stopping_);
     boost::asio::post(io_, [this, attempt_id, result = std::move(result)] {
-      if (!stopping_) on_result(attempt_id, result);
+      if (stopping_) return;
+      give_back_place(attempt_id);
+      on_result(attempt_id, result);
     });
   });
 }
@@ -137,6 +174,7 @@ void HandoverDesk::try_again(std::int64_t attempt_id) {
 void HandoverDesk::stop() {
   stopping_ = true;
   jobs_.clear();
+  waiting_.clear();
   connectors_.join();
 }
 

@@ -111,3 +111,25 @@ TEST_CASE("A connector is told the login as JSON; 0 is taken, 75 is later, the r
   CHECK(wrong.error().code == ErrorCode::kInvalidArgument);
   CHECK(wrong.error().message.find("pass") == std::string::npos);
 }
+
+TEST_CASE("A connector that repeats its input to stderr does not bring the password into the error") {
+  OwnerConnector connector;
+  for (const std::string code : {"1", "75"}) {
+    connector.command = {"/bin/sh", "-c", "cat >&2; echo ' pass\"word pass\"word.' >&2; exit " + code};
+    const auto result = hand_over(connector, login(), kGoOn);
+    REQUIRE_FALSE(result);
+    CAPTURE(result.error().message);
+    CHECK(result.error().message.find("word\":\"***\"") != std::string::npos);
+    CHECK(result.error().message.find("*** ***.") != std::string::npos);
+    CHECK(result.error().message.find("\"word") == std::string::npos);
+  }
+}
+
+TEST_CASE("A password at which what is kept of stderr ends is not shown in part") {
+  OwnerConnector connector;
+  connector.command = {"/bin/sh", "-c", "printf '%494s' x >&2; cat >/dev/null; printf 'pass\"word' >&2; exit 1"};
+  const auto result = hand_over(connector, login(), kGoOn);
+  REQUIRE_FALSE(result);
+  CAPTURE(result.error().message);
+  CHECK(result.error().message.ends_with("x***"));
+}

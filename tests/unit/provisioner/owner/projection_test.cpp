@@ -84,6 +84,15 @@ TEST_CASE("The broker's group reads, nobody else, and no password is in the file
   }
 }
 
+TEST_CASE("A key that its broker could not read is shared by the next handing over") {
+  const fleet::test::TempFolder folder;
+  const auto database = folder / "owner.db";
+  REQUIRE(write_owner_login(database, login("GW1", "one", "first")));
+  REQUIRE(::chmod((folder / "owner.db.key").c_str(), 0600) == 0);
+  REQUIRE(write_owner_login(database, login("GW1", "one", "first")));
+  CHECK(mode_of(folder / "owner.db.key") == 0640);
+}
+
 TEST_CASE("A folder that is not there, and a file that is none, are errors that name it") {
   const fleet::test::TempFolder folder;
   const auto missing = write_owner_login(folder / "no" / "owner.db", login("GW1", "one", "first"));
