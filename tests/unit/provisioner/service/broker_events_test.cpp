@@ -68,7 +68,7 @@ TEST_CASE("Of client ids that no request has a few are named, the others are a l
 
 TEST_CASE("Strangers who vary their tries do not push out the timeline of the device that they name") {
   Record record;
-  for (std::uint32_t i = 0; i < 100; ++i) {
+  for (int i = 0; i < 100; ++i) {
     record(EventKind::kRefused, {{"GW1", "wrong-credentials", i + 1, "192.0.2." + std::to_string(i)}});
   }
   CHECK(record.timeline() ==
