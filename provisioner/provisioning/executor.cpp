@@ -1,7 +1,6 @@
 // The executor's handling of replies and of time: edc §4 "End", "Order", "Time".
 #include "provisioner/provisioning/executor.hpp"
 
-#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -17,9 +16,6 @@ namespace {
 
 // What the broker lets through is 1 MiB; the rest is for the message around it.
 constexpr std::size_t kMaxConfigurationSize = 960 * 1024;
-// Of what the broker tells about a client id, one line of a kind in that time.
-constexpr Seconds kNotePause{600};
-constexpr std::size_t kNotesLookedAt = 100;
 
 }  // namespace
 
@@ -128,13 +124,7 @@ Result<bool> Executor::note(Transaction& tx, const std::string& client_id, const
                             const std::string& text, WallTime now) const {
   TRY_ASSIGN(const std::optional<ProvisionRequest> request, tx.find_request_by_client_id(client_id));
   if (!request) return false;
-  // Strangers can bring about as many as they like, each with another count and address: they shall not push out what
-  // the device itself has done. The audit counts them all.
-  TRY_ASSIGN(const std::vector<TimelineEntry> last, tx.timeline_of(request->id, kNotesLookedAt));
-  const bool fresh = std::none_of(last.begin(), last.end(), [&](const TimelineEntry& entry) {
-    return !entry.attempt_id && entry.kind == kind && entry.at <= now && now - entry.at < kNotePause;
-  });
-  if (fresh) TRY(add_line(tx, request->id, std::nullopt, kind, presentable(text), now));
+  TRY(add_line_once(tx, request->id, std::nullopt, kind, presentable(text), now));
   return true;
 }
 

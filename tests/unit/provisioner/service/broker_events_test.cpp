@@ -65,21 +65,3 @@ TEST_CASE("Of client ids that no request has a few are named, the others are a l
   CHECK(known);
   CHECK(record.timeline().size() == 1);
 }
-
-TEST_CASE("Strangers who vary their tries do not push out the timeline of the device that they name") {
-  Record record;
-  for (int i = 0; i < 100; ++i) {
-    record(EventKind::kRefused, {{"GW1", "wrong-credentials", i + 1, "192.0.2." + std::to_string(i)}});
-  }
-  CHECK(record.timeline() ==
-        std::vector<std::string>{"refused: connection refused by the broker: wrong-credentials, from 192.0.2.0"});
-  std::int64_t times = 0;
-  for (const AuditEntry& entry : record.audit()) times += entry.times;
-  CHECK(times == 5050);
-  // later it is news again
-  record.run([&](Transaction& tx) {
-    return record_events(tx, record.executor, EventKind::kRefused, {{"GW1", "wrong-credentials", 1, "192.0.2.1"}},
-                         wall_now() + std::chrono::minutes(11));
-  });
-  CHECK(record.timeline().size() == 2);
-}
