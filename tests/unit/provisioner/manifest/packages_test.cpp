@@ -151,8 +151,8 @@ TEST_CASE("a url that a device would refuse with the request's values is a probl
   Platform platform;
   platform.apply(account_yaml() + kNextDocument + profile_yaml());
   const auto why = [&](const std::string& label) -> std::string {
-    const std::string item = "{name: a, version: 1, url: \"https://x/${labels.site}\", sha256: " + kHash + "}";
-    const std::string spec = "  labels: {site: \"" + label + "\"}\n  packages:\n    - " + item + "\n";
+    const std::string item = "{name: a, version: 1, url: \"https://x/${params.site}\", sha256: " + kHash + "}";
+    const std::string spec = "  params: {site: \"" + label + "\"}\n  packages:\n    - " + item + "\n";
     const auto report = platform.apply(request_yaml("gw", "C1", spec));
     return report.problems.empty() ? "" : report.problems[0].why;
   };
