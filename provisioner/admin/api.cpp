@@ -20,16 +20,6 @@ namespace json = boost::json;
 constexpr std::string_view kLog = "admin";
 constexpr std::size_t kTimelineLines = 1000;
 
-std::vector<std::string_view> split(std::string_view text, char separator) {
-  std::vector<std::string_view> parts;
-  while (true) {
-    const std::size_t end = text.find(separator);
-    parts.push_back(text.substr(0, end));
-    if (end == std::string_view::npos) return parts;
-    text.remove_prefix(end + 1);
-  }
-}
-
 // An apply on its way: decoded and carried out on the store's thread, since a whole fleet takes a while.
 struct Application {
   std::string body;

@@ -14,16 +14,6 @@ constexpr std::size_t kMaxPage = 1000;
 constexpr std::size_t kMaxAudit = 10'000;
 constexpr int kMaxReasons = 100;
 
-std::vector<std::string_view> split(std::string_view text, char separator) {
-  std::vector<std::string_view> parts;
-  while (true) {
-    const std::size_t end = text.find(separator);
-    parts.push_back(text.substr(0, end));
-    if (end == std::string_view::npos) return parts;
-    text.remove_prefix(end + 1);
-  }
-}
-
 Result<void> for_each_parameter(std::string_view query,
                                 const std::function<Result<void>(std::string_view, const std::string&)>& read) {
   if (query.empty()) return {};
@@ -91,6 +81,16 @@ Result<std::pair<WallTime, std::string>> parse_place(const std::string& value) {
 }
 
 }  // namespace
+
+std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  while (true) {
+    const std::size_t end = text.find(separator);
+    parts.push_back(text.substr(0, end));
+    if (end == std::string_view::npos) return parts;
+    text.remove_prefix(end + 1);
+  }
+}
 
 Result<RequestFilter> parse_request_filter(std::string_view query) {
   RequestFilter filter;

@@ -3,11 +3,15 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/base/result.hpp"
 #include "provisioner/store/store.hpp"
 
 namespace fleet::provisioner {
+
+// The parts of `text` between separators, views into it; one more than there are separators.
+std::vector<std::string_view> split(std::string_view text, char separator);
 
 // "status=FAILED&status=ABANDONED&label=site%3Dnorth&search=1001&name=gw-1&after=gw-1&limit=100"; kMalformed names what
 // is wrong.

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/protocol/esf_xml.hpp"
+#include "provisioner/provisioning/heard.hpp"
 #include "provisioner/provisioning/journal.hpp"
 #include "provisioner/provisioning/plan.hpp"
 #include "provisioner/provisioning/rules.hpp"
@@ -22,26 +23,36 @@ constexpr std::size_t kMaxConfigurationSize = 960 * 1024;
 Executor::Executor(ExecutorSettings settings, const Dialect& dialect)
     : settings_(std::move(settings)), dialect_(dialect) {}
 
+Result<Executor::Heard> Executor::hear(Transaction& tx, const std::string& client_id, std::optional<Step> step) const {
+  Heard heard;
+  heard.step = std::move(step);
+  TRY_ASSIGN(heard.request, tx.find_request_by_client_id(client_id));
+  if (heard.step) {
+    TRY_ASSIGN(heard.attempt, tx.find_attempt(heard.step->attempt_id));
+  }
+  heard.own = heard.request && heard.attempt && heard.attempt->request_id == heard.request->id;
+  return heard;
+}
+
+Result<Outcome> Executor::ignore(Transaction& tx, const Heard& heard, const IgnoreReply& verdict, WallTime now) const {
+  if (heard.request && !verdict.note.empty()) {
+    TRY(add_line_once(tx, heard.request->id, heard.own ? std::optional(heard.attempt->id) : std::nullopt,
+                      verdict.miss ? kRefusedLine : kReplyLine, verdict.note, now));
+  }
+  Outcome outcome;
+  outcome.misses = verdict.miss ? 1 : 0;
+  return outcome;
+}
+
 Result<Outcome> Executor::on_reply(Transaction& tx, const std::string& client_id, const StepReply& reply,
                                    WallTime now) const {
-  TRY_ASSIGN(std::optional<ProvisionRequest> request, tx.find_request_by_client_id(client_id));
-  TRY_ASSIGN(std::optional<Step> step, tx.find_step(reply.rid));
-  std::optional<Attempt> attempt;
-  if (step) {
-    TRY_ASSIGN(attempt, tx.find_attempt(step->attempt_id));
-  }
-  const bool own = request && attempt && attempt->request_id == request->id;
-  const ReplyVerdict verdict = judge_reply(attempt ? &*attempt : nullptr, step ? &*step : nullptr, own, reply);
+  TRY_ASSIGN(std::optional<Step> known, tx.find_step(reply.rid));
+  TRY_ASSIGN(Heard heard, hear(tx, client_id, std::move(known)));
+  const ReplyVerdict verdict = judge_reply(heard.known_attempt(), heard.known_step(), heard.own, reply);
+  if (const auto* ignored = std::get_if<IgnoreReply>(&verdict)) return ignore(tx, heard, *ignored, now);
 
   Outcome outcome;
-  if (const auto* ignored = std::get_if<IgnoreReply>(&verdict)) {
-    outcome.misses = ignored->miss ? 1 : 0;
-    if (request && !ignored->note.empty()) {
-      TRY(add_line_once(tx, request->id, own ? std::optional(attempt->id) : std::nullopt,
-                        ignored->miss ? kRefusedLine : kReplyLine, ignored->note, now));
-    }
-    return outcome;
-  }
+  auto& [request, step, attempt, own] = heard;
   if (std::holds_alternative<RecordedReply>(verdict)) {
     TRY(answer(outcome, client_id, attempt->nonce, attempt->hello_id, {.answer = Answer::kRecorded}, now));
     return outcome;

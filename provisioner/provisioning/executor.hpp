@@ -108,6 +108,10 @@ class Executor {
 
  private:
   struct Opening;  // what an attempt needs before anything is written
+  struct Heard;    // who said something about a step, and whether it was theirs
+  // `step` as it was found by what the device named, or none.
+  Result<Heard> hear(Transaction& tx, const std::string& client_id, std::optional<Step> step) const;
+  Result<Outcome> ignore(Transaction& tx, const Heard& heard, const IgnoreReply& verdict, WallTime now) const;
   Result<Outcome> refuse(Transaction& tx, const ProvisionRequest* request, const std::string& client_id,
                          const Hello& hello, const RefuseHello& refusal, WallTime now) const;
   Result<Outcome> repeat(Transaction& tx, Attempt attempt, std::vector<Step> steps, const std::string& client_id,

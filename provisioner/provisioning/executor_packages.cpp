@@ -5,6 +5,7 @@
 
 #include "core/base/secret.hpp"
 #include "provisioner/provisioning/executor.hpp"
+#include "provisioner/provisioning/heard.hpp"
 #include "provisioner/provisioning/journal.hpp"
 #include "provisioner/provisioning/opening.hpp"
 #include "provisioner/provisioning/plan.hpp"
@@ -48,24 +49,13 @@ Result<std::vector<StepContent>> Executor::package_steps(const ProvisionRequest&
 
 Result<Outcome> Executor::on_notice(Transaction& tx, const std::string& client_id, const JobNotice& notice,
                                     WallTime now) const {
-  TRY_ASSIGN(std::optional<ProvisionRequest> request, tx.find_request_by_client_id(client_id));
-  TRY_ASSIGN(std::optional<Step> step, tx.find_step_by_job(notice.job_id));
-  std::optional<Attempt> attempt;
-  if (step) {
-    TRY_ASSIGN(attempt, tx.find_attempt(step->attempt_id));
-  }
-  const bool own = request && attempt && attempt->request_id == request->id;
-  const NoticeVerdict verdict = judge_notice(attempt ? &*attempt : nullptr, step ? &*step : nullptr, own, notice);
+  TRY_ASSIGN(std::optional<Step> known, tx.find_step_by_job(notice.job_id));
+  TRY_ASSIGN(Heard heard, hear(tx, client_id, std::move(known)));
+  const NoticeVerdict verdict = judge_notice(heard.known_attempt(), heard.known_step(), heard.own, notice);
+  if (const auto* ignored = std::get_if<IgnoreReply>(&verdict)) return ignore(tx, heard, *ignored, now);
 
   Outcome outcome;
-  if (const auto* ignored = std::get_if<IgnoreReply>(&verdict)) {
-    outcome.misses = ignored->miss ? 1 : 0;
-    if (request && !ignored->note.empty()) {
-      TRY(add_line_once(tx, request->id, std::nullopt, kRefusedLine, ignored->note, now));
-    }
-    return outcome;
-  }
-
+  auto& [request, step, attempt, own] = heard;
   const int progress_before = std::exchange(step->progress, progress_after(*step, notice));
   step->notified_at = now;
   if (notice.state == JobNotice::State::kFailed) {

@@ -11,16 +11,6 @@ using namespace fleet::test;
 
 namespace {
 
-Rig& installation() {
-  static Rig rig;
-  static const bool started = [] {
-    rig.start_all();
-    return true;
-  }();
-  static_cast<void>(started);
-  return rig;
-}
-
 // A second, and another for a loaded machine.
 constexpr Millis kPatience{2000};
 

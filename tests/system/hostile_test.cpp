@@ -13,21 +13,6 @@ using namespace fleet::test;
 
 namespace {
 
-Rig& installation() {
-  static Rig rig;
-  static const bool started = [] {
-    rig.start_all();
-    // another profile for the cases about time
-    rig.apply(
-        "apiVersion: provisioner/v1\nkind: Profile\nmetadata: {name: hasty}\nspec:\n  account: acme\n  attemptTimeout: "
-        "2s\n"
-        "  retryMaxAttempts: 2\n");
-    return true;
-  }();
-  static_cast<void>(started);
-  return rig;
-}
-
 std::string count_attempts(const Rig& rig, const std::string& name, const std::string& condition = "1") {
   return rig.sql("SELECT count(*) FROM attempt a JOIN request r ON r.id = a.request_id WHERE r.name = '" + name +
                  "' AND " + condition);
@@ -264,6 +249,8 @@ TEST_CASE("a device that never answers is asked again word for word, fails, and 
   Rig& rig = installation();
   RawDevice patient(rig, rig.request("silent", "02FC30000008"));
   const auto secrets = rig.apply(
+      "apiVersion: provisioner/v1\nkind: Profile\nmetadata: {name: hasty}\nspec:\n  account: acme\n"
+      "  attemptTimeout: 2s\n  retryMaxAttempts: 2\n---\n"
       "apiVersion: provisioner/v1\nkind: ProvisionRequest\nmetadata: {name: hasty}\nspec:\n  profile: hasty\n"
       "  clientId: \"02FC30000009\"\n  provisionUserUsername: hasty\n");
   REQUIRE(secrets.size() == 1);

@@ -13,17 +13,6 @@ using namespace fleet::test;
 
 namespace {
 
-// One installation for all cases of this file; every case has devices of its own.
-Rig& installation() {
-  static Rig rig;
-  static const bool started = [] {
-    rig.start_all();
-    return true;
-  }();
-  static_cast<void>(started);
-  return rig;
-}
-
 std::string document(const Credentials& who, const std::string& spec) {
   return "apiVersion: provisioner/v1\nkind: ProvisionRequest\nmetadata: {name: " + who.name +
          "}\nspec:\n  profile: gateway\n" + "  clientId: \"" + who.client_id + "\"\n  provisionUserUsername: \"" +

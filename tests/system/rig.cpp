@@ -244,4 +244,14 @@ int Rig::births(const std::string& client_id) const {
   return count;
 }
 
+Rig& installation() {
+  static Rig rig;
+  static const bool started = [] {
+    rig.start_all();
+    return true;
+  }();
+  static_cast<void>(started);
+  return rig;
+}
+
 }  // namespace fleet::test

@@ -103,6 +103,9 @@ class Rig {
   int applies_ = 0;
 };
 
+// One installation for all cases of a program, started by the first call; every case has devices of its own.
+Rig& installation();
+
 bool holds(std::string_view text, std::string_view part);
 
 // Dies with a message that holds `what` unless `outcome` ended with exit code 0.

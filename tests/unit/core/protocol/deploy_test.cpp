@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/unit/core/protocol/samples.hpp"
+
 using namespace fleet;
 using namespace fleet::protocol;
 
@@ -15,10 +17,7 @@ DownloadRequest sample() {
 
 // The payload of sample() with one metric set, added or (nullopt) removed.
 KuraPayload changed(std::string_view name, std::optional<MetricValue> value) {
-  KuraPayload payload = to_payload(sample());
-  std::erase_if(payload.metrics, [&](const Metric& m) { return m.name == name; });
-  if (value) payload.add(std::string(name), std::move(*value));
-  return payload;
+  return test::changed(to_payload(sample()), name, std::move(value));
 }
 
 template <typename T>

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "core/protocol/signature.hpp"
+#include "tests/unit/core/protocol/samples.hpp"
 
 using namespace fleet;
 using namespace fleet::protocol;
@@ -28,10 +29,7 @@ KuraPayload payload_of(const Prov& prov) {
 
 // The payload of full_prov() with one metric set, added or (nullopt) removed.
 KuraPayload changed(std::string_view name, std::optional<MetricValue> value) {
-  KuraPayload payload = payload_of(full_prov());
-  std::erase_if(payload.metrics, [&](const Metric& m) { return m.name == name; });
-  if (value) payload.add(std::string(name), std::move(*value));
-  return payload;
+  return test::changed(payload_of(full_prov()), name, std::move(value));
 }
 
 template <typename T>

@@ -124,4 +124,10 @@ Bytes with_metric(std::string_view content) {
   return bytes;
 }
 
+KuraPayload changed(KuraPayload payload, std::string_view name, std::optional<MetricValue> value) {
+  std::erase_if(payload.metrics, [&](const Metric& m) { return m.name == name; });
+  if (value) payload.add(std::string(name), std::move(*value));
+  return payload;
+}
+
 }  // namespace fleet::protocol::test

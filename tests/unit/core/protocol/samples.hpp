@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -30,5 +31,8 @@ Bytes hex(std::string_view text);
 
 // The wire bytes of a payload with one metric that has this content.
 Bytes with_metric(std::string_view content);
+
+// `payload` with one metric set, added or (nullopt) removed.
+KuraPayload changed(KuraPayload payload, std::string_view name, std::optional<MetricValue> value);
 
 }  // namespace fleet::protocol::test
