@@ -69,7 +69,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
     });
   }
 
-  void close() { beast::get_lowest_layer(stream_).close(); }
+  void close() {
+    answer_timer_.cancel();
+    beast::get_lowest_layer(stream_).close();
+  }
 
  private:
   void limit(Seconds time) { beast::get_lowest_layer(stream_).expires_after(time); }
@@ -319,6 +322,9 @@ PackageServer::~PackageServer() {
   if (!impl_->thread.joinable()) return;
   asio::post(*impl_->io, [impl = impl_] { impl->stop(); });
   impl_->thread.join();
+  // What was cancelled holds the server and its connections until it has been told so.
+  impl_->io->restart();
+  impl_->io->poll();
 }
 
 Result<void> PackageServer::start() {
