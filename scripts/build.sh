@@ -15,6 +15,9 @@ esac
 folder=${1:-build}
 [[ $# -eq 0 ]] || shift
 
+# What one folder has compiled serves the others, precompiled headers too.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=1 CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime
+
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 cmake -G Ninja -S . -B "$folder" "$@" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }

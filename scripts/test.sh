@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds and runs every test: the programs as shipped, then unit and integration tests again under AddressSanitizer and
-# UndefinedBehaviorSanitizer.
-#   ./scripts/test.sh [--quick]     --quick leaves the sanitizer build out
+# Builds and runs every test: the system tests on the programs as they are shipped, unit and integration tests under
+# AddressSanitizer and UndefinedBehaviorSanitizer.
+#   ./scripts/test.sh [--quick]     --quick builds once, without sanitizers, and runs all tests on that
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,16 +12,25 @@ case ${1:-} in
   *) sed -n '2,4p' "$0" | sed 's/^# \{0,1\}//'; exit 64 ;;
 esac
 
+run_tests() {
+  ctest --test-dir "$1" --output-on-failure --timeout 600 -j "$(nproc)" "${@:2}"
+}
+
 ./scripts/install-packages.sh --test
-./scripts/build.sh build
-ctest --test-dir build --output-on-failure --timeout 600 -j "$(nproc)"
+if [[ $quick == 1 ]]; then
+  ./scripts/build.sh build
+  run_tests build
+  exit
+fi
+
+./scripts/build.sh --programs build
+./scripts/build.sh --target system_tests build
+run_tests build -L system
 
 echo "the agent builds without the provisioner:"
 ./scripts/build.sh --programs build-agent -DBUILD_PROVISIONER=OFF -DBUILD_TESTS=OFF
 ./build-agent/bin/provision-agent --version
 
-if [[ $quick == 0 ]]; then
-  ./scripts/build.sh --target unit_and_integration_tests build-asan -DSANITIZE=ON -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-g1
-  UBSAN_OPTIONS=print_stacktrace=1 ctest --test-dir build-asan --output-on-failure --timeout 600 -j "$(nproc)" \
-    -L 'unit|integration'
-fi
+./scripts/build.sh --target unit_and_integration_tests build-asan -DSANITIZE=ON -DCMAKE_BUILD_TYPE=Debug \
+  -DCMAKE_CXX_FLAGS_DEBUG=-g1
+UBSAN_OPTIONS=print_stacktrace=1 run_tests build-asan -L 'unit|integration'
