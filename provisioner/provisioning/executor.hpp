@@ -78,6 +78,8 @@ class Executor {
   Result<Outcome> on_handed_over(Transaction& tx, std::int64_t attempt_id, WallTime now) const;
   Result<Outcome> on_not_handed_over(Transaction& tx, std::int64_t attempt_id, const std::string& why,
                                      WallTime now) const;
+  // The attempt's credentials cannot be handed over any more, whatever is tried: it has failed.
+  Result<Outcome> on_handover_void(Transaction& tx, std::int64_t attempt_id, const std::string& why, WallTime now) const;
   // The provisioner is back from where no device could reach it: the deadlines of open attempts are put off to
   // kReturnGrace from now, where they come earlier. Before the first sweep.
   Result<void> on_return(Transaction& tx, WallTime now) const;

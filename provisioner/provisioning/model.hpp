@@ -155,6 +155,7 @@ struct Attempt {
   std::optional<WallTime> due_at;  // when the sweeper must look at it: next resend or deadline; none once ended
   std::string error;               // why it did not complete
   Handover handover = Handover::kNone;
+  std::string owner_account;  // whose credentials these are; empty without a handover
   std::string owner_username;
   Secret owner_password;       // wiped when the attempt ends
   std::string handover_error;  // why the owner's broker has not taken them yet

@@ -264,6 +264,17 @@ std::string owed(const std::vector<Step>& steps) {
   return text;
 }
 
+std::optional<std::string> not_of(const Attempt& attempt, const Account& account) {
+  if (account.name != attempt.owner_account) {
+    return fmt::format("the profile's account has changed from {} to {} since the attempt began", attempt.owner_account,
+                       account.name);
+  }
+  if (account.credentials != OwnerCredentials::kPassword) {
+    return fmt::format("account {} has no passwords any more since the attempt began", account.name);
+  }
+  return std::nullopt;
+}
+
 std::string presentable(std::string_view text, std::size_t limit) {
   const bool cut = text.size() > limit;
   if (cut) {

@@ -152,6 +152,10 @@ JobStatus status_of(const std::vector<Step>& steps);
 // none.
 std::string owed(const std::vector<Step>& steps);
 
+// Why the credentials of an attempt, made for the account that its profile had, are no good any more now that the
+// profile's account is this one; nullopt: they are.
+std::optional<std::string> not_of(const Attempt& attempt, const Account& account);
+
 // A text from outside for a person's eyes: control characters become spaces, at most `limit` bytes, cut between
 // characters.
 std::string presentable(std::string_view text, std::size_t limit = 300);

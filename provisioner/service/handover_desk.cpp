@@ -7,6 +7,7 @@
 #include <boost/asio/post.hpp>
 
 #include "core/base/log.hpp"
+#include "provisioner/provisioning/rules.hpp"
 
 namespace fleet::provisioner {
 namespace {
@@ -20,6 +21,7 @@ constexpr Millis kLongestPause{60'000};
 struct Errand {
   OwnerConnector connector;
   OwnerLogin login;
+  std::optional<std::string> void_because;  // it cannot be done any more
 };
 
 // nullopt: there is nothing to hand over any more.
@@ -34,9 +36,12 @@ Result<std::optional<Errand>> errand_of(Transaction& tx, std::int64_t attempt_id
   if (!profile) return std::optional<Errand>();
   TRY_ASSIGN(std::optional<Account> account, tx.find_account(profile->account));
   if (!account) return std::optional<Errand>();
+  // read before the attempt's password moves away
+  std::optional<std::string> void_because = not_of(*attempt, *account);
   return std::optional(Errand{std::move(account->connector),
                               {account->name, request->client_id, attempt->owner_username,
-                               std::move(attempt->owner_password), account->strict}});
+                               std::move(attempt->owner_password), account->strict},
+                              std::move(void_because)});
 }
 
 }  // namespace
@@ -73,18 +78,23 @@ void HandoverDesk::begin(std::int64_t attempt_id) {
 
 void HandoverDesk::look_up(std::int64_t attempt_id) {
   auto errand = std::make_shared<std::optional<Errand>>();
+  auto outcome = std::make_shared<Outcome>();
   store_.submit(
-      [errand, attempt_id](Transaction& tx) -> Result<void> {
+      [this, errand, outcome, attempt_id](Transaction& tx) -> Result<void> {
         TRY_ASSIGN(*errand, errand_of(tx, attempt_id));
+        if (*errand && (*errand)->void_because) {
+          TRY_ASSIGN(*outcome, executor_.on_handover_void(tx, attempt_id, *(*errand)->void_because, wall_now()));
+          errand->reset();
+        }
         return {};
       },
-      [this, errand, attempt_id](const Result<void>& done) {
+      [this, errand, outcome, attempt_id](const Result<void>& done) {
         if (stopping_) return;
         if (!done || !*errand) {
           give_back_place(attempt_id);
           if (!done) return on_result(attempt_id, done);
           jobs_.erase(attempt_id);
-          return;
+          return deliver_(std::move(*outcome));
         }
         const OwnerLogin& login = (*errand)->login;
         if (!running_.contains(attempt_id)) {

@@ -168,12 +168,20 @@ ALTER TABLE attempt ADD COLUMN handover_error TEXT NOT NULL DEFAULT '';
 CREATE INDEX attempt_handover ON attempt (id) WHERE handover = 'PENDING';
 )sql";
 
+// An open attempt is of the account that its profile has as this is applied.
+constexpr std::string_view kOwnerAccount = R"sql(
+ALTER TABLE attempt ADD COLUMN owner_account TEXT NOT NULL DEFAULT '';
+UPDATE attempt SET owner_account = coalesce((SELECT profile.account FROM request JOIN profile ON profile.name = request.profile
+  WHERE request.id = attempt.request_id), '') WHERE handover <> 'NONE' AND state = 'OPEN';
+)sql";
+
 constexpr std::array kMigrations{
     Migration{"0001-initial", kInitial},
     Migration{"0002-list-indexes", kListIndexes},
     Migration{"0003-audit", kAudit},
     Migration{"0004-packages", kPackages},
     Migration{"0005-owner-credentials", kOwnerCredentials},
+    Migration{"0006-owner-account", kOwnerAccount},
 };
 
 // "FLTP": tells our file from any other SQLite database.

@@ -217,6 +217,54 @@ TEST_CASE("An account that changes its credentials changes nothing for an attemp
   CHECK(world.issued == 1);
 }
 
+TEST_CASE("A login stays the one that the owner's broker was told, whatever the profile says by then") {
+  Passwords t;
+  t.world.change_profile([](Profile& profile) { profile.wants_certificate = true; });
+  const Device device = t.world.add_device("GW1");
+  Hello hello = device.hello(kNonce1, "h");
+  hello.csr_der.reset();
+  const auto messages = t.world.hello(device, hello);
+  t.world.hand_over("gw1");
+  t.world.change_profile([](Profile& profile) {
+    protocol::Property username;
+    username.name = "username";
+    username.values = {"later"};
+    profile.configuration.push_back({std::string(protocol::kMqttTransportPid), {username}});
+  });
+  const auto rest = t.world.bring_request(device, find(messages, "KEYS-V1"), device.request_pem());
+  CHECK(property(find(rest, "CONF-V1"), "username").values == std::vector<std::string>{"GW1"});
+}
+
+TEST_CASE("An attempt whose account has no passwords any more fails rather than give its login to another") {
+  Passwords t;
+  t.world.change_profile([](Profile& profile) { profile.wants_certificate = true; });
+  const Device device = t.world.add_device("GW1");
+  Hello hello = device.hello(kNonce1, "h");
+  hello.csr_der.reset();
+  const auto messages = t.world.hello(device, hello);
+  CHECK(t.attempt().owner_account == "plant");
+  t.world.change_account([](Account& account) { account.credentials = OwnerCredentials::kX509; });
+  CHECK(t.world.bring_request(device, find(messages, "KEYS-V1"), device.request_pem()).empty());
+  CHECK(t.attempt().state == AttemptState::kFailed);
+  CHECK(t.attempt().error == "account plant has no passwords any more since the attempt began");
+}
+
+TEST_CASE("A handing over that is void fails its attempt, once") {
+  Passwords t;
+  const Device device = t.world.add_device("GW1");
+  t.world.hello(device, kNonce1);
+  const std::int64_t id = t.attempt().id;
+  for (int i = 0; i < 2; ++i) {
+    t.world.run([&](Transaction& tx) -> Result<void> {
+      TRY(t.world.executor->on_handover_void(tx, id, "the account has changed", t.world.now));
+      return {};
+    });
+  }
+  CHECK(t.attempt().state == AttemptState::kFailed);
+  CHECK(t.attempt().owner_password.empty());
+  CHECK(t.world.request("gw1").failures == 1);
+}
+
 TEST_CASE("An account with certificates hands nothing over") {
   World world;
   const Device device = world.add_device("GW1");
