@@ -81,6 +81,7 @@ CREATE TABLE attempt (
   owner_username TEXT NOT NULL DEFAULT '',
   owner_password TEXT NOT NULL DEFAULT '', -- emptied when the attempt ends
   handover_error TEXT NOT NULL DEFAULT '',
+  owner_account  TEXT NOT NULL DEFAULT '',
   UNIQUE (request_id, number)
 ) STRICT;
 CREATE UNIQUE INDEX attempt_one_open ON attempt (request_id) WHERE state = 'OPEN';
