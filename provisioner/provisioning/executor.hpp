@@ -34,7 +34,8 @@ struct Outcome {
   std::vector<Ending> endings{};
   // Of a hello; kNotJudged where it was turned away for another reason.
   enum class Secrets : std::uint8_t { kNotJudged, kRight, kWrong } secrets = Secrets::kNotJudged;
-  std::vector<std::int64_t> hand_over{};  // attempts whose owner credentials must reach the owner's broker
+  std::vector<std::int64_t> hand_over{};  // attempts whose owner credentials must reach the owner's broker; may repeat
+  std::vector<std::int64_t> take_back{};  // GivenLogins that the owner's broker must forget
   int misses = 0;  // replies that fit no step of their sender, as a guess would: to be counted (edc §3)
 };
 
@@ -102,6 +103,7 @@ class Executor {
   // Disabling ends an open attempt (STOPPED) and the live connection.
   Result<Outcome> set_enabled(Transaction& tx, const std::string& name, bool enabled, const std::string& by,
                               WallTime now) const;
+  // Deletes the request. What owners' brokers were told of its device is given up, to be taken back.
   Result<Outcome> remove(Transaction& tx, const std::string& name, const std::string& by, WallTime now) const;
 
   // Whether this request's configuration and packages can be rendered from its profile and account: kInvalidArgument
@@ -135,8 +137,8 @@ class Executor {
                                        const std::vector<StepContent>& plan, int first_ordinal, WallTime now) const;
   Result<void> begin_steps(Transaction& tx, const ProvisionRequest& request, const Attempt& attempt,
                            std::vector<Step> steps, Outcome& outcome, WallTime now) const;
-  // After a step has moved: sends the held steps that nothing stands in the way of any more, and writes when the attempt
-  // is due and the request's status.
+  // After a step has moved: sends the held steps that nothing stands in the way of any more, asks for the credentials to be
+  // handed over if that is all that does, and writes when the attempt is due and the request's status.
   Result<void> go_on(Transaction& tx, ProvisionRequest& request, Attempt& attempt, Outcome& outcome,
                      WallTime now) const;
   Result<Outcome> on_signing_request(Transaction& tx, ProvisionRequest request, Attempt attempt, Step step,

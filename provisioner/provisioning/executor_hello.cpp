@@ -227,7 +227,6 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
   if (verdict.supersede) outcome.endings.push_back({request.name, request.client_id, AttemptState::kSuperseded, latest->error});
   TRY(answer(outcome, request.client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kAccepted}, now));
   TRY(begin_steps(tx, request, attempt, std::move(*new_steps), outcome, now));
-  if (attempt.handover == Handover::kPending) outcome.hand_over.push_back(attempt.id);
   return outcome;
 }
 

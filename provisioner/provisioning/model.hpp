@@ -161,6 +161,13 @@ struct Attempt {
   std::string handover_error;  // why the owner's broker has not taken them yet
 };
 
+// A login that an owner's broker has, or may have: it is noted before it is handed over, and goes when it was taken back.
+struct GivenLogin {
+  std::int64_t id = 0;  // assigned by the store
+  std::string account, client_id, username;
+  bool given_up = false;  // its request was deleted: it is to be taken back
+};
+
 enum class StepKind : std::uint8_t {
   kSigningCertificates,
   kSigningRequest,  // asks for the device's certificate signing request, if its hello held none

@@ -112,7 +112,10 @@ void Conductor::deliver(Outcome outcome) {
   for (const std::string& client_id : outcome.forgiven) lockout_.right(client_id);
   for (const std::string& client_id : outcome.kick) session_->kick(client_id);
   for (const std::int64_t attempt_id : outcome.hand_over) {
-    if (hand_over_) hand_over_(attempt_id);
+    if (owners_.hand_over) owners_.hand_over(attempt_id);
+  }
+  for (const std::int64_t login_id : outcome.take_back) {
+    if (owners_.take_back) owners_.take_back(login_id);
   }
 }
 

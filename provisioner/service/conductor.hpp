@@ -37,6 +37,12 @@ struct ConductorSettings {
   WallTime expired_since = wall_now();
 };
 
+// Who does what there is to do at owners' brokers (HandoverDesk).
+struct OwnerDesk {
+  std::function<void(std::int64_t attempt_id)> hand_over{};
+  std::function<void(std::int64_t login_id)> take_back{};
+};
+
 // Single-threaded, on the thread of `io`. Everything it is given outlives it, and the store has run all its work before it
 // goes (see stop()).
 class Conductor {
@@ -44,10 +50,10 @@ class Conductor {
   Conductor(boost::asio::io_context& io, ConductorSettings settings, Store& store, const Executor& executor,
             const Dialect& dialect);
 
-  // The way out to devices, and whoever hands owner credentials over, if anybody; set once, before the first session.
-  void connect(BrokerSession& session, std::function<void(std::int64_t attempt_id)> hand_over = {}) {
+  // The way out to devices, and to owners' brokers, if there is one; set once, before the first session.
+  void connect(BrokerSession& session, OwnerDesk owners = {}) {
     session_ = &session;
-    hand_over_ = std::move(hand_over);
+    owners_ = std::move(owners);
   }
   // The session is ready, or was lost. What waited in the broker is taken in before hellos are answered. Overdue
   // attempts are looked after only while there is a session: no device can be heard without one.
@@ -93,7 +99,7 @@ class Conductor {
   HelloBacklog backlog_;
   std::uint64_t messages_ = 0;  // of devices, so far
   BrokerSession* session_ = nullptr;
-  std::function<void(std::int64_t)> hand_over_;
+  OwnerDesk owners_;
   std::uint64_t sessions_ = 0;  // ready or lost, so far: what was begun under another number is void
   DeviceShares shares_;
   // since the start:

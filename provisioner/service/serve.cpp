@@ -104,7 +104,8 @@ class Service {
         broker_settings_(foundation.broker),
         handover_(io, store, executor_, [this](Outcome outcome) { conductor_.deliver(std::move(outcome)); }),
         signals_(io, SIGINT, SIGTERM) {
-    conductor_.connect(session_, [this](std::int64_t attempt_id) { handover_.begin(attempt_id); });
+    conductor_.connect(session_, {[this](std::int64_t attempt_id) { handover_.hand_over(attempt_id); },
+                                  [this](std::int64_t login_id) { handover_.take_back(login_id); }});
     if (foundation.settings.broker_managed) broker_.emplace(io, foundation.broker, broker_handlers());
   }
 

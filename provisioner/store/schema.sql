@@ -88,6 +88,17 @@ CREATE UNIQUE INDEX attempt_one_open ON attempt (request_id) WHERE state = 'OPEN
 CREATE INDEX attempt_handover ON attempt (id) WHERE handover = 'PENDING';
 CREATE INDEX attempt_due ON attempt (due_at) WHERE state = 'OPEN' AND due_at IS NOT NULL;
 
+-- No reference to request: it is taken back when its request has gone.
+CREATE TABLE given_login (
+  id        INTEGER PRIMARY KEY AUTOINCREMENT,
+  account   TEXT NOT NULL,
+  client_id TEXT NOT NULL,
+  username  TEXT NOT NULL,
+  given_up  INTEGER NOT NULL DEFAULT 0 CHECK (given_up IN (0, 1)), -- its request was deleted
+  UNIQUE (client_id, account, username)
+) STRICT;
+CREATE INDEX given_login_given_up ON given_login (id) WHERE given_up = 1;
+
 CREATE TABLE step (
   attempt_id  INTEGER NOT NULL REFERENCES attempt (id) ON DELETE CASCADE,
   ordinal     INTEGER NOT NULL CHECK (ordinal >= 0),

@@ -72,6 +72,13 @@ class SqlTransaction final : public Transaction {
   Result<bool> has_live_attempt(WallTime begun, WallTime completed_after) override;
   Result<void> put_off_deadlines(WallTime now, Millis grace) override;
 
+  Result<void> keep_login(const std::string& account, const std::string& client_id,
+                          const std::string& username) override;
+  Result<std::vector<std::int64_t>> give_up_logins(std::string_view client_id) override;
+  Result<std::optional<GivenLogin>> find_login(std::int64_t id) override;
+  Result<std::vector<std::int64_t>> logins_given_up() override;
+  Result<void> forget_login(std::int64_t id) override;
+
   Result<void> insert_step(const Step& step) override;
   Result<void> update_step(const Step& step) override;
   Result<std::vector<Step>> steps_of(std::int64_t attempt_id) override;

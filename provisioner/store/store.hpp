@@ -126,6 +126,17 @@ class Transaction {
   // Lifts moved_at of every open attempt so far that it has `grace` left from now, or its whole timeout if that is less.
   virtual Result<void> put_off_deadlines(WallTime now, Millis grace) = 0;
 
+  // That broker has, or will have been told, that login: kept, also without its request, until it is given up and then
+  // forgotten. One that is given up is so no more.
+  virtual Result<void> keep_login(const std::string& account, const std::string& client_id,
+                                  const std::string& username) = 0;
+  // All logins of a device are to be taken back from wherever they were given; their ids.
+  virtual Result<std::vector<std::int64_t>> give_up_logins(std::string_view client_id) = 0;
+  virtual Result<std::optional<GivenLogin>> find_login(std::int64_t id) = 0;
+  virtual Result<std::vector<std::int64_t>> logins_given_up() = 0;
+  // Nothing if it is not given up (any more).
+  virtual Result<void> forget_login(std::int64_t id) = 0;
+
   virtual Result<void> insert_step(const Step& step) = 0;
   virtual Result<void> update_step(const Step& step) = 0;                   // by attempt_id and ordinal
   virtual Result<std::vector<Step>> steps_of(std::int64_t attempt_id) = 0;  // by ordinal

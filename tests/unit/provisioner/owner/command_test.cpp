@@ -100,7 +100,7 @@ TEST_CASE("A connector is told the login as JSON; 0 is taken, 75 is later, the r
     return hand_over(connector, login(), kGoOn);
   };
   REQUIRE(by("cat > " + file));
-  CHECK(*read_file(file) == "{\"account\":\"acme\",\"clientId\":\"GW1\",\"username\":\"user\",\"password\":"
+  CHECK(*read_file(file) == "{\"action\":\"set\",\"account\":\"acme\",\"clientId\":\"GW1\",\"username\":\"user\",\"password\":"
                             "\"pass\\\"word\",\"deviceCredentialsTight\":\"STRICT\"}\n");
   const auto later = by("echo locked >&2; exit 75");
   REQUIRE_FALSE(later);
@@ -110,6 +110,28 @@ TEST_CASE("A connector is told the login as JSON; 0 is taken, 75 is later, the r
   REQUIRE_FALSE(wrong);
   CHECK(wrong.error().code == ErrorCode::kInvalidArgument);
   CHECK(wrong.error().message.find("pass") == std::string::npos);
+}
+
+TEST_CASE("A connector that is to take a login back is told so, and one that does not know of it sets a password nobody has") {
+  const fleet::test::TempFolder folder;
+  const std::string file = (folder / "seen").string();
+  OwnerConnector connector;
+  connector.command = {"/bin/sh", "-c", "cat >> " + file};
+  OwnerLogin given = login();
+  given.password = Secret();
+  REQUIRE(take_back(connector, given, kGoOn));
+  REQUIRE(take_back(connector, given, kGoOn));
+  const std::string seen = *read_file(file);
+  const std::string begin = "{\"action\":\"remove\",\"account\":\"acme\",\"clientId\":\"GW1\",\"username\":\"user\",\"password\":\"";
+  CHECK(seen.starts_with(begin));
+  const std::string first = seen.substr(begin.size(), 32);
+  CHECK(first.find('"') == std::string::npos);
+  CHECK(seen.find(first, begin.size() + 1) == std::string::npos);  // the second time another one
+  connector.command = {"/bin/sh", "-c", "cat >&2; exit 75"};
+  const auto later = take_back(connector, given, kGoOn);
+  REQUIRE_FALSE(later);
+  CHECK(later.error().code == ErrorCode::kUnavailable);
+  CHECK(later.error().message.find("\"password\":\"***\"") != std::string::npos);
 }
 
 TEST_CASE("A connector that repeats its input to stderr does not bring the password into the error") {
