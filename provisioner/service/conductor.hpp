@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,9 +33,9 @@ struct ConductorSettings {
   Millis sweep_every{500};
   // What waited in the broker comes at once; it is over when so long nothing came.
   Millis quiet_moment{200};
-  // Devices whose expiresOn passed before that have no connection any more. Of a broker that has run without us nobody
-  // knows: then it is the beginning of time.
-  WallTime expired_since = wall_now();
+  // The broker may have run without us: devices whose expiresOn passed meanwhile may still be connected. Otherwise it has
+  // started with us, and has let in nobody whose time was over.
+  bool broker_runs_alone = false;
 };
 
 // Who does what there is to do at owners' brokers (HandoverDesk).
@@ -109,7 +110,8 @@ class Conductor {
   Occurrences locked_out_;  // hellos of devices that were locked out
   // By client id: the broker has admitted them, so nobody else can bring this about. Checked before any hash.
   Lockout lockout_;
-  WallTime expired_until_;  // live connections of what expired up to then have been ended
+  // Live connections of what expired up to then have been ended; none: the store knows.
+  std::optional<WallTime> expired_until_;
   bool stopped_ = false;
 };
 

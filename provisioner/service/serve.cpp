@@ -74,7 +74,7 @@ ConductorSettings conductor_settings(const Settings& of) {
   ConductorSettings settings;
   settings.account = of.account;
   settings.provisioner_id = of.provisioner_id;
-  if (!of.broker_managed) settings.expired_since = WallTime{};
+  settings.broker_runs_alone = !of.broker_managed;
   return settings;
 }
 

@@ -163,5 +163,5 @@ CREATE INDEX audit_by_client_id ON audit (client_id, id);
 CREATE INDEX audit_by_source ON audit (source, id);
 
 -- admission_generation: another random number whenever the admission of any request changes; the admission projection holds
--- the same one.
+-- the same one. expiries_ended_until: up to when (Unix milliseconds) the live connections of what expired have been ended.
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;

@@ -60,6 +60,8 @@ class SqlTransaction final : public Transaction {
   Result<std::vector<ProvisionRequest>> list_requests(const RequestFilter& filter) override;
   Result<std::map<JobStatus, std::int64_t>> count_requests() override;
   Result<std::vector<std::string>> expired_between(WallTime after, WallTime until) override;
+  Result<std::optional<WallTime>> expiries_ended_until() override;
+  Result<void> note_expiries_ended_until(WallTime time) override;
   Result<RequestProgress> progress_of(const RequestFilter& filter, WallTime now, std::size_t reasons) override;
 
   Result<void> insert_attempt(Attempt& attempt) override;

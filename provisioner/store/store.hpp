@@ -107,6 +107,9 @@ class Transaction {
   virtual Result<std::map<JobStatus, std::int64_t>> count_requests() = 0;
   // Client ids of the requests with after < expires_on <= until.
   virtual Result<std::vector<std::string>> expired_between(WallTime after, WallTime until) = 0;
+  // Up to when live connections of what expired have been ended; nullopt if none ever were.
+  virtual Result<std::optional<WallTime>> expiries_ended_until() = 0;
+  virtual Result<void> note_expiries_ended_until(WallTime time) = 0;
   // Of the requests of a filter, with the `reasons` most frequent reasons of failure.
   virtual Result<RequestProgress> progress_of(const RequestFilter& filter, WallTime now, std::size_t reasons) = 0;
 
