@@ -91,10 +91,12 @@ class Executor {
     bool more = false;
   };
   Result<Swept> sweep(Transaction& tx, WallTime now, std::size_t limit) const;
-  // A connection was refused or an action denied by the broker: a line in the timeline of the device that it names, if
-  // there is such a request: tells that. Of one kind at most a line in ten minutes, the first. `text` is a sentence.
-  Result<bool> note(Transaction& tx, const std::string& client_id, const std::string& kind, const std::string& text,
-                    WallTime now) const;
+  // A connection was refused or an action denied by the broker, or hellos are: a line in the timeline of the device that it
+  // names, if there is such a request: tells that. `what` is a sentence, `circumstances` follow it in the line ("" or how
+  // often and from where). Anybody can bring such lines about who knows a client id: one that differs from an earlier one
+  // only by its circumstances or by numbers is left out, until something else has happened.
+  Result<bool> note(Transaction& tx, const std::string& client_id, std::string_view kind, const std::string& what,
+                    const std::string& circumstances, WallTime now) const;
 
   // --- the operator's side ------------------------------------------------------------------------------------------
   // Arms the request again: failures 0, status CREATED, activation key usable; an open attempt is superseded without

@@ -228,7 +228,7 @@ void Conductor::judge_secrets(const std::string& client_id, Outcome::Secrets sec
   session_->kick(client_id);
   record("lockout", [this, client_id, text](Transaction& tx) -> Result<void> {
     const WallTime now = wall_now();
-    TRY(executor_.note(tx, client_id, "locked", text, now));
+    TRY(executor_.note(tx, client_id, "locked", text, "", now));
     return tx.add_audit({.at = now, .kind = "locked", .who = "provisioner", .client_id = client_id, .text = text});
   });
 }
