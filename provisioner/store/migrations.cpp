@@ -193,6 +193,10 @@ INSERT OR IGNORE INTO given_login (account, client_id, username)
   WHERE attempt.owner_username <> '' ORDER BY attempt.id;
 )sql";
 
+constexpr std::string_view kCompletedAttempts = R"sql(
+CREATE INDEX attempt_completed ON attempt (ended_at) WHERE state = 'COMPLETED';
+)sql";
+
 constexpr std::array kMigrations{
     Migration{"0001-initial", kInitial},
     Migration{"0002-list-indexes", kListIndexes},
@@ -201,6 +205,7 @@ constexpr std::array kMigrations{
     Migration{"0005-owner-credentials", kOwnerCredentials},
     Migration{"0006-owner-account", kOwnerAccount},
     Migration{"0007-given-logins", kGivenLogins},
+    Migration{"0008-completed-attempts", kCompletedAttempts},
 };
 
 // "FLTP": tells our file from any other SQLite database.

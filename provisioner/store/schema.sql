@@ -86,6 +86,7 @@ CREATE TABLE attempt (
 ) STRICT;
 CREATE UNIQUE INDEX attempt_one_open ON attempt (request_id) WHERE state = 'OPEN';
 CREATE INDEX attempt_handover ON attempt (id) WHERE handover = 'PENDING';
+CREATE INDEX attempt_completed ON attempt (ended_at) WHERE state = 'COMPLETED';
 CREATE INDEX attempt_due ON attempt (due_at) WHERE state = 'OPEN' AND due_at IS NOT NULL;
 
 -- No reference to request: it is taken back when its request has gone.

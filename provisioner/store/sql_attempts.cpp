@@ -160,11 +160,10 @@ Result<std::vector<Attempt>> SqlTransaction::due_attempts(WallTime now, std::siz
 }
 
 Result<bool> SqlTransaction::has_live_attempt(WallTime begun, WallTime completed_after) {
-  TRY_ASSIGN(const auto query,
-             statements_.use("SELECT 1 FROM attempt WHERE started_at <= ?1 AND (state = 'OPEN' OR (state = 'COMPLETED' "
-                             "AND ended_at > ?2)) LIMIT 1"));
+  TRY_ASSIGN(const auto query, statements_.use(kLiveAttemptQuery));
   Binder(*query).time(begun).time(completed_after);
-  return query->next();
+  TRY(query->next());
+  return query->integer(0) != 0;
 }
 
 Result<std::vector<Attempt>> SqlTransaction::attempts_to_hand_over() {

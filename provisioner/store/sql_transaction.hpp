@@ -4,6 +4,7 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "provisioner/store/columns.hpp"
@@ -23,6 +24,12 @@ inline constexpr std::int64_t kAttemptsKept = 100;
 inline constexpr std::int64_t kAuditKept = 100'000;
 inline constexpr std::int64_t kAuditSlack = 1'000;
 inline constexpr Seconds kAuditMerged{600};
+
+// has_live_attempt: two walks, each over an index of nothing but open attempts, or of those that were completed since. With
+// an OR in one SELECT it would be a walk over all attempts.
+inline constexpr std::string_view kLiveAttemptQuery =
+    "SELECT EXISTS (SELECT 1 FROM attempt WHERE state = 'OPEN' AND started_at <= ?1) OR EXISTS "
+    "(SELECT 1 FROM attempt WHERE state = 'COMPLETED' AND ended_at > ?2 AND started_at <= ?1)";
 
 // One for the life of a connection; the writer sets the borders of transactions and savepoints. Not thread-safe.
 class SqlTransaction final : public Transaction {
