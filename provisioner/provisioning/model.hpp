@@ -231,7 +231,7 @@ struct AuditEntry {
   WallTime until{};  // the last time
   std::int64_t times = 1;
   AuditSource source = AuditSource::kDevice;
-  // "refused", "denied", "locked", "kicked"; of operators "apply", "retry", "enable", "disable", "delete", and "start" of
+  // "refused", "denied", "locked", "kicked", "take-back" (of a login); of operators "apply", "retry", "enable", "disable", "delete", and "start" of
   // the service itself
   std::string kind{};
   std::string who{};        // "uid 0 (root)", a network address, or "provisioner"
