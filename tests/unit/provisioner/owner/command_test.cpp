@@ -1,7 +1,9 @@
 // Connectors that are programs: real ones, most of them shell scripts.
 #include "provisioner/owner/command.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <thread>
 
@@ -89,6 +91,20 @@ TEST_CASE("The program has no secrets of ours in its environment, and no argumen
   const std::string seen = *read_file(file);
   CHECK(seen.find("PATH=") != std::string::npos);
   CHECK(seen.find("HOME=") == std::string::npos);
+}
+
+TEST_CASE("The program inherits no files and sockets of ours") {
+  const fleet::test::TempFolder folder;
+  // as a library may open one: without O_CLOEXEC
+  const int ours = ::open((folder / "of-ours").c_str(), O_RDWR | O_CREAT, 0600);
+  REQUIRE(ours > 2);
+  const std::string file = (folder / "seen").string();
+  const auto result = shell("ls -l /proc/$$/fd > " + file);
+  ::close(ours);
+  REQUIRE(result);
+  const std::string seen = *read_file(file);
+  CHECK(seen.find("socket:") != std::string::npos);  // its input
+  CHECK(seen.find("of-ours") == std::string::npos);
 }
 
 TEST_CASE("A connector is told the login as JSON; 0 is taken, 75 is later, the rest is somebody's to look at") {
