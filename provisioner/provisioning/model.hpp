@@ -231,8 +231,8 @@ struct AuditEntry {
   WallTime until{};  // the last time
   std::int64_t times = 1;
   AuditSource source = AuditSource::kDevice;
-  // "refused", "denied", "locked", "kicked", "take-back" (of a login); of operators "apply", "retry", "enable", "disable", "delete", and "start" of
-  // the service itself
+  // "refused", "denied", "locked", "kicked", "take-back" (of a login); of operators "apply", "retry", "enable", "disable",
+  // "delete", and "start" of the service itself
   std::string kind{};
   std::string who{};        // "uid 0 (root)", a network address, or "provisioner"
   std::string client_id{};  // empty: none; "*": of many
