@@ -49,8 +49,8 @@ using Manifest = std::variant<Account, Profile, RequestManifest>;
 std::optional<Manifest> decode_manifest(const config::Node& document, config::Problems& problems);
 
 // Replaces `caFile`, `provisionUserPasswordFile` and `activationKeyFile` by the contents of those files (relative to
-// `folder`), so that the service needs no access to the operator's files. What cannot be read is a problem and stays empty, at its mark, so
-// that the rest of the document can still be checked.
+// `folder`), so that the service needs no access to the operator's files. What cannot be read is a problem and stays
+// empty, at its mark, so that the rest of the document can still be checked.
 void inline_files(config::Node& document, const std::filesystem::path& folder, config::Problems& problems);
 
 // A file that a document names as a package.
