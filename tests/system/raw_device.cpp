@@ -90,7 +90,13 @@ RawDevice::RawDevice(const Rig& rig, const Credentials& credentials)
               credentials.password) {}
 
 void RawDevice::join() {
-  if (const auto connected = client_.connect(); !connected) throw std::runtime_error(connected.error().message);
+  // a provisioner that has just started answers its operator a moment before its broker listens
+  Result<void> connected;
+  eventually([&] {
+    connected = client_.connect();
+    return connected || !connected.error().message.ends_with("Connection refused");
+  });
+  if (!connected) throw std::runtime_error(connected.error().message);
   if (!client_.subscribe(protocol::device_filter(kAccount, credentials_.client_id))) {
     throw std::runtime_error("the broker does not grant a device its own topics");
   }
