@@ -78,7 +78,7 @@ Result<std::optional<std::string>> ask(const fs::path& state_dir, std::string_vi
   const auto nobody = [] { return std::optional<std::string>(); };
   const auto folder = open_folder(state_dir);
   if (!folder && folder.error().code == ErrorCode::kNotFound) return nobody();
-  TRY(folder);
+  if (!folder) return fail(folder.error());
   const std::string shown = (state_dir / kName).string();
   const std::string name = socket_name(*folder);
   sockaddr_un address{};

@@ -160,8 +160,11 @@ TEST_CASE("a rollback is answered with the generation that came of it, however l
 
 TEST_CASE("without an agent there is nobody to ask for a rollback, which is no error") {
   test::TempFolder folder;
-  CHECK(ask_to_roll_back(folder.path()) == std::optional<std::uint64_t>());
-  CHECK(ask_to_roll_back(folder / "none") == std::optional<std::uint64_t>());
+  for (const fs::path& path : {folder.path(), folder / "none"}) {
+    const auto asked = ask_to_roll_back(path);
+    REQUIRE_MESSAGE(asked, asked.error().message);
+    CHECK_FALSE(asked->has_value());
+  }
 }
 
 TEST_CASE("whoever says nothing, too much or something else is told so or left, and does nothing") {
