@@ -25,13 +25,19 @@ struct Device {
   }
   std::string told() const { return read_file(outside / "out").value_or(""); }
 
-  // One process: `tell` says what it tells the hook, then it runs until nothing is left to do, or dies at once.
-  void run(const std::function<void(Announcer&)>& tell, bool dies = false) const { run(tell, hook(), dies); }
-  void run(const std::function<void(Announcer&)>& tell, const fs::path& program, bool dies = false) const {
+  // One process: `tell` says what it tells the hook, then it runs until nothing is left to do.
+  void run(const std::function<void(Announcer&)>& tell) const { run(tell, hook()); }
+  void run(const std::function<void(Announcer&)>& tell, const fs::path& program) const {
     boost::asio::io_context io;
     Announcer announcer(io, state.path(), program, [] {});
     tell(announcer);
-    if (!dies) io.run();
+    io.run();
+  }
+  // One that dies while its hook is at work.
+  void die(const std::function<void(Announcer&)>& tell) const {
+    boost::asio::io_context io;
+    Announcer announcer(io, state.path(), hook("sleep 1000"), [] {});
+    tell(announcer);
   }
 };
 
@@ -82,17 +88,15 @@ TEST_CASE("what a crash has kept from the hook is told by the next start, once f
     state = failed_state(3);
     device.run([](Announcer& hook) { hook.failed(2, 1); });
     fs::remove(device.outside / "out");
-    device.run(
-        [](Announcer& hook) {
-          hook.failed(2, 2);
-          hook.failed(2, 3);
-        },
-        true);
+    device.die([](Announcer& hook) {
+      hook.failed(2, 2);
+      hook.failed(2, 3);
+    });
     expected = "failed 2\n";
   }
   SUBCASE("that the device is provisioned") {
     state = provisioned_state();
-    device.run([](Announcer& hook) { hook.provisioned(2); }, true);
+    device.die([](Announcer& hook) { hook.provisioned(2); });
     expected = "provisioned 2\n";
   }
   SUBCASE("that a generation is in force again") {
