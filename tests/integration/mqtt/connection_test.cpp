@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <set>
+#include <signal.h>
 
 #include <doctest/doctest.h>
 
