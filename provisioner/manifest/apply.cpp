@@ -79,6 +79,12 @@ class Application {
               fmt::format("shorter than {} characters: leave it out to have one generated, or apply with --allow-weak",
                           kMinPassword));
     }
+    if (manifest.activation_key && manifest.activation_key->reveal().size() < kMinPassword && !options_.allow_weak) {
+      problem(document, "spec.activationKey",
+              fmt::format("shorter than {} characters: have one generated with generateActivationKey: true, or apply with "
+                          "--allow-weak",
+                          kMinPassword));
+    }
     TRY_ASSIGN(const std::optional<ProvisionRequest> old, tx_.find_request_by_name(manifest.name));
     TRY_ASSIGN(const std::optional<ProvisionRequest> rival, tx_.find_request_by_client_id(manifest.client_id));
     if (rival && rival->name != manifest.name) {
@@ -243,11 +249,23 @@ class Application {
     request.username_verifier = verifier(kUsernamePurpose, request.username, password);
   }
 
-  Secret give_activation_key(ProvisionRequest& request) const {
-    Secret key = random_password();
-    request.activation_key_verifier = verifier(kActivationKeyPurpose, request.client_id, key);
+  // What the manifest wants becomes the request's key: another key is armed, the one that it has already stays as it is,
+  // used or not. Returns the key if it was made up.
+  std::optional<Secret> settle_activation_key(const RequestManifest& manifest, ProvisionRequest& request) const {
+    std::optional<Secret> generated;
+    std::optional<Bytes> wanted;
+    if (manifest.activation_key) {
+      wanted = verifier(kActivationKeyPurpose, request.client_id, *manifest.activation_key);
+    } else if (manifest.generate_activation_key && request.activation_key_verifier) {
+      wanted = request.activation_key_verifier;
+    } else if (manifest.generate_activation_key) {
+      generated = random_password();
+      wanted = verifier(kActivationKeyPurpose, request.client_id, *generated);
+    }
+    if (wanted == request.activation_key_verifier) return generated;
+    request.activation_key_verifier = std::move(wanted);
     request.activation_key_used = false;
-    return key;
+    return generated;
   }
 
   Result<void> create(std::size_t document, const RequestManifest& manifest) {
@@ -262,7 +280,7 @@ class Application {
     GeneratedSecret secret{manifest.name, manifest.client_id, manifest.username, {}, {}};
     if (!manifest.password) secret.password = random_password();
     set_password(request, manifest.password ? *manifest.password : *secret.password);
-    if (manifest.generate_activation_key) secret.activation_key = give_activation_key(request);
+    secret.activation_key = settle_activation_key(manifest, request);
     TRY_ASSIGN(const std::optional<ProvisionRequest> namesake, tx_.find_request_by_username(request.username));
     if (namesake && namesake->username_verifier != request.username_verifier)
       doubtful_usernames_.emplace(request.username, document);
@@ -307,12 +325,7 @@ class Application {
     if (manifest.password) set_password(request, *manifest.password);
     if (request.username_verifier != old.username_verifier) doubtful_usernames_.emplace(request.username, document);
     GeneratedSecret secret{manifest.name, manifest.client_id, manifest.username, {}, {}};
-    if (!manifest.generate_activation_key) {
-      request.activation_key_verifier.reset();
-      request.activation_key_used = false;
-    } else if (!old.activation_key_verifier) {
-      secret.activation_key = give_activation_key(request);
-    }
+    secret.activation_key = settle_activation_key(manifest, request);
     const std::string what = changes(old, request);
     if (!what.empty()) {
       request.updated_at = now_;

@@ -22,7 +22,7 @@ struct NumberedManifest {
 };
 
 struct ApplyOptions {
-  bool allow_weak = false;     // accept passwords under kMinPassword characters
+  bool allow_weak = false;     // accept passwords and activation keys under kMinPassword characters
   std::string by;              // who, for the timeline
   std::string provisioner_id;  // reserved client id
   Bytes verifier_key;

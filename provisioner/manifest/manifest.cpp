@@ -16,6 +16,7 @@ namespace {
 constexpr std::string_view kApiVersion = "provisioner/v1";
 constexpr std::size_t kMaxCas = 10;
 constexpr std::size_t kMaxUsername = 255;
+constexpr std::size_t kMaxActivationKey = 1024;
 
 bool is_name(std::string_view text) {
   const auto word = [](char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); };
@@ -144,6 +145,20 @@ Profile decode_profile(const std::string& name, config::Object& spec, config::Pr
   return profile;
 }
 
+void read_activation_key(config::Object& spec, RequestManifest& request) {
+  spec.optional("generateActivationKey", request.generate_activation_key);
+  std::string key;
+  if (!spec.optional("activationKey", key)) return;
+  if (request.generate_activation_key) {
+    spec.problem("activationKey", "give either generateActivationKey, or activationKey or activationKeyFile");
+  }
+  const bool ascii = std::all_of(key.begin(), key.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+  if (key.empty() || key.size() > kMaxActivationKey || !ascii) {
+    spec.problem("activationKey", fmt::format("must be 1 to {} characters of printable ASCII", kMaxActivationKey));
+  }
+  request.activation_key = Secret(std::move(key));
+}
+
 RequestManifest decode_request(config::Object& spec, config::Problems& problems) {
   RequestManifest request;
   spec.required("profile", request.profile);
@@ -161,7 +176,7 @@ RequestManifest decode_request(config::Object& spec, config::Problems& problems)
     }
     request.password = Secret(std::move(password));
   }
-  spec.optional("generateActivationKey", request.generate_activation_key);
+  read_activation_key(spec, request);
   request.params = read_map(spec, "params");
   if (const config::Node* configuration = spec.child("configuration")) {
     request.configuration = decode_configurations(*configuration, spec.path("configuration"), problems);
@@ -282,6 +297,7 @@ void inline_files(config::Node& document, const std::filesystem::path& folder, c
   config::Node* spec = find_mutable(&document, "spec");
   inline_file(find_mutable(spec, "broker"), "spec.broker", "caFile", "ca", false, folder, problems);
   inline_file(spec, "spec", "provisionUserPasswordFile", "provisionUserPassword", true, folder, problems);
+  inline_file(spec, "spec", "activationKeyFile", "activationKey", true, folder, problems);
 }
 
 }  // namespace fleet::provisioner

@@ -64,6 +64,8 @@ Result<pid_t> spawn(const std::vector<std::string>& command, const Channel& inpu
   ::posix_spawn_file_actions_adddup2(&actions.actions, input.theirs.get(), STDIN_FILENO);
   ::posix_spawn_file_actions_addopen(&actions.actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
   ::posix_spawn_file_actions_adddup2(&actions.actions, errors.theirs.get(), STDERR_FILENO);
+  // sockets of devices and operators, and ports that a restarted service needs, are nothing for it to hold
+  ::posix_spawn_file_actions_addclosefrom_np(&actions.actions, STDERR_FILENO + 1);
   const SpawnAttributes attributes;
   std::vector<std::string> words = command;
   std::vector<char*> arguments;

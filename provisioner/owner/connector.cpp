@@ -39,9 +39,10 @@ std::string without_password(std::string said, const Secret& password) {
   return said;
 }
 
-Result<void> by_command(const std::vector<std::string>& command, const OwnerLogin& login,
+Result<void> by_command(const std::vector<std::string>& command, std::string_view action, const OwnerLogin& login,
                         const std::atomic<bool>& stopping) {
-  const boost::json::object object{{"account", login.account},
+  const boost::json::object object{{"action", action},
+                                   {"account", login.account},
                                    {"clientId", login.client_id},
                                    {"username", login.username},
                                    {"password", login.password.reveal()},
@@ -57,8 +58,15 @@ Result<void> by_command(const std::vector<std::string>& command, const OwnerLogi
 }  // namespace
 
 Result<void> hand_over(const OwnerConnector& connector, const OwnerLogin& login, const std::atomic<bool>& stopping) {
-  if (!connector.command.empty()) return by_command(connector.command, login, stopping);
+  if (!connector.command.empty()) return by_command(connector.command, "set", login, stopping);
   return write_owner_login(connector.database, login);
+}
+
+Result<void> take_back(const OwnerConnector& connector, const OwnerLogin& login, const std::atomic<bool>& stopping) {
+  if (connector.command.empty()) return remove_owner_login(connector.database, login.client_id, login.username);
+  OwnerLogin locked = login;
+  locked.password = random_password();
+  return by_command(connector.command, "remove", locked, stopping);
 }
 
 }  // namespace fleet::provisioner

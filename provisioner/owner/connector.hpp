@@ -1,4 +1,5 @@
-// Handing the credentials of one device over to the owner's broker, by whichever way its account names.
+// Handing the credentials of one device over to the owner's broker, and taking them back, by whichever way its account
+// names.
 #pragma once
 
 #include <atomic>
@@ -23,5 +24,9 @@ struct OwnerLogin {
 // are likely to need somebody to look. `stopping` ends it early. Thread-safe.
 inline constexpr Seconds kConnectorLimit{30};
 Result<void> hand_over(const OwnerConnector& connector, const OwnerLogin& login, const std::atomic<bool>& stopping);
+
+// The same for a login that shall be good no more; its password is not looked at. Ok also if the broker does not have it.
+// A command that does not know of taking back sets a password that nobody knows.
+Result<void> take_back(const OwnerConnector& connector, const OwnerLogin& login, const std::atomic<bool>& stopping);
 
 }  // namespace fleet::provisioner

@@ -48,19 +48,28 @@ Result<Secret> load_or_make_key(const fs::path& file) {
   return Secret(std::move(*key));
 }
 
-}  // namespace
+// One at a time: two writers of one file would only wait for each other.
+std::mutex& writing() {
+  static std::mutex mutex;
+  return mutex;
+}
 
-Result<void> write_owner_login(const fs::path& path, const OwnerLogin& login) {
-  // one at a time: two writers of one file would only wait for each other
-  static std::mutex writing;
-  const std::lock_guard lock(writing);
-  TRY_ASSIGN(const Secret key, load_or_make_key(owner_password_key_file(path.string())));
+Result<sqlite::Database> open_shared(const fs::path& path) {
   sqlite::Database::Options options;
   options.mode = kShared;
   options.persist_wal = true;
   TRY_ASSIGN(sqlite::Database database, sqlite::Database::open(path, options));
   TRY(database.execute(kOwnerPasswordsSchema));
   for (const char* const suffix : {"", "-wal", "-shm"}) TRY(share(path.string() + suffix));
+  return database;
+}
+
+}  // namespace
+
+Result<void> write_owner_login(const fs::path& path, const OwnerLogin& login) {
+  const std::lock_guard lock(writing());
+  TRY_ASSIGN(const Secret key, load_or_make_key(owner_password_key_file(path.string())));
+  TRY_ASSIGN(sqlite::Database database, open_shared(path));
   TRY_ASSIGN(sqlite::Statement change,
              database.prepare("INSERT INTO device (client_id, username, verifier) VALUES (?1, ?2, ?3) ON CONFLICT "
                               "(client_id) DO UPDATE SET username = ?2, verifier = ?3"));
@@ -73,6 +82,16 @@ Result<void> write_owner_login(const fs::path& path, const OwnerLogin& login) {
                 "${{clientId}}", path.string(), login.username);
   }
   return written;
+}
+
+Result<void> remove_owner_login(const fs::path& path, const std::string& client_id, const std::string& username) {
+  const std::lock_guard lock(writing());
+  std::error_code error;
+  if (!fs::exists(path, error) && !error) return {};
+  TRY_ASSIGN(sqlite::Database database, open_shared(path));
+  TRY_ASSIGN(sqlite::Statement change, database.prepare("DELETE FROM device WHERE client_id = ?1 AND username = ?2"));
+  change.bind(1, client_id).bind(2, username);
+  return change.run();
 }
 
 }  // namespace fleet::provisioner

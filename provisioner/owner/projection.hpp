@@ -13,4 +13,9 @@ namespace fleet::provisioner {
 // kAlreadyExists if another device has that username; otherwise the errors of the file, which name it.
 Result<void> write_owner_login(const std::filesystem::path& database, const OwnerLogin& login);
 
+// The device's login with that username is in the database no more, durably; Ok also if it was not, or if there is no
+// database. One that the device has with another username stays.
+Result<void> remove_owner_login(const std::filesystem::path& database, const std::string& client_id,
+                                const std::string& username);
+
 }  // namespace fleet::provisioner

@@ -131,11 +131,11 @@ Result<Executor::Swept> Executor::sweep(Transaction& tx, WallTime now, std::size
   return swept;
 }
 
-Result<bool> Executor::note(Transaction& tx, const std::string& client_id, const std::string& kind,
-                            const std::string& text, WallTime now) const {
+Result<bool> Executor::note(Transaction& tx, const std::string& client_id, std::string_view kind,
+                            const std::string& what, const std::string& circumstances, WallTime now) const {
   TRY_ASSIGN(const std::optional<ProvisionRequest> request, tx.find_request_by_client_id(client_id));
   if (!request) return false;
-  TRY(add_line_once(tx, request->id, std::nullopt, kind, presentable(text), now));
+  TRY(add_incident(tx, request->id, kind, presentable(what), presentable(circumstances), now));
   return true;
 }
 

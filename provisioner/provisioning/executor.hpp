@@ -34,7 +34,8 @@ struct Outcome {
   std::vector<Ending> endings{};
   // Of a hello; kNotJudged where it was turned away for another reason.
   enum class Secrets : std::uint8_t { kNotJudged, kRight, kWrong } secrets = Secrets::kNotJudged;
-  std::vector<std::int64_t> hand_over{};  // attempts whose owner credentials must reach the owner's broker
+  std::vector<std::int64_t> hand_over{};  // attempts whose owner credentials must reach the owner's broker; may repeat
+  std::vector<std::int64_t> take_back{};  // GivenLogins that the owner's broker must forget
   int misses = 0;  // replies that fit no step of their sender, as a guess would: to be counted (edc §3)
 };
 
@@ -78,6 +79,8 @@ class Executor {
   Result<Outcome> on_handed_over(Transaction& tx, std::int64_t attempt_id, WallTime now) const;
   Result<Outcome> on_not_handed_over(Transaction& tx, std::int64_t attempt_id, const std::string& why,
                                      WallTime now) const;
+  // The attempt's credentials cannot be handed over any more, whatever is tried: it has failed.
+  Result<Outcome> on_handover_void(Transaction& tx, std::int64_t attempt_id, const std::string& why, WallTime now) const;
   // The provisioner is back from where no device could reach it: the deadlines of open attempts are put off to
   // kReturnGrace from now, where they come earlier. Before the first sweep.
   Result<void> on_return(Transaction& tx, WallTime now) const;
@@ -88,10 +91,12 @@ class Executor {
     bool more = false;
   };
   Result<Swept> sweep(Transaction& tx, WallTime now, std::size_t limit) const;
-  // A connection was refused or an action denied by the broker: a line in the timeline of the device that it names, if
-  // there is such a request: tells that. Of one kind at most a line in ten minutes, the first. `text` is a sentence.
-  Result<bool> note(Transaction& tx, const std::string& client_id, const std::string& kind, const std::string& text,
-                    WallTime now) const;
+  // A connection was refused or an action denied by the broker, or hellos are: a line in the timeline of the device that it
+  // names, if there is such a request: tells that. `what` is a sentence, `circumstances` follow it in the line ("" or how
+  // often and from where). Anybody can bring such lines about who knows a client id: one that differs from an earlier one
+  // only by its circumstances or by numbers is left out, until something else has happened.
+  Result<bool> note(Transaction& tx, const std::string& client_id, std::string_view kind, const std::string& what,
+                    const std::string& circumstances, WallTime now) const;
 
   // --- the operator's side ------------------------------------------------------------------------------------------
   // Arms the request again: failures 0, status CREATED, activation key usable; an open attempt is superseded without
@@ -100,6 +105,7 @@ class Executor {
   // Disabling ends an open attempt (STOPPED) and the live connection.
   Result<Outcome> set_enabled(Transaction& tx, const std::string& name, bool enabled, const std::string& by,
                               WallTime now) const;
+  // Deletes the request. What owners' brokers were told of its device is given up, to be taken back.
   Result<Outcome> remove(Transaction& tx, const std::string& name, const std::string& by, WallTime now) const;
 
   // Whether this request's configuration and packages can be rendered from its profile and account: kInvalidArgument
@@ -133,8 +139,8 @@ class Executor {
                                        const std::vector<StepContent>& plan, int first_ordinal, WallTime now) const;
   Result<void> begin_steps(Transaction& tx, const ProvisionRequest& request, const Attempt& attempt,
                            std::vector<Step> steps, Outcome& outcome, WallTime now) const;
-  // After a step has moved: sends the held steps that nothing stands in the way of any more, and writes when the attempt
-  // is due and the request's status.
+  // After a step has moved: sends the held steps that nothing stands in the way of any more, asks for the credentials to be
+  // handed over if that is all that does, and writes when the attempt is due and the request's status.
   Result<void> go_on(Transaction& tx, ProvisionRequest& request, Attempt& attempt, Outcome& outcome,
                      WallTime now) const;
   Result<Outcome> on_signing_request(Transaction& tx, ProvisionRequest request, Attempt attempt, Step step,

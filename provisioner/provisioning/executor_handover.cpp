@@ -62,4 +62,15 @@ Result<Outcome> Executor::on_not_handed_over(Transaction& tx, std::int64_t attem
   return Outcome{};
 }
 
+Result<Outcome> Executor::on_handover_void(Transaction& tx, std::int64_t attempt_id, const std::string& why,
+                                           WallTime now) const {
+  TRY_ASSIGN(std::optional<Waiting> waiting, waiting_for(tx, attempt_id));
+  Outcome outcome;
+  if (!waiting) return outcome;
+  auto& [request, attempt] = *waiting;
+  TRY(fail_attempt(tx, request, attempt, why, now));
+  outcome.endings.push_back({request.name, request.client_id, AttemptState::kFailed, request.last_error});
+  return outcome;
+}
+
 }  // namespace fleet::provisioner

@@ -165,7 +165,10 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
   Opening opening = std::get<Opening>(std::move(prepared));
 
   std::optional<AfterFailure> failure;
-  const std::string cause = fmt::format("the device started over while it owed its reply to {}", owed(steps));
+  const std::string owing = owed(steps);
+  const std::string cause = owing.empty()
+                                ? std::string("the device started over while the owner's broker had yet to take its credentials")
+                                : fmt::format("the device started over while it owed its reply to {}", owing);
   if (verdict.counts) failure = after_failure(request, opening.profile.retry_max_attempts, cause);
   if (failure && failure->status == JobStatus::kAbandoned) {
     TRY(fail_attempt(tx, request, *latest, cause, now));
@@ -190,6 +193,7 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
   opening.attempt_number = attempt.number;
   if (opening.account.credentials == OwnerCredentials::kPassword) {
     attempt.handover = Handover::kPending;
+    attempt.owner_account = opening.account.name;
     attempt.owner_password = random_password();
     attempt.owner_username = give_owner_login(opening.configurations, request.client_id, attempt.owner_password);
   }
@@ -223,7 +227,6 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
   if (verdict.supersede) outcome.endings.push_back({request.name, request.client_id, AttemptState::kSuperseded, latest->error});
   TRY(answer(outcome, request.client_id, attempt.nonce, attempt.hello_id, {.answer = Answer::kAccepted}, now));
   TRY(begin_steps(tx, request, attempt, std::move(*new_steps), outcome, now));
-  if (attempt.handover == Handover::kPending) outcome.hand_over.push_back(attempt.id);
   return outcome;
 }
 

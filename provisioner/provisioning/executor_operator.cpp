@@ -73,8 +73,10 @@ Result<Outcome> Executor::set_enabled(Transaction& tx, const std::string& name, 
 Result<Outcome> Executor::remove(Transaction& tx, const std::string& name, const std::string& /*by*/,
                                  WallTime /*now*/) const {
   TRY_ASSIGN(const ProvisionRequest request, required(tx, name));
+  Outcome outcome{.kick = {request.client_id}, .forgiven = {request.client_id}};
+  TRY_ASSIGN(outcome.take_back, tx.give_up_logins(request.client_id));
   TRY(tx.delete_request(request.id));
-  return Outcome{.kick = {request.client_id}, .forgiven = {request.client_id}};
+  return outcome;
 }
 
 }  // namespace fleet::provisioner

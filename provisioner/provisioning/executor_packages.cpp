@@ -92,6 +92,7 @@ Result<void> Executor::go_on(Transaction& tx, ProvisionRequest& request, Attempt
     TRY(add_line(tx, request.id, attempt.id, kSentLine, "sent " + step.summary, now));
     outcome.send.push_back({request.client_id, step.topic, step.payload});
   }
+  if (is_time_to_hand_over(attempt, steps)) outcome.hand_over.push_back(attempt.id);
   attempt.due_at = next_due(attempt, steps);
   TRY(tx.update_attempt(attempt));
   const JobStatus status = status_of(steps);

@@ -175,13 +175,16 @@ Result<Outcome> Executor::on_signing_request(Transaction& tx, ProvisionRequest r
   step.reply_code = reply.code;
   step.replied_at = now;
   attempt.moved_at = now;
-  const auto fail_with = [&](const std::string& why) -> Result<Outcome> {
-    step.reply_error = presentable(why);
+  const auto fail_with_cause = [&](const std::string& cause) -> Result<Outcome> {
     TRY(tx.update_step(step));
-    TRY(fail_attempt(tx, request, attempt, "the device's certificate signing request cannot be used: " + why, now));
+    TRY(fail_attempt(tx, request, attempt, cause, now));
     Outcome outcome;
     outcome.endings.push_back({request.name, request.client_id, AttemptState::kFailed, request.last_error});
     return outcome;
+  };
+  const auto fail_with = [&](const std::string& why) -> Result<Outcome> {
+    step.reply_error = presentable(why);
+    return fail_with_cause("the device's certificate signing request cannot be used: " + why);
   };
   const auto csr = brought_by(reply);
   if (!csr) return fail_with(presentable(csr.error().message));
@@ -189,6 +192,9 @@ Result<Outcome> Executor::on_signing_request(Transaction& tx, ProvisionRequest r
   auto* const opening = std::get_if<Opening>(&prepared);
   std::optional<RefuseHello> refusal;
   std::vector<Step> steps;
+  if (opening != nullptr && attempt.handover != Handover::kNone) {
+    if (const auto why = not_of(attempt, opening->account)) return fail_with_cause(*why);
+  }
   if (opening == nullptr) {
     refusal = std::get<RefuseHello>(std::move(prepared));
   } else {
@@ -200,7 +206,7 @@ Result<Outcome> Executor::on_signing_request(Transaction& tx, ProvisionRequest r
     opening->attempt_number = attempt.number;
     // the login is the attempt's since it was opened
     if (!attempt.owner_username.empty()) {
-      give_owner_login(opening->configurations, attempt.owner_username, attempt.owner_password);
+      keep_owner_login(opening->configurations, attempt.owner_username, attempt.owner_password);
     }
     auto plan = plan_of(request, *opening);
     if (plan) plan->erase(plan->begin());  // the signing certificates opened the attempt

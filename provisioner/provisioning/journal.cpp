@@ -1,10 +1,38 @@
 #include "provisioner/provisioning/journal.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "provisioner/provisioning/rules.hpp"
 
 namespace fleet::provisioner {
+
+namespace {
+
+// More than there are sorts of incidents, so that they cannot take turns in pushing out what really happened.
+constexpr std::size_t kIncidentsCompared = 64;
+
+bool is_incident(std::string_view kind) {
+  return kind == kRefusedLine || kind == kDeniedLine || kind == kLockedLine;
+}
+
+std::string without_digits(std::string_view text) {
+  std::string rest;
+  std::copy_if(text.begin(), text.end(), std::back_inserter(rest), [](char c) { return c < '0' || c > '9'; });
+  return rest;
+}
+
+// Whether a line that begins with `what` says no more than that, but for circumstances: " (…" or ", from …".
+bool says(std::string_view line, const std::string& what) {
+  const std::string text = without_digits(line);
+  const std::string wanted = without_digits(what);
+  if (!text.starts_with(wanted)) return false;
+  const std::string_view rest = std::string_view(text).substr(wanted.size());
+  return rest.empty() || rest.starts_with(" (") || rest.starts_with(", from ");
+}
+
+}  // namespace
 
 Result<void> add_line(Transaction& tx, std::int64_t request_id, std::optional<std::int64_t> attempt_id,
                       std::string_view kind, std::string text, WallTime now) {
@@ -17,6 +45,15 @@ Result<void> add_line_once(Transaction& tx, std::int64_t request_id, std::option
   if (!last.empty() && last.back().attempt_id == attempt_id && last.back().kind == kind && last.back().text == text)
     return {};
   return add_line(tx, request_id, attempt_id, kind, std::move(text), now);
+}
+
+Result<void> add_incident(Transaction& tx, std::int64_t request_id, std::string_view kind, const std::string& what,
+                          const std::string& circumstances, WallTime now) {
+  TRY_ASSIGN(const std::vector<TimelineEntry> last, tx.timeline_of(request_id, kIncidentsCompared));
+  for (auto line = last.rbegin(); line != last.rend() && is_incident(line->kind); ++line) {
+    if (line->kind == kind && says(line->text, what)) return {};
+  }
+  return add_line(tx, request_id, std::nullopt, kind, what + circumstances, now);
 }
 
 Result<void> end_attempt(Transaction& tx, Attempt& attempt, AttemptState state, std::string error, WallTime now) {

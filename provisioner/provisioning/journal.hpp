@@ -21,6 +21,8 @@ inline constexpr std::string_view kReplyLine = "reply";
 inline constexpr std::string_view kHandoverLine = "handover";
 inline constexpr std::string_view kPackageLine = "package";
 inline constexpr std::string_view kRefusedLine = "refused";
+inline constexpr std::string_view kDeniedLine = "denied";
+inline constexpr std::string_view kLockedLine = "locked";
 inline constexpr std::string_view kCompletedLine = "completed";
 inline constexpr std::string_view kFailedLine = "failed";
 inline constexpr std::string_view kSupersededLine = "superseded";
@@ -33,6 +35,12 @@ Result<void> add_line(Transaction& tx, std::int64_t request_id, std::optional<st
 // the disk.
 Result<void> add_line_once(Transaction& tx, std::int64_t request_id, std::optional<std::int64_t> attempt_id,
                            std::string_view kind, std::string text, WallTime now);
+
+// As add_line, for what the request's device or strangers can bring about at will: `what` and its `circumstances` are the
+// text. Left out if, since the last line of another sort (kRefusedLine, kDeniedLine and kLockedLine are one), there is one
+// that says `what`, whatever the circumstances and whatever numbers it names.
+Result<void> add_incident(Transaction& tx, std::int64_t request_id, std::string_view kind, const std::string& what,
+                          const std::string& circumstances, WallTime now);
 
 // Writes the attempt as ended; its messages are forgotten.
 Result<void> end_attempt(Transaction& tx, Attempt& attempt, AttemptState state, std::string error, WallTime now);

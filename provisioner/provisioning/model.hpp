@@ -155,9 +155,17 @@ struct Attempt {
   std::optional<WallTime> due_at;  // when the sweeper must look at it: next resend or deadline; none once ended
   std::string error;               // why it did not complete
   Handover handover = Handover::kNone;
+  std::string owner_account;  // whose credentials these are; empty without a handover
   std::string owner_username;
   Secret owner_password;       // wiped when the attempt ends
   std::string handover_error;  // why the owner's broker has not taken them yet
+};
+
+// A login that an owner's broker has, or may have: it is noted before it is handed over, and goes when it was taken back.
+struct GivenLogin {
+  std::int64_t id = 0;  // assigned by the store
+  std::string account, client_id, username;
+  bool given_up = false;  // its request was deleted: it is to be taken back
 };
 
 enum class StepKind : std::uint8_t {
@@ -223,8 +231,8 @@ struct AuditEntry {
   WallTime until{};  // the last time
   std::int64_t times = 1;
   AuditSource source = AuditSource::kDevice;
-  // "refused", "denied", "locked", "kicked"; of operators "apply", "retry", "enable", "disable", "delete", and "start" of
-  // the service itself
+  // "refused", "denied", "locked", "kicked", "take-back" (of a login); of operators "apply", "retry", "enable", "disable",
+  // "delete", and "start" of the service itself
   std::string kind{};
   std::string who{};        // "uid 0 (root)", a network address, or "provisioner"
   std::string client_id{};  // empty: none; "*": of many

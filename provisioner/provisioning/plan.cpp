@@ -144,13 +144,21 @@ std::string give_owner_login(Configurations& configurations, const std::string& 
     const auto own = std::find_if(component.properties.begin(), component.properties.end(),
                                   [](const Property& property) { return property.name == "username"; });
     const bool given = own != component.properties.end() && own->values.size() == 1 && !own->values.front().empty();
-    std::string chosen = given ? own->values.front() : username;
-    override_with(component, {component.pid,
-                              {single("username", PropertyType::kString, chosen),
-                               single("password", PropertyType::kPassword, std::string(password.reveal()))}});
+    const std::string chosen = given ? own->values.front() : username;
+    keep_owner_login(configurations, chosen, password);
     return chosen;
   }
   return username;
+}
+
+void keep_owner_login(Configurations& configurations, const std::string& username, const Secret& password) {
+  for (ComponentConfiguration& component : configurations) {
+    if (component.pid != protocol::kMqttTransportPid) continue;
+    override_with(component, {component.pid,
+                              {single("username", PropertyType::kString, username),
+                               single("password", PropertyType::kPassword, std::string(password.reveal()))}});
+    return;
+  }
 }
 
 Result<std::vector<Package>> render_packages(const ProvisionRequest& request, const Profile& profile) {

@@ -27,6 +27,10 @@ Result<protocol::Configurations> render_configuration(const ProvisionRequest& re
 std::string give_owner_login(protocol::Configurations& configurations, const std::string& username,
                              const Secret& password);
 
+// Puts that username and password into the owner connection, also where the operator's configuration has a username: they
+// are what the owner's broker has been told.
+void keep_owner_login(protocol::Configurations& configurations, const std::string& username, const Secret& password);
+
 // The packages for this device, the request's own or the profile's, their URLs rendered; kInvalidArgument naming the
 // package, also for a URL that is not http or https.
 Result<std::vector<Package>> render_packages(const ProvisionRequest& request, const Profile& profile);

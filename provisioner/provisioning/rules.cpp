@@ -171,6 +171,12 @@ std::vector<std::string> obstacles(const Attempt& attempt, const std::vector<Ste
   return names;
 }
 
+bool is_time_to_hand_over(const Attempt& attempt, const std::vector<Step>& steps) {
+  if (attempt.state != AttemptState::kOpen || attempt.handover != Handover::kPending) return false;
+  return std::any_of(steps.begin(), steps.end(), [](const Step& step) { return step.held; }) &&
+         std::none_of(steps.begin(), steps.end(), counts);
+}
+
 void hold_back(const Attempt& attempt, std::vector<Step>& steps) {
   const bool blocked = !obstacles(attempt, steps).empty();
   for (Step& step : steps) {
@@ -182,7 +188,7 @@ void hold_back(const Attempt& attempt, std::vector<Step>& steps) {
 
 DueVerdict judge_due(const Attempt& open, const std::vector<Step>& steps, WallTime now) {
   if (now >= open.moved_at + open.timeout) {
-    if (open.handover == Handover::kPending && owed(steps).empty()) {
+    if (is_time_to_hand_over(open, steps)) {
       return ExpireAttempt{in_words(fmt::format("the owner's broker has not taken the device's credentials for {}",
                                                 format_duration(open.timeout)),
                                     open.handover_error)};
@@ -262,6 +268,17 @@ std::string owed(const std::vector<Step>& steps) {
     last = step.kind;
   }
   return text;
+}
+
+std::optional<std::string> not_of(const Attempt& attempt, const Account& account) {
+  if (account.name != attempt.owner_account) {
+    return fmt::format("the profile's account has changed from {} to {} since the attempt began", attempt.owner_account,
+                       account.name);
+  }
+  if (account.credentials != OwnerCredentials::kPassword) {
+    return fmt::format("account {} has no passwords any more since the attempt began", account.name);
+  }
+  return std::nullopt;
 }
 
 std::string presentable(std::string_view text, std::size_t limit) {

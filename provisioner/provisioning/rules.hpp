@@ -101,6 +101,11 @@ bool is_finished(const Step& step);
 // and the owner's broker has to know the credentials that the configuration tells the device.
 std::vector<std::string> obstacles(const Attempt& attempt, const std::vector<Step>& steps);
 
+// The owner's broker is to be told the device's credentials now: they are all that the configuration still waits for, and the
+// device owes nothing else that it could fail by. So an attempt that fails on its way has changed nothing at the owner's
+// broker, where the device may have a login that works. Once true it stays so until it is done or the attempt has ended.
+bool is_time_to_hand_over(const Attempt& attempt, const std::vector<Step>& steps);
+
 // Marks the configuration as held if anything stands in its way.
 void hold_back(const Attempt& attempt, std::vector<Step>& steps);
 
@@ -151,6 +156,10 @@ JobStatus status_of(const std::vector<Step>& steps);
 // "configuration, device-certificate": the kinds that the device has been sent and not finished, each once; empty if
 // none.
 std::string owed(const std::vector<Step>& steps);
+
+// Why the credentials of an attempt, made for the account that its profile had, are no good any more now that the
+// profile's account is this one; nullopt: they are.
+std::optional<std::string> not_of(const Attempt& attempt, const Account& account);
 
 // A text from outside for a person's eyes: control characters become spaces, at most `limit` bytes, cut between
 // characters.

@@ -32,8 +32,8 @@ std::optional<Words> words_of(EventKind kind) {
   return std::nullopt;
 }
 
-std::string timeline_text(std::string_view phrase, const BrokerEvent& event) {
-  std::string text = fmt::format("{}: {}", phrase, event.reason);
+std::string circumstances_of(const BrokerEvent& event) {
+  std::string text;
   if (event.count > 1) text += fmt::format(" ({} times)", event.count);
   if (!event.address.empty()) text += fmt::format(", from {}", event.address);
   return text;
@@ -51,8 +51,8 @@ Result<void> record_events(Transaction& tx, const Executor& executor, EventKind 
     const bool for_timeline = event.reason != kLockedReason;
     bool known = false;
     if (for_timeline) {
-      TRY_ASSIGN(known, executor.note(tx, event.client_id, std::string(words->kind),
-                                      timeline_text(words->phrase, event), now));
+      const std::string what = fmt::format("{}: {}", words->phrase, event.reason);
+      TRY_ASSIGN(known, executor.note(tx, event.client_id, words->kind, what, circumstances_of(event), now));
     } else {
       TRY_ASSIGN(const auto request, tx.find_request_by_client_id(event.client_id));
       known = request.has_value();

@@ -13,10 +13,24 @@ constexpr std::string_view kLog = "provisioning";
 // What waited in the broker is over in any case by then, and before the first sweep.
 constexpr Millis kLongestSettling{4000};
 constexpr std::size_t kSweepLimit = 200;
+// How exactly the store knows until when expiries have been looked after: so much is looked after again after a restart.
+constexpr Seconds kExpiryNoted{60};
 // Of one report of the plugin, which comes every second while there is something to tell.
 constexpr std::size_t kEventsLogged = 16;
 // What a device is told when its hello could not be kept (disk full, for one).
 constexpr Seconds kNotNowRetry{30};
+
+// Client ids of what has expired and may be connected still. `ended_until`: what expired up to then has been cut off in
+// this run of the service; then the store is told so, from time to time, and only then: a kick is lost with the service.
+// Without it, what the store was told last goes.
+Result<std::vector<std::string>> find_expired(Transaction& tx, std::optional<WallTime> ended_until, WallTime now) {
+  TRY_ASSIGN(const std::optional<WallTime> noted, tx.expiries_ended_until());
+  // the clock may have been set back
+  const WallTime since = std::min(ended_until ? *ended_until : noted.value_or(WallTime{}), now);
+  const bool well_noted = noted && *noted <= since && since - *noted < kExpiryNoted;
+  if (ended_until && !well_noted) TRY(tx.note_expiries_ended_until(since));
+  return tx.expired_between(since, now);
+}
 
 template <typename... Handlers>
 struct Overloaded : Handlers... {
@@ -33,7 +47,7 @@ Conductor::Conductor(boost::asio::io_context& io, ConductorSettings settings, St
       store_(store),
       executor_(executor),
       dialect_(dialect),
-      expired_until_(settings_.expired_since) {}
+      expired_until_(settings_.broker_runs_alone ? std::nullopt : std::optional(wall_now())) {}
 
 void Conductor::on_session(bool ready) {
   ++sessions_;
@@ -112,7 +126,10 @@ void Conductor::deliver(Outcome outcome) {
   for (const std::string& client_id : outcome.forgiven) lockout_.right(client_id);
   for (const std::string& client_id : outcome.kick) session_->kick(client_id);
   for (const std::int64_t attempt_id : outcome.hand_over) {
-    if (hand_over_) hand_over_(attempt_id);
+    if (owners_.hand_over) owners_.hand_over(attempt_id);
+  }
+  for (const std::int64_t login_id : outcome.take_back) {
+    if (owners_.take_back) owners_.take_back(login_id);
   }
 }
 
@@ -211,7 +228,7 @@ void Conductor::judge_secrets(const std::string& client_id, Outcome::Secrets sec
   session_->kick(client_id);
   record("lockout", [this, client_id, text](Transaction& tx) -> Result<void> {
     const WallTime now = wall_now();
-    TRY(executor_.note(tx, client_id, "locked", text, now));
+    TRY(executor_.note(tx, client_id, "locked", text, "", now));
     return tx.add_audit({.at = now, .kind = "locked", .who = "provisioner", .client_id = client_id, .text = text});
   });
 }
@@ -281,11 +298,10 @@ void Conductor::sweep() {
   auto found = std::make_shared<Found>();
   // Judged as of now: a reply that comes in while this waits in the queue shall not be too late for that.
   const WallTime now = wall_now();
-  const WallTime expired_until = std::min(expired_until_, now);  // the clock may have been set back
   store_.submit(
-      [this, found, now, expired_until](Transaction& tx) -> Result<void> {
+      [this, found, now, expired_until = expired_until_](Transaction& tx) -> Result<void> {
         TRY_ASSIGN(found->swept, executor_.sweep(tx, now, kSweepLimit));
-        TRY_ASSIGN(found->expired, tx.expired_between(expired_until, now));
+        TRY_ASSIGN(found->expired, find_expired(tx, expired_until, now));
         return {};
       },
       [this, found, now, session = sessions_](Result<void> done) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,9 +33,15 @@ struct ConductorSettings {
   Millis sweep_every{500};
   // What waited in the broker comes at once; it is over when so long nothing came.
   Millis quiet_moment{200};
-  // Devices whose expiresOn passed before that have no connection any more. Of a broker that has run without us nobody
-  // knows: then it is the beginning of time.
-  WallTime expired_since = wall_now();
+  // The broker may have run without us: devices whose expiresOn passed meanwhile may still be connected. Otherwise it has
+  // started with us, and has let in nobody whose time was over.
+  bool broker_runs_alone = false;
+};
+
+// Who does what there is to do at owners' brokers (HandoverDesk).
+struct OwnerDesk {
+  std::function<void(std::int64_t attempt_id)> hand_over{};
+  std::function<void(std::int64_t login_id)> take_back{};
 };
 
 // Single-threaded, on the thread of `io`. Everything it is given outlives it, and the store has run all its work before it
@@ -44,10 +51,10 @@ class Conductor {
   Conductor(boost::asio::io_context& io, ConductorSettings settings, Store& store, const Executor& executor,
             const Dialect& dialect);
 
-  // The way out to devices, and whoever hands owner credentials over, if anybody; set once, before the first session.
-  void connect(BrokerSession& session, std::function<void(std::int64_t attempt_id)> hand_over = {}) {
+  // The way out to devices, and to owners' brokers, if there is one; set once, before the first session.
+  void connect(BrokerSession& session, OwnerDesk owners = {}) {
     session_ = &session;
-    hand_over_ = std::move(hand_over);
+    owners_ = std::move(owners);
   }
   // The session is ready, or was lost. What waited in the broker is taken in before hellos are answered. Overdue
   // attempts are looked after only while there is a session: no device can be heard without one.
@@ -93,7 +100,7 @@ class Conductor {
   HelloBacklog backlog_;
   std::uint64_t messages_ = 0;  // of devices, so far
   BrokerSession* session_ = nullptr;
-  std::function<void(std::int64_t)> hand_over_;
+  OwnerDesk owners_;
   std::uint64_t sessions_ = 0;  // ready or lost, so far: what was begun under another number is void
   DeviceShares shares_;
   // since the start:
@@ -103,7 +110,8 @@ class Conductor {
   Occurrences locked_out_;  // hellos of devices that were locked out
   // By client id: the broker has admitted them, so nobody else can bring this about. Checked before any hash.
   Lockout lockout_;
-  WallTime expired_until_;  // live connections of what expired up to then have been ended
+  // Live connections of what expired up to then have been ended; none: the store knows.
+  std::optional<WallTime> expired_until_;
   bool stopped_ = false;
 };
 

@@ -1,8 +1,8 @@
 #include "provisioner/service/handover_desk.hpp"
 
 #include <algorithm>
-#include <optional>
 #include <utility>
+#include <vector>
 
 #include <boost/asio/post.hpp>
 
@@ -12,32 +12,8 @@ namespace fleet::provisioner {
 namespace {
 
 constexpr std::string_view kLog = "handover";
-constexpr std::size_t kConnectors = 4;            // at a time
-constexpr std::size_t kConnectorsOfAccount = 2;  // at a time
 constexpr Millis kFirstPause{1000};
 constexpr Millis kLongestPause{60'000};
-
-struct Errand {
-  OwnerConnector connector;
-  OwnerLogin login;
-};
-
-// nullopt: there is nothing to hand over any more.
-Result<std::optional<Errand>> errand_of(Transaction& tx, std::int64_t attempt_id) {
-  TRY_ASSIGN(std::optional<Attempt> attempt, tx.find_attempt(attempt_id));
-  if (!attempt || attempt->state != AttemptState::kOpen || attempt->handover != Handover::kPending) {
-    return std::optional<Errand>();
-  }
-  TRY_ASSIGN(const std::optional<ProvisionRequest> request, tx.find_request(attempt->request_id));
-  if (!request) return std::optional<Errand>();
-  TRY_ASSIGN(const std::optional<Profile> profile, tx.find_profile(request->profile));
-  if (!profile) return std::optional<Errand>();
-  TRY_ASSIGN(std::optional<Account> account, tx.find_account(profile->account));
-  if (!account) return std::optional<Errand>();
-  return std::optional(Errand{std::move(account->connector),
-                              {account->name, request->client_id, attempt->owner_username,
-                               std::move(attempt->owner_password), account->strict}});
-}
 
 }  // namespace
 
@@ -48,126 +24,132 @@ struct HandoverDesk::Job {
 };
 
 HandoverDesk::HandoverDesk(boost::asio::io_context& io, Store& store, const Executor& executor,
-                           std::function<void(Outcome)> deliver)
-    : io_(io), store_(store), executor_(executor), deliver_(std::move(deliver)), connectors_(kConnectors) {}
+                           std::function<void(Outcome)> deliver, DoErrand do_errand)
+    : io_(io),
+      store_(store),
+      executor_(executor),
+      deliver_(std::move(deliver)),
+      do_errand_(std::move(do_errand)),
+      connectors_(kConnectors) {}
 
 HandoverDesk::~HandoverDesk() {
   stop();
 }
 
 Result<void> HandoverDesk::start() {
-  std::vector<Attempt> pending;
+  std::vector<OwnerTask> tasks;
   TRY(store_.run([&](Transaction& tx) -> Result<void> {
-    TRY_ASSIGN(pending, tx.attempts_to_hand_over());
+    TRY_ASSIGN(tasks, owner_tasks(tx));
     return {};
   }));
-  for (const Attempt& attempt : pending) begin(attempt.id);
+  for (const OwnerTask& task : tasks) begin(task);
   return {};
 }
 
-void HandoverDesk::begin(std::int64_t attempt_id) {
-  if (stopping_ || jobs_.contains(attempt_id)) return;
-  jobs_[attempt_id] = std::make_unique<Job>(io_);
-  look_up(attempt_id);
+void HandoverDesk::begin(OwnerTask task) {
+  if (stopping_ || jobs_.contains(task)) return;
+  jobs_[task] = std::make_unique<Job>(io_);
+  look_up(task);
 }
 
-void HandoverDesk::look_up(std::int64_t attempt_id) {
-  auto errand = std::make_shared<std::optional<Errand>>();
+void HandoverDesk::look_up(OwnerTask task) {
+  auto found = std::make_shared<LookedUp>();
   store_.submit(
-      [errand, attempt_id](Transaction& tx) -> Result<void> {
-        TRY_ASSIGN(*errand, errand_of(tx, attempt_id));
+      [this, found, task](Transaction& tx) -> Result<void> {
+        TRY_ASSIGN(*found, provisioner::look_up(tx, executor_, task, wall_now()));
         return {};
       },
-      [this, errand, attempt_id](const Result<void>& done) {
+      [this, found, task](const Result<void>& done) {
         if (stopping_) return;
-        if (!done || !*errand) {
-          give_back_place(attempt_id);
-          if (!done) return on_result(attempt_id, done);
-          jobs_.erase(attempt_id);
-          return;
-        }
-        const OwnerLogin& login = (*errand)->login;
-        if (!running_.contains(attempt_id)) {
-          Place place{login.client_id, login.account};
-          if (!has_room_for(place)) {
-            waiting_.emplace_back(attempt_id, std::move(place));
-            return;
-          }
-          running_.emplace(attempt_id, std::move(place));
-        }
-        carry_out(attempt_id, std::move((*errand)->connector), std::move((*errand)->login));
+        if (done) return on_looked_up(task, std::move(*found));
+        give_back_place(task);
+        on_result(task, done);
       });
+}
+
+void HandoverDesk::on_looked_up(OwnerTask task, LookedUp found) {
+  if (!found.errand) {
+    give_back_place(task);
+    jobs_.erase(task);
+    return deliver_(std::move(found.outcome));
+  }
+  if (!running_.contains(task)) {
+    Place place{found.errand->login.client_id, found.errand->login.account};
+    if (!has_room_for(place)) {
+      waiting_.emplace_back(task, std::move(place));
+      return;
+    }
+    running_.emplace(task, std::move(place));
+  }
+  carry_out(task, std::move(*found.errand));
 }
 
 bool HandoverDesk::has_room_for(const Place& place) const {
   if (running_.size() >= kConnectors) return false;
   std::size_t of_account = 0;
-  for (const auto& [attempt_id, running] : running_) {
+  for (const auto& [task, running] : running_) {
     if (running.client_id == place.client_id) return false;
     if (running.account == place.account) ++of_account;
   }
   return of_account < kConnectorsOfAccount;
 }
 
-void HandoverDesk::give_back_place(std::int64_t attempt_id) {
-  if (running_.erase(attempt_id) == 0) return;
+void HandoverDesk::give_back_place(OwnerTask task) {
+  if (running_.erase(task) == 0) return;
   for (auto next = waiting_.begin(); next != waiting_.end();) {
     if (!has_room_for(next->second)) {
       ++next;
       continue;
     }
-    const std::int64_t next_id = next->first;
-    running_.emplace(next_id, std::move(next->second));
+    const OwnerTask next_task = next->first;
+    running_.emplace(next_task, std::move(next->second));
     next = waiting_.erase(next);
-    look_up(next_id);  // while it waited its attempt may have ended
+    look_up(next_task);  // while it waited it may have become of no use
   }
 }
 
-void HandoverDesk::carry_out(std::int64_t attempt_id, OwnerConnector connector, OwnerLogin login) {
-  boost::asio::post(connectors_, [this, attempt_id, connector = std::move(connector), login = std::move(login)] {
+void HandoverDesk::carry_out(OwnerTask task, OwnerErrand errand) {
+  boost::asio::post(connectors_, [this, task, errand = std::move(errand)] {
     auto result = stopping_ ? Result<void>(fail(ErrorCode::kUnavailable, "the service stops"))
-                            : hand_over(connector, login, stopping_);
-    boost::asio::post(io_, [this, attempt_id, result = std::move(result)] {
+                            : do_errand_(errand, stopping_);
+    boost::asio::post(io_, [this, task, result = std::move(result)] {
       if (stopping_) return;
-      give_back_place(attempt_id);
-      on_result(attempt_id, result);
+      give_back_place(task);
+      on_result(task, result);
     });
   });
 }
 
-void HandoverDesk::on_result(std::int64_t attempt_id, const Result<void>& result) {
-  if (!result) log::warn(kLog, "credentials not handed over", {{"attempt", attempt_id}, {"why", result.error().message}});
-  record(attempt_id, result);
-}
-
-void HandoverDesk::record(std::int64_t attempt_id, const Result<void>& result) {
+void HandoverDesk::on_result(OwnerTask task, const Result<void>& result) {
+  const auto job = jobs_.find(task);
+  const bool first_try = job != jobs_.end() && job->second->pause == kFirstPause;
+  if (!result) {
+    log::warn(kLog, "an owner's broker was not told",
+              {{"task", std::string(to_string(task.kind))}, {"id", task.id}, {"why", result.error().message}});
+  }
   auto outcome = std::make_shared<Outcome>();
   store_.submit(
-      [this, outcome, attempt_id, result](Transaction& tx) -> Result<void> {
-        if (result) {
-          TRY_ASSIGN(*outcome, executor_.on_handed_over(tx, attempt_id, wall_now()));
-        } else {
-          TRY_ASSIGN(*outcome, executor_.on_not_handed_over(tx, attempt_id, result.error().message, wall_now()));
-        }
+      [this, outcome, task, result, first_try](Transaction& tx) -> Result<void> {
+        TRY_ASSIGN(*outcome, record(tx, executor_, task, result, first_try, wall_now()));
         return {};
       },
-      [this, outcome, attempt_id, handed_over = result.has_value()](const Result<void>& done) {
+      [this, outcome, task, succeeded = result.has_value()](const Result<void>& done) {
         if (stopping_) return;
-        // not recorded: it is handed over once more, which is harmless
-        if (!done || !handed_over) return try_again(attempt_id);
-        jobs_.erase(attempt_id);
+        // not recorded: it is done once more, which is harmless
+        if (!done || !succeeded) return try_again(task);
+        jobs_.erase(task);
         deliver_(std::move(*outcome));
       });
 }
 
-void HandoverDesk::try_again(std::int64_t attempt_id) {
-  const auto found = jobs_.find(attempt_id);
+void HandoverDesk::try_again(OwnerTask task) {
+  const auto found = jobs_.find(task);
   if (found == jobs_.end()) return;
   Job& job = *found->second;
   job.timer.expires_after(job.pause);
   job.pause = std::min(job.pause * 2, kLongestPause);
-  job.timer.async_wait([this, attempt_id](boost::system::error_code cancelled) {
-    if (!cancelled && !stopping_) look_up(attempt_id);
+  job.timer.async_wait([this, task](boost::system::error_code cancelled) {
+    if (!cancelled && !stopping_) look_up(task);
   });
 }
 

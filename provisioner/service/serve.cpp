@@ -74,7 +74,7 @@ ConductorSettings conductor_settings(const Settings& of) {
   ConductorSettings settings;
   settings.account = of.account;
   settings.provisioner_id = of.provisioner_id;
-  if (!of.broker_managed) settings.expired_since = WallTime{};
+  settings.broker_runs_alone = !of.broker_managed;
   return settings;
 }
 
@@ -104,7 +104,8 @@ class Service {
         broker_settings_(foundation.broker),
         handover_(io, store, executor_, [this](Outcome outcome) { conductor_.deliver(std::move(outcome)); }),
         signals_(io, SIGINT, SIGTERM) {
-    conductor_.connect(session_, [this](std::int64_t attempt_id) { handover_.begin(attempt_id); });
+    conductor_.connect(session_, {[this](std::int64_t attempt_id) { handover_.hand_over(attempt_id); },
+                                  [this](std::int64_t login_id) { handover_.take_back(login_id); }});
     if (foundation.settings.broker_managed) broker_.emplace(io, foundation.broker, broker_handlers());
   }
 

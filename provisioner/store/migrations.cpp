@@ -168,12 +168,44 @@ ALTER TABLE attempt ADD COLUMN handover_error TEXT NOT NULL DEFAULT '';
 CREATE INDEX attempt_handover ON attempt (id) WHERE handover = 'PENDING';
 )sql";
 
+// An open attempt is of the account that its profile has as this is applied.
+constexpr std::string_view kOwnerAccount = R"sql(
+ALTER TABLE attempt ADD COLUMN owner_account TEXT NOT NULL DEFAULT '';
+UPDATE attempt SET owner_account = coalesce((SELECT profile.account FROM request JOIN profile ON profile.name = request.profile
+  WHERE request.id = attempt.request_id), '') WHERE handover <> 'NONE' AND state = 'OPEN';
+)sql";
+
+// So far logins were handed over as attempts began, and nothing told of one that its attempt had not survived. Where the
+// account is not known it is the one that the profile has as this is applied.
+constexpr std::string_view kGivenLogins = R"sql(
+CREATE TABLE given_login (
+  id        INTEGER PRIMARY KEY AUTOINCREMENT,
+  account   TEXT NOT NULL,
+  client_id TEXT NOT NULL,
+  username  TEXT NOT NULL,
+  given_up  INTEGER NOT NULL DEFAULT 0 CHECK (given_up IN (0, 1)),
+  UNIQUE (client_id, account, username)
+) STRICT;
+CREATE INDEX given_login_given_up ON given_login (id) WHERE given_up = 1;
+INSERT OR IGNORE INTO given_login (account, client_id, username)
+  SELECT coalesce(nullif(attempt.owner_account, ''), profile.account), request.client_id, attempt.owner_username
+  FROM attempt JOIN request ON request.id = attempt.request_id JOIN profile ON profile.name = request.profile
+  WHERE attempt.owner_username <> '' ORDER BY attempt.id;
+)sql";
+
+constexpr std::string_view kCompletedAttempts = R"sql(
+CREATE INDEX attempt_completed ON attempt (ended_at) WHERE state = 'COMPLETED';
+)sql";
+
 constexpr std::array kMigrations{
     Migration{"0001-initial", kInitial},
     Migration{"0002-list-indexes", kListIndexes},
     Migration{"0003-audit", kAudit},
     Migration{"0004-packages", kPackages},
     Migration{"0005-owner-credentials", kOwnerCredentials},
+    Migration{"0006-owner-account", kOwnerAccount},
+    Migration{"0007-given-logins", kGivenLogins},
+    Migration{"0008-completed-attempts", kCompletedAttempts},
 };
 
 // "FLTP": tells our file from any other SQLite database.

@@ -81,11 +81,24 @@ CREATE TABLE attempt (
   owner_username TEXT NOT NULL DEFAULT '',
   owner_password TEXT NOT NULL DEFAULT '', -- emptied when the attempt ends
   handover_error TEXT NOT NULL DEFAULT '',
+  owner_account  TEXT NOT NULL DEFAULT '',
   UNIQUE (request_id, number)
 ) STRICT;
 CREATE UNIQUE INDEX attempt_one_open ON attempt (request_id) WHERE state = 'OPEN';
 CREATE INDEX attempt_handover ON attempt (id) WHERE handover = 'PENDING';
+CREATE INDEX attempt_completed ON attempt (ended_at) WHERE state = 'COMPLETED';
 CREATE INDEX attempt_due ON attempt (due_at) WHERE state = 'OPEN' AND due_at IS NOT NULL;
+
+-- No reference to request: it is taken back when its request has gone.
+CREATE TABLE given_login (
+  id        INTEGER PRIMARY KEY AUTOINCREMENT,
+  account   TEXT NOT NULL,
+  client_id TEXT NOT NULL,
+  username  TEXT NOT NULL,
+  given_up  INTEGER NOT NULL DEFAULT 0 CHECK (given_up IN (0, 1)), -- its request was deleted
+  UNIQUE (client_id, account, username)
+) STRICT;
+CREATE INDEX given_login_given_up ON given_login (id) WHERE given_up = 1;
 
 CREATE TABLE step (
   attempt_id  INTEGER NOT NULL REFERENCES attempt (id) ON DELETE CASCADE,
@@ -151,5 +164,5 @@ CREATE INDEX audit_by_client_id ON audit (client_id, id);
 CREATE INDEX audit_by_source ON audit (source, id);
 
 -- admission_generation: another random number whenever the admission of any request changes; the admission projection holds
--- the same one.
+-- the same one. expiries_ended_until: up to when (Unix milliseconds) the live connections of what expired have been ended.
 CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;

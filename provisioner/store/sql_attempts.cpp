@@ -6,7 +6,7 @@ namespace {
 
 #define ATTEMPT_COLUMNS \
   "id, request_id, number, nonce, hello_id, state, timeout_ms, started_at, moved_at, ended_at, due_at, error, " \
-  "handover, owner_username, owner_password, handover_error"
+  "handover, owner_username, owner_password, handover_error, owner_account"
 #define STEP_COLUMNS                                                                                        \
   "attempt_id, ordinal, kind, rid, summary, topic, payload, sent_at, send_count, reply_code, reply_error, " \
   "replied_at, held, optional, job_id, progress, notified_at, installed"
@@ -30,6 +30,7 @@ Result<Attempt> read_attempt(const sqlite::Statement& statement) {
   attempt.owner_username = row.text();
   attempt.owner_password = Secret(row.text());
   attempt.handover_error = row.text();
+  attempt.owner_account = row.text();
   return attempt;
 }
 
@@ -50,7 +51,8 @@ void bind_attempt(sqlite::Statement& statement, const Attempt& attempt, std::opt
       .text(to_string(attempt.handover))
       .text(attempt.owner_username)
       .text(attempt.owner_password.reveal())
-      .text(attempt.handover_error);
+      .text(attempt.handover_error)
+      .text(attempt.owner_account);
 }
 
 Result<Step> read_step(const sqlite::Statement& statement) {
@@ -104,7 +106,7 @@ void bind_step(sqlite::Statement& statement, const Step& step) {
 Result<void> SqlTransaction::insert_attempt(Attempt& attempt) {
   TRY_ASSIGN(const auto change, statements_.use("INSERT INTO attempt (" ATTEMPT_COLUMNS
                                                 ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
-                                                "?14, ?15, ?16)"));
+                                                "?14, ?15, ?16, ?17)"));
   bind_attempt(*change, attempt, std::nullopt);
   TRY(change->run());
   attempt.id = database_.last_insert_id();
@@ -122,7 +124,7 @@ Result<void> SqlTransaction::update_attempt(const Attempt& attempt) {
              statements_.use("UPDATE attempt SET request_id = ?2, number = ?3, nonce = ?4, hello_id = ?5, state = ?6, "
                              "timeout_ms = ?7, started_at = ?8, moved_at = ?9, ended_at = ?10, due_at = ?11, "
                              "error = ?12, handover = ?13, owner_username = ?14, owner_password = ?15, "
-                             "handover_error = ?16 WHERE id = ?1"));
+                             "handover_error = ?16, owner_account = ?17 WHERE id = ?1"));
   bind_attempt(*change, attempt, attempt.id);
   TRY(change->run());
   if (database_.changes() == 0) return fail(ErrorCode::kNotFound, "attempt {}: no such attempt", attempt.id);
@@ -158,11 +160,10 @@ Result<std::vector<Attempt>> SqlTransaction::due_attempts(WallTime now, std::siz
 }
 
 Result<bool> SqlTransaction::has_live_attempt(WallTime begun, WallTime completed_after) {
-  TRY_ASSIGN(const auto query,
-             statements_.use("SELECT 1 FROM attempt WHERE started_at <= ?1 AND (state = 'OPEN' OR (state = 'COMPLETED' "
-                             "AND ended_at > ?2)) LIMIT 1"));
+  TRY_ASSIGN(const auto query, statements_.use(kLiveAttemptQuery));
   Binder(*query).time(begun).time(completed_after);
-  return query->next();
+  TRY(query->next());
+  return query->integer(0) != 0;
 }
 
 Result<std::vector<Attempt>> SqlTransaction::attempts_to_hand_over() {

@@ -242,6 +242,19 @@ Result<std::vector<std::string>> SqlTransaction::expired_between(WallTime after,
   }
 }
 
+Result<std::optional<WallTime>> SqlTransaction::expiries_ended_until() {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT value FROM counter WHERE name = 'expiries_ended_until'"));
+  TRY_ASSIGN(const bool row, query->next());
+  return row ? std::optional(from_unix_millis(query->integer(0))) : std::nullopt;
+}
+
+Result<void> SqlTransaction::note_expiries_ended_until(WallTime time) {
+  TRY_ASSIGN(const auto change, statements_.use("INSERT INTO counter (name, value) VALUES ('expiries_ended_until', ?1) "
+                                                "ON CONFLICT (name) DO UPDATE SET value = ?1"));
+  Binder(*change).time(time);
+  return change->run();
+}
+
 Result<std::map<JobStatus, std::int64_t>> SqlTransaction::count_requests() {
   TRY_ASSIGN(const auto query, statements_.use("SELECT status, count(*) FROM request GROUP BY status"));
   std::map<JobStatus, std::int64_t> counts;

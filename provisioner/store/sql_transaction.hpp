@@ -4,6 +4,7 @@
 #include <functional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "provisioner/store/columns.hpp"
@@ -23,6 +24,12 @@ inline constexpr std::int64_t kAttemptsKept = 100;
 inline constexpr std::int64_t kAuditKept = 100'000;
 inline constexpr std::int64_t kAuditSlack = 1'000;
 inline constexpr Seconds kAuditMerged{600};
+
+// has_live_attempt: two walks, each over an index of nothing but open attempts, or of those that were completed since. With
+// an OR in one SELECT it would be a walk over all attempts.
+inline constexpr std::string_view kLiveAttemptQuery =
+    "SELECT EXISTS (SELECT 1 FROM attempt WHERE state = 'OPEN' AND started_at <= ?1) OR EXISTS "
+    "(SELECT 1 FROM attempt WHERE state = 'COMPLETED' AND ended_at > ?2 AND started_at <= ?1)";
 
 // One for the life of a connection; the writer sets the borders of transactions and savepoints. Not thread-safe.
 class SqlTransaction final : public Transaction {
@@ -60,6 +67,8 @@ class SqlTransaction final : public Transaction {
   Result<std::vector<ProvisionRequest>> list_requests(const RequestFilter& filter) override;
   Result<std::map<JobStatus, std::int64_t>> count_requests() override;
   Result<std::vector<std::string>> expired_between(WallTime after, WallTime until) override;
+  Result<std::optional<WallTime>> expiries_ended_until() override;
+  Result<void> note_expiries_ended_until(WallTime time) override;
   Result<RequestProgress> progress_of(const RequestFilter& filter, WallTime now, std::size_t reasons) override;
 
   Result<void> insert_attempt(Attempt& attempt) override;
@@ -71,6 +80,13 @@ class SqlTransaction final : public Transaction {
   Result<std::vector<Attempt>> attempts_to_hand_over() override;
   Result<bool> has_live_attempt(WallTime begun, WallTime completed_after) override;
   Result<void> put_off_deadlines(WallTime now, Millis grace) override;
+
+  Result<void> keep_login(const std::string& account, const std::string& client_id,
+                          const std::string& username) override;
+  Result<std::vector<std::int64_t>> give_up_logins(std::string_view client_id) override;
+  Result<std::optional<GivenLogin>> find_login(std::int64_t id) override;
+  Result<std::vector<std::int64_t>> logins_given_up() override;
+  Result<void> forget_login(std::int64_t id) override;
 
   Result<void> insert_step(const Step& step) override;
   Result<void> update_step(const Step& step) override;

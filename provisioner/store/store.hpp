@@ -107,6 +107,9 @@ class Transaction {
   virtual Result<std::map<JobStatus, std::int64_t>> count_requests() = 0;
   // Client ids of the requests with after < expires_on <= until.
   virtual Result<std::vector<std::string>> expired_between(WallTime after, WallTime until) = 0;
+  // Up to when live connections of what expired have been ended; nullopt if none ever were.
+  virtual Result<std::optional<WallTime>> expiries_ended_until() = 0;
+  virtual Result<void> note_expiries_ended_until(WallTime time) = 0;
   // Of the requests of a filter, with the `reasons` most frequent reasons of failure.
   virtual Result<RequestProgress> progress_of(const RequestFilter& filter, WallTime now, std::size_t reasons) = 0;
 
@@ -125,6 +128,17 @@ class Transaction {
   virtual Result<bool> has_live_attempt(WallTime begun, WallTime completed_after) = 0;
   // Lifts moved_at of every open attempt so far that it has `grace` left from now, or its whole timeout if that is less.
   virtual Result<void> put_off_deadlines(WallTime now, Millis grace) = 0;
+
+  // That broker has, or will have been told, that login: kept, also without its request, until it is given up and then
+  // forgotten. One that is given up is so no more.
+  virtual Result<void> keep_login(const std::string& account, const std::string& client_id,
+                                  const std::string& username) = 0;
+  // All logins of a device are to be taken back from wherever they were given; their ids.
+  virtual Result<std::vector<std::int64_t>> give_up_logins(std::string_view client_id) = 0;
+  virtual Result<std::optional<GivenLogin>> find_login(std::int64_t id) = 0;
+  virtual Result<std::vector<std::int64_t>> logins_given_up() = 0;
+  // Nothing if it is not given up (any more).
+  virtual Result<void> forget_login(std::int64_t id) = 0;
 
   virtual Result<void> insert_step(const Step& step) = 0;
   virtual Result<void> update_step(const Step& step) = 0;                   // by attempt_id and ordinal

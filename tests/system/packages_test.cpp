@@ -1,4 +1,10 @@
 // Applications from the operator's file to the device (edc §4.5): a raw device, curl as its downloader, kill -9.
+#include <fcntl.h>
+
+#include <optional>
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <doctest/doctest.h>
 
 #include "core/base/file.hpp"
@@ -203,4 +209,34 @@ TEST_CASE("what is wrong with a package's file is said before anything is applie
   INFO(outcome.errors);
   CHECK(outcome.errors.find("bad.yaml:16:") != std::string::npos);
   CHECK(outcome.errors.find("nowhere.tgz") != std::string::npos);
+}
+
+TEST_CASE("a package port that somebody else has is named with its setting, and keeps nobody from provisioning") {
+  Rig rig;
+  boost::asio::io_context io;
+  using boost::asio::ip::tcp;
+  const tcp::endpoint endpoint(boost::asio::ip::address_v4::loopback(), static_cast<unsigned short>(rig.packages_port()));
+  std::optional<tcp::acceptor> holder(std::in_place, io, endpoint);
+  REQUIRE(::fcntl(holder->native_handle(), F_SETFD, FD_CLOEXEC) == 0);  // ours alone, and not our children's
+  rig.start_provisioner();
+  keep(write_file(rig.folder() / "app.tar.gz", kContent));
+  rig.apply(rig.account_and_profile("  packages:\n" + kApp));
+  const std::string complaint = "the package server cannot listen on 127.0.0.1 port " +
+                                std::to_string(rig.packages_port()) +
+                                ": Address already in use; name another packages.listen in the settings";
+  CHECK(eventually([&] { return holds(rig.provisioner_log(), complaint); }));
+  // who starts with it taken is told the same, runs, and brings what does not need it
+  CHECK(rig.provisioner().stop() == 0);
+  std::filesystem::remove(rig.folder() / "provisioner.log");
+  rig.start_provisioner();
+  CHECK(holds(rig.provisioner_log(), complaint));
+  rig.apply(rig.account_and_profile());
+  RawDevice device(rig, rig.request("gw", kId));
+  device.join();
+  CHECK(device.obey());
+  CHECK(rig.provisioner_running());
+  // and the port is taken up when it is free
+  rig.apply(rig.account_and_profile("  packages:\n" + kApp));
+  holder.reset();
+  CHECK(eventually([&] { return holds(rig.provisioner_log(), "packages are served"); }, 20s));
 }

@@ -141,6 +141,87 @@ TEST_CASE("a program that does not take them yet holds the configuration back, a
   CHECK(rig.request_field("gw", "lastError").empty());
 }
 
+TEST_CASE("an attempt that fails on its way leaves the device its login at the owner's broker, and the next one replaces it") {
+  Rig rig;
+  rig.start_provisioner();
+  const PasswordBroker broker(rig, "strict");
+  rig.apply(documents(rig, "  credentials: password\n  connector: {plugin: " + broker.database().string() + "}\n"));
+  const Credentials gateway = rig.request("gw", kId);
+  RawDevice device(rig, gateway);
+  const auto provision = [&](std::int32_t code) {
+    device.join();
+    const std::string request_id = device.say(device.hello());
+    device.reply(device.await(protocol::kAppCert));
+    device.reply(device.await(protocol::kAppKeysV1), code);
+    if (code != 200) return Told{};
+    const Asked configuration = device.await(protocol::kAppConf);
+    device.reply(configuration);
+    REQUIRE(device.recorded(request_id));
+    return told_by(configuration);
+  };
+  const Told first = provision(200);
+  CHECK(broker.connect(kId, first.username, first.password) == 0);
+  const auto come_anew = [&] {
+    device.client().disconnect();
+    device.client().forget();
+    device.new_nonce();
+  };
+  expect_ok(rig.cli({"retry", "request", "gw"}), "retry");
+  come_anew();
+  provision(400);
+  CHECK(eventually([&] { return rig.status("gw") == "FAILED"; }));
+  CHECK(broker.connect(kId, first.username, first.password) == 0);
+  come_anew();
+  const Told second = provision(200);
+  CHECK(broker.connect(kId, second.username, second.password) == 0);
+  CHECK(broker.connect(kId, first.username, first.password) != 0);
+
+  // it is the owner's device now: only that it may be provisioned is what disabling takes away
+  expect_ok(rig.cli({"disable", "request", "gw"}), "disable");
+  CHECK(broker.connect(kId, second.username, second.password) == 0);
+  expect_ok(rig.cli({"delete", "request", "gw"}), "delete");
+  CHECK(eventually([&] { return broker.connect(kId, second.username, second.password) != 0; }));
+  CHECK(eventually([&] { return rig.sql("SELECT count(*) FROM given_login") == "0"; }));
+  CHECK(holds(rig.cli({"audit", "--kind", "take-back"}).output, "login " + std::string(kId)));
+}
+
+TEST_CASE("a login is taken back in the end although its program does not at first and the provisioner is killed") {
+  Rig rig;
+  rig.start_provisioner();
+  const auto script = rig.folder() / "connector";
+  const auto seen = rig.folder() / "seen";
+  keep(write_file(script, "#!/bin/sh\nread line; echo \"$line\" >> " + seen.string() +
+                              "\ncase \"$line\" in *'\"action\":\"remove\"'*) test -e " + (rig.folder() / "open").string() +
+                              " || { echo realm is locked >&2; exit 75; };; esac\n", 0755));
+  rig.apply(documents(rig, "  credentials: password\n  connector: {command: [" + script.string() + "]}\n"));
+  RawDevice device(rig, rig.request("gw", kId));
+  device.join();
+  const std::string request_id = begin(device);
+  device.reply(device.await(protocol::kAppConf));
+  REQUIRE(device.recorded(request_id));
+  expect_ok(rig.cli({"delete", "request", "gw"}), "delete");
+  const auto removals = [&] {
+    std::istringstream lines(read_file(seen).value_or(""));
+    std::size_t count = 0;
+    for (std::string line; std::getline(lines, line);) {
+      if (!holds(line, "\"action\":\"remove\"")) continue;
+      CHECK(holds(line, "\"clientId\":\"" + std::string(kId) + "\",\"username\":\"" + std::string(kId) + "\""));
+      ++count;
+    }
+    return count;
+  };
+  CHECK(eventually([&] { return removals() >= 1; }));
+  CHECK(eventually([&] { return holds(rig.cli({"audit", "--kind", "take-back"}).output, "realm is locked"); }));
+  rig.kill_provisioner();
+  const std::size_t before = removals();
+  rig.start_provisioner();
+  CHECK(eventually([&] { return removals() > before; }));
+  CHECK(rig.sql("SELECT count(*) FROM given_login WHERE given_up = 1") == "1");
+  keep(write_file(rig.folder() / "open", ""));
+  CHECK(eventually([&] { return rig.sql("SELECT count(*) FROM given_login") == "0"; }, 30s));
+  CHECK(holds(rig.cli({"audit", "--kind", "take-back"}).output, "taken back"));
+}
+
 TEST_CASE("a program that never takes them is the attempt's failure") {
   Rig rig;
   rig.start_provisioner();

@@ -172,6 +172,43 @@ TEST_CASE("a wrong activation key is refused without saying which secret was wro
   CHECK(rig.sql("SELECT activation_key_used FROM request WHERE name = 'activation'") == "1");
 }
 
+TEST_CASE("an activation key from a file opens its request once, whatever is applied meanwhile, until a retry arms it") {
+  Rig& rig = installation();
+  const std::string right = "the key off the label 4711";
+  write_secret(rig.folder() / "label.key", right);
+  const std::string key_file = "  activationKeyFile: label.key\n";
+  Credentials gateway = rig.request("label", "02FC20000012", key_file);
+  CHECK(gateway.activation_key.empty());  // nothing was made up
+  const auto hear = [&](const std::string& key) {
+    gateway.activation_key = key;
+    RawDevice device(rig, gateway);
+    device.join();
+    return device.say_and_hear(device.hello());
+  };
+  CHECK(hear("") == 401);
+  CHECK(hear("the key off another label") == 401);
+  CHECK(rig.request_field("label", "activationKey") == "unused");
+
+  gateway.activation_key = right;
+  RawDevice device(rig, gateway);
+  device.join();
+  CHECK(device.obey());
+  CHECK(rig.request_field("label", "activationKey") == "used");
+  // the same document again is no new permission
+  rig.apply(document(gateway, key_file));
+  CHECK(rig.request_field("label", "activationKey") == "used");
+  CHECK(hear(right) == 409);
+
+  expect_ok(rig.cli({"retry", "request", "label"}), "retry");
+  CHECK(rig.request_field("label", "activationKey") == "unused");
+  CHECK(hear(right) == 202);
+  CHECK_FALSE(holds(rig.provisioner_log(), right));
+  const std::string yaml = expect_ok(rig.cli({"get", "request", "label", "-o", "yaml", "--show-secrets"}), "get").output;
+  CHECK(holds(yaml, "generateActivationKey: true"));  // as it is, it keeps the key
+  CHECK_FALSE(holds(yaml, right));
+  CHECK_FALSE(holds(rig.describe("label"), right));
+}
+
 TEST_CASE(
     "a certificate signing request that cannot be used is refused with its reason, and a good one is taken after it") {
   Rig& rig = installation();

@@ -1,6 +1,8 @@
 #include <doctest/doctest.h>
 
+#include "core/base/file.hpp"
 #include "core/crypto/digest.hpp"
+#include "provisioner/manifest/export.hpp"
 #include "tests/unit/provisioner/manifest/platform.hpp"
 
 using namespace fleet;
@@ -103,6 +105,57 @@ TEST_CASE("an activation key is generated, bound to the client id, and taken awa
   CHECK(changes(fleet.apply(request_yaml("gw", "C1", kPassword))) ==
         std::vector<std::string>{"ProvisionRequest gw configured"});
   CHECK_FALSE(fleet.request("gw").activation_key_verifier.has_value());
+}
+
+TEST_CASE("an activation key that is given is kept as its verifier only, and never told") {
+  Fleet fleet;
+  const std::string key = "a-key-off-the-label-4711";
+  CHECK(fleet.apply(request_yaml("gw", "C1", kPassword + "  activationKey: " + key + "\n")).secrets.empty());
+  const ProvisionRequest request = fleet.request("gw");
+  CHECK(request.activation_key_verifier ==
+        crypto::secret_verifier(Platform::kVerifierKey, kActivationKeyPurpose, "C1", key));
+  CHECK(config::to_json(to_manifest(request, Secrets::kShown)).find(key) == std::string::npos);
+  for (const auto& line : fleet.timeline("gw")) CHECK(line.text.find(key) == std::string::npos);
+  fleet.store.reset();
+  for (const char* const file : {"provisioner.db", "admission.db"}) {
+    CHECK(read_file(fleet.folder / file, 64 * 1024 * 1024)->find(key) == std::string::npos);
+  }
+}
+
+TEST_CASE("a given activation key that has been used stays used until another is given") {
+  Fleet fleet;
+  const auto with = [](const std::string& key) {
+    return request_yaml("gw", "C1", kPassword + "  activationKey: " + key + "\n");
+  };
+  fleet.apply(with("the-first-of-the-keys"));
+  ProvisionRequest used = fleet.request("gw");
+  used.activation_key_used = true;
+  fleet.run([&](Transaction& tx) { return tx.update_request(used); });
+
+  const ApplyReport again = fleet.apply(with("the-first-of-the-keys"));
+  CHECK(changes(again) == std::vector<std::string>{"ProvisionRequest gw unchanged"});
+  CHECK(fleet.request("gw").activation_key_used);
+  CHECK(fleet.request("gw").optlock == used.optlock);
+  // what comes out of the service goes in again as it is
+  CHECK(changes(fleet.apply(request_yaml("gw", "C1", kPassword + "  generateActivationKey: true\n"))) ==
+        std::vector<std::string>{"ProvisionRequest gw unchanged"});
+  CHECK(fleet.request("gw").activation_key_used);
+
+  const ApplyReport other = fleet.apply(with("the-second-of-the-keys"));
+  CHECK(changes(other) == std::vector<std::string>{"ProvisionRequest gw configured"});
+  CHECK(other.outcome.forgiven == std::vector<std::string>{"C1"});
+  CHECK_FALSE(fleet.request("gw").activation_key_used);
+  CHECK(fleet.timeline("gw").back().text == "activation key changed by uid 1000 (olga)");
+}
+
+TEST_CASE("a weak activation key needs to be allowed") {
+  Fleet fleet;
+  const std::string yaml = request_yaml("gw", "C1", "  activationKey: fifteen-letters\n");
+  CHECK(only_problem(fleet.apply(yaml)).starts_with("0 spec.activationKey: shorter than 16 characters"));
+  ApplyOptions options = Platform::kOperator;
+  options.allow_weak = true;
+  CHECK(fleet.apply(yaml, options).problems.empty());
+  CHECK(fleet.apply(request_yaml("gw2", "C2", "  activationKey: sixteen-letters!\n")).problems.empty());
 }
 
 TEST_CASE("who created and who changed a request is in its timeline") {

@@ -145,6 +145,12 @@ TEST_CASE("values of a request outside their form are refused") {
   check_problem(request_yaml(std::string(129, 'x'), "CID"), "metadata.name: must be 1 to 128 of");
   check_problem(request_with("  status: enabled\n"), "spec.status: must be ENABLED or DISABLED");
   check_problem(request_with("  provisionUserPassword: \"\"\n"), "spec.provisionUserPassword: must be 1 to 1024");
+  for (const std::string key : {"\"\"", "\"schlüssel-des-geräts\"", "\"two\\nlines-of-a-long-key\""}) {
+    check_problem(request_with("  activationKey: " + key + "\n"),
+                  "spec.activationKey: must be 1 to 1024 characters of printable ASCII");
+  }
+  check_problem(request_with("  generateActivationKey: true\n  activationKey: a-key-off-the-label\n"),
+                "spec.activationKey: give either generateActivationKey, or activationKey or activationKeyFile");
   check_problem(request_with("  generateActivationKey: \"true\"\n"),
                 "spec.generateActivationKey: expected true or false");
   check_problem(request_with("  retryMaxAttempts: 1.5\n"), "spec.retryMaxAttempts: expected an integer");

@@ -74,6 +74,31 @@ TEST_CASE("a password is given once") {
   CHECK(problems.list()[0].why == "give either provisionUserPassword or provisionUserPasswordFile, not both");
 }
 
+TEST_CASE("an activation key comes from a file, too, and is given once") {
+  const fleet::test::TempFolder folder;
+  REQUIRE(write_file(folder / "key", "0011223344556677\n"));
+  config::Problems problems;
+  const config::Node node = inlined(request_yaml("gw", "C1", "  activationKeyFile: key\n"), folder.path(), problems);
+  const auto manifest = decode_manifest(node, problems);
+  REQUIRE(manifest.has_value());
+  CHECK(std::get<RequestManifest>(*manifest).activation_key->reveal() == "0011223344556677");
+
+  config::Problems twice("gw.yaml");
+  inlined(request_yaml("gw", "C1", "  activationKey: another\n  activationKeyFile: key\n"), folder.path(), twice);
+  REQUIRE(twice.list().size() == 1);
+  CHECK(twice.list()[0].str() ==
+        "gw.yaml:9:22: spec.activationKeyFile: give either activationKey or activationKeyFile, not both");
+
+  config::Problems both("gw.yaml");
+  const config::Node generated = inlined(request_yaml("gw", "C1", "  generateActivationKey: true\n  activationKeyFile: key\n"),
+                                         folder.path(), both);
+  CHECK(both.empty());
+  CHECK_FALSE(decode_manifest(generated, both).has_value());
+  REQUIRE(both.list().size() == 1);
+  CHECK(both.list()[0].str() ==
+        "gw.yaml:9:22: spec.activationKey: give either generateActivationKey, or activationKey or activationKeyFile");
+}
+
 TEST_CASE("what is no document is left alone") {
   const fleet::test::TempFolder folder;
   for (const std::string yaml :

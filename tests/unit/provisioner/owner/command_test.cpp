@@ -1,7 +1,9 @@
 // Connectors that are programs: real ones, most of them shell scripts.
 #include "provisioner/owner/command.hpp"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <thread>
 
@@ -91,6 +93,20 @@ TEST_CASE("The program has no secrets of ours in its environment, and no argumen
   CHECK(seen.find("HOME=") == std::string::npos);
 }
 
+TEST_CASE("The program inherits no files and sockets of ours") {
+  const fleet::test::TempFolder folder;
+  // as a library may open one: without O_CLOEXEC
+  const int ours = ::open((folder / "of-ours").c_str(), O_RDWR | O_CREAT, 0600);
+  REQUIRE(ours > 2);
+  const std::string file = (folder / "seen").string();
+  const auto result = shell("ls -l /proc/$$/fd > " + file);
+  ::close(ours);
+  REQUIRE(result);
+  const std::string seen = *read_file(file);
+  CHECK(seen.find("socket:") != std::string::npos);  // its input
+  CHECK(seen.find("of-ours") == std::string::npos);
+}
+
 TEST_CASE("A connector is told the login as JSON; 0 is taken, 75 is later, the rest is somebody's to look at") {
   const fleet::test::TempFolder folder;
   const std::string file = (folder / "seen").string();
@@ -100,7 +116,7 @@ TEST_CASE("A connector is told the login as JSON; 0 is taken, 75 is later, the r
     return hand_over(connector, login(), kGoOn);
   };
   REQUIRE(by("cat > " + file));
-  CHECK(*read_file(file) == "{\"account\":\"acme\",\"clientId\":\"GW1\",\"username\":\"user\",\"password\":"
+  CHECK(*read_file(file) == "{\"action\":\"set\",\"account\":\"acme\",\"clientId\":\"GW1\",\"username\":\"user\",\"password\":"
                             "\"pass\\\"word\",\"deviceCredentialsTight\":\"STRICT\"}\n");
   const auto later = by("echo locked >&2; exit 75");
   REQUIRE_FALSE(later);
@@ -110,6 +126,28 @@ TEST_CASE("A connector is told the login as JSON; 0 is taken, 75 is later, the r
   REQUIRE_FALSE(wrong);
   CHECK(wrong.error().code == ErrorCode::kInvalidArgument);
   CHECK(wrong.error().message.find("pass") == std::string::npos);
+}
+
+TEST_CASE("A connector that is to take a login back is told so, and one that does not know of it sets a password nobody has") {
+  const fleet::test::TempFolder folder;
+  const std::string file = (folder / "seen").string();
+  OwnerConnector connector;
+  connector.command = {"/bin/sh", "-c", "cat >> " + file};
+  OwnerLogin given = login();
+  given.password = Secret();
+  REQUIRE(take_back(connector, given, kGoOn));
+  REQUIRE(take_back(connector, given, kGoOn));
+  const std::string seen = *read_file(file);
+  const std::string begin = "{\"action\":\"remove\",\"account\":\"acme\",\"clientId\":\"GW1\",\"username\":\"user\",\"password\":\"";
+  CHECK(seen.starts_with(begin));
+  const std::string first = seen.substr(begin.size(), 32);
+  CHECK(first.find('"') == std::string::npos);
+  CHECK(seen.find(first, begin.size() + 1) == std::string::npos);  // the second time another one
+  connector.command = {"/bin/sh", "-c", "cat >&2; exit 75"};
+  const auto later = take_back(connector, given, kGoOn);
+  REQUIRE_FALSE(later);
+  CHECK(later.error().code == ErrorCode::kUnavailable);
+  CHECK(later.error().message.find("\"password\":\"***\"") != std::string::npos);
 }
 
 TEST_CASE("A connector that repeats its input to stderr does not bring the password into the error") {

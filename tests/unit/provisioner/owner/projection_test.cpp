@@ -73,6 +73,24 @@ TEST_CASE("A username is one device's") {
   CHECK(admits(database, plugin::kOwnerLookupByClientId, "GW1", "one", "first"));
 }
 
+TEST_CASE("A login that is taken back opens nothing, and its username is free for another device") {
+  const fleet::test::TempFolder folder;
+  const auto database = folder / "owner.db";
+  REQUIRE(remove_owner_login(database, "GW1", "one"));
+  CHECK_FALSE(std::filesystem::exists(database));
+  REQUIRE(write_owner_login(database, login("GW1", "one", "first")));
+  REQUIRE(write_owner_login(database, login("GW3", "three", "third")));
+  REQUIRE(remove_owner_login(database, "GW1", "an earlier username"));
+  CHECK(admits(database, plugin::kOwnerLookupByClientId, "GW1", "one", "first"));
+  REQUIRE(remove_owner_login(database, "GW1", "one"));
+  REQUIRE(remove_owner_login(database, "GW1", "one"));
+  CHECK_FALSE(admits(database, plugin::kOwnerLookupByClientId, "GW1", "one", "first"));
+  CHECK_FALSE(admits(database, plugin::kOwnerLookupByUsername, "one", "one", "first"));
+  CHECK(admits(database, plugin::kOwnerLookupByClientId, "GW3", "three", "third"));
+  REQUIRE(write_owner_login(database, login("GW2", "one", "second")));
+  CHECK(admits(database, plugin::kOwnerLookupByUsername, "one", "one", "second"));
+}
+
 TEST_CASE("The broker's group reads, nobody else, and no password is in the file") {
   const fleet::test::TempFolder folder;
   const auto database = folder / "owner.db";

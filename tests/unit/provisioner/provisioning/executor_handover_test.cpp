@@ -50,12 +50,14 @@ TEST_CASE("A device of a password account gets no certificate, and its configura
   const auto messages = t.world.hello(device, kNonce1);
   REQUIRE(line_of(messages) == "202 CERT-V1 KEYS-V1");
   CHECK(t.world.issued == 0);
-  CHECK(t.world.to_hand_over == std::vector<std::int64_t>{t.attempt().id});
   const Attempt attempt = t.attempt();
   CHECK(attempt.handover == Handover::kPending);
   CHECK(attempt.owner_username == "GW1");
   CHECK(attempt.owner_password.reveal().size() == 32);
-  t.world.accept_all(device, messages);
+  t.world.reply(device, find(messages, "CERT-V1"));
+  CHECK(t.world.to_hand_over.empty());
+  t.world.reply(device, find(messages, "KEYS-V1"));
+  CHECK(t.world.to_hand_over == std::vector<std::int64_t>{attempt.id});
   CHECK(t.world.request("gw1").status == JobStatus::kRunning);
 
   const auto released = t.world.hand_over("gw1");
@@ -95,23 +97,66 @@ TEST_CASE("Nothing sends a configuration whose credentials the owner's broker do
   CHECK(line_of(t.world.hand_over("gw1")) == "CONF-V1");
 }
 
-TEST_CASE("The configuration waits for packages and credentials, whichever come last") {
-  for (const bool credentials_last : {true, false}) {
+TEST_CASE("The owner's broker is told last: when required packages are installed, whatever optional ones do") {
+  Passwords t;
+  t.world.set_packages({package("app"), package("extra", PackageSource::kUrl, false)});
+  const Device device = t.world.add_device("GW1");
+  const auto messages = t.world.hello(device, kNonce1);
+  const auto packages = all_of(messages, "DEPLOY-V2");
+  REQUIRE(packages.size() == 2);
+  t.world.reply(device, find(messages, "CERT-V1"));
+  t.world.reply(device, find(messages, "KEYS-V1"));
+  t.world.reply(device, packages[0]);
+  CHECK(t.world.to_hand_over.empty());
+  CHECK(t.world.install(device, packages[0]).empty());
+  CHECK(t.world.request("gw1").status == JobStatus::kAppsInstalled);
+  CHECK(t.world.to_hand_over == std::vector<std::int64_t>{t.attempt().id});
+  CHECK(line_of(t.world.hand_over("gw1")) == "CONF-V1");
+}
+
+TEST_CASE("An attempt that fails on its way to the configuration has asked nothing of the owner's broker") {
+  for (const std::string refused : {"CERT-V1", "KEYS-V1", "DEPLOY-V2", "installation"}) {
+    CAPTURE(refused);
     Passwords t;
     t.world.set_packages({package("app")});
     const Device device = t.world.add_device("GW1");
-    const auto messages = t.world.hello(device, kNonce1);
-    const Heard asked = find(messages, "DEPLOY-V2");
-    t.world.accept_all(device, messages);
-    if (credentials_last) {
-      CHECK(t.world.install(device, asked).empty());
-      CHECK(t.world.request("gw1").status == JobStatus::kAppsInstalled);
-      CHECK(line_of(t.world.hand_over("gw1")) == "CONF-V1");
-    } else {
-      CHECK(t.world.hand_over("gw1").empty());
-      CHECK(line_of(t.world.install(device, asked)) == "CONF-V1");
+    for (const Heard& message : t.world.hello(device, kNonce1)) {
+      if (message.app == "PROV-V1") continue;
+      t.world.reply(device, message, message.app == refused ? 400 : 200);
+      if (message.app == "DEPLOY-V2" && refused == "installation") {
+        t.world.notify(device, message, JobNotice::Phase::kInstall, JobNotice::State::kFailed, 0, "no room");
+      }
     }
+    CHECK(t.attempt().state == AttemptState::kFailed);
+    CHECK(t.world.to_hand_over.empty());
+    CHECK(t.attempt().owner_password.empty());
   }
+}
+
+TEST_CASE("A device that is silent is what an attempt fails by, although its credentials are not handed over either") {
+  Passwords t;
+  const Device device = t.world.add_device("GW1");
+  const auto messages = t.world.hello(device, kNonce1);
+  t.world.reply(device, find(messages, "CERT-V1"));
+  t.world.now += Seconds(300);
+  t.world.sweep();
+  CHECK(t.attempt().error == "nothing moved for 5m: the device owes its reply to trusted-certificate");
+}
+
+TEST_CASE("An optional package that is not done does not make a broker's silence the device's") {
+  Passwords t;
+  t.world.set_packages({package("extra", PackageSource::kUrl, false)});
+  const Device device = t.world.add_device("GW1");
+  const auto messages = t.world.hello(device, kNonce1);
+  t.world.now += Seconds(200);
+  t.world.accept_all(device, messages);
+  // all of the time is the broker's, from now on
+  t.world.now += Seconds(299);
+  t.world.sweep();
+  CHECK(t.attempt().state == AttemptState::kOpen);
+  t.world.now += Seconds(1);
+  t.world.sweep();
+  CHECK(t.attempt().error == "the owner's broker has not taken the device's credentials for 5m");
 }
 
 TEST_CASE("A broker that does not take the credentials is shown on the request, and in the end is the failure's cause") {
@@ -143,7 +188,7 @@ TEST_CASE("A broker that does not take the credentials is shown on the request, 
 TEST_CASE("A broker that takes them at last clears what was shown") {
   Passwords t;
   const Device device = t.world.add_device("GW1");
-  t.world.hello(device, kNonce1);
+  t.world.accept_all(device, t.world.hello(device, kNonce1));
   t.world.fail_to_hand_over("gw1", "try again");
   CHECK(!t.world.request("gw1").last_error.empty());
   CHECK(line_of(t.world.hand_over("gw1")) == "CONF-V1");
@@ -160,7 +205,6 @@ TEST_CASE("Each attempt has credentials of its own") {
   t.world.hello(device, kNonce2);
   CHECK(t.world.attempts("gw1")[0].owner_password.empty());
   CHECK(!(t.attempt().owner_password == first));
-  CHECK(t.world.to_hand_over.size() == 2);
   t.world.set_enabled("gw1", false);
   CHECK(t.attempt().owner_password.empty());
   CHECK(t.attempt().handover == Handover::kNone);
@@ -173,7 +217,7 @@ TEST_CASE("The operator's own username in the owner connection is the one that i
                                      {{"username", protocol::PropertyType::kString, false, false, {"plant-${clientId}"}}}});
   });
   const Device device = t.world.add_device("GW1");
-  t.world.hello(device, kNonce1);
+  t.world.accept_all(device, t.world.hello(device, kNonce1));
   CHECK(t.attempt().owner_username == "plant-GW1");
   const auto released = t.world.hand_over("gw1");
   CHECK(property(released.at(0), "username").values == std::vector<std::string>{"plant-GW1"});
@@ -190,10 +234,15 @@ TEST_CASE("A profile that asks for a certificate gets one in a password account 
   const auto messages = t.world.hello(device, hello);
   REQUIRE(line_of(messages) == "202 CERT-V1 KEYS-V1");
   const Secret password = t.attempt().owner_password;
-  CHECK(t.world.hand_over("gw1").empty());  // before there is a configuration that could be let go
+  t.world.reply(device, find(messages, "CERT-V1"));
   const auto rest = t.world.bring_request(device, find(messages, "KEYS-V1"), device.request_pem());
-  REQUIRE(line_of(rest) == "KEYS-V2 KEYS-V1 CONF-V1");
-  CHECK(property(find(rest, "CONF-V1"), "password").values.at(0) == password.reveal());
+  REQUIRE(line_of(rest) == "KEYS-V2 KEYS-V1");
+  CHECK(t.world.to_hand_over.empty());  // there was no configuration yet that could wait, and now it waits for more
+  t.world.accept_all(device, rest);
+  CHECK(t.world.to_hand_over == std::vector<std::int64_t>{t.attempt().id});
+  const auto released = t.world.hand_over("gw1");
+  REQUIRE(line_of(released) == "CONF-V1");
+  CHECK(property(released[0], "password").values.at(0) == password.reveal());
 }
 
 TEST_CASE("Without a certificate nobody asks for a signing request") {
@@ -201,7 +250,9 @@ TEST_CASE("Without a certificate nobody asks for a signing request") {
   const Device device = t.world.add_device("GW1");
   Hello hello = device.hello(kNonce1, "h");
   hello.csr_der.reset();
-  CHECK(line_of(t.world.hello(device, hello)) == "202 CERT-V1 KEYS-V1");
+  const auto messages = t.world.hello(device, hello);
+  CHECK(line_of(messages) == "202 CERT-V1 KEYS-V1");
+  t.world.accept_all(device, messages);
   CHECK(line_of(t.world.hand_over("gw1")) == "CONF-V1");
 }
 
@@ -215,6 +266,80 @@ TEST_CASE("An account that changes its credentials changes nothing for an attemp
   const auto rest = world.bring_request(device, find(messages, "KEYS-V1"), device.request_pem());
   CHECK(line_of(rest) == "KEYS-V2 KEYS-V1 CONF-V1");
   CHECK(world.issued == 1);
+}
+
+TEST_CASE("A login stays the one that its attempt began with, whatever the profile says by then") {
+  Passwords t;
+  t.world.change_profile([](Profile& profile) { profile.wants_certificate = true; });
+  const Device device = t.world.add_device("GW1");
+  Hello hello = device.hello(kNonce1, "h");
+  hello.csr_der.reset();
+  const auto messages = t.world.hello(device, hello);
+  t.world.change_profile([](Profile& profile) {
+    protocol::Property username;
+    username.name = "username";
+    username.values = {"later"};
+    profile.configuration.push_back({std::string(protocol::kMqttTransportPid), {username}});
+  });
+  const auto rest = t.world.bring_request(device, find(messages, "KEYS-V1"), device.request_pem());
+  t.world.reply(device, find(messages, "CERT-V1"));
+  t.world.accept_all(device, rest);
+  CHECK(property(find(t.world.hand_over("gw1"), "CONF-V1"), "username").values == std::vector<std::string>{"GW1"});
+}
+
+TEST_CASE("An attempt whose account has no passwords any more fails rather than give its login to another") {
+  Passwords t;
+  t.world.change_profile([](Profile& profile) { profile.wants_certificate = true; });
+  const Device device = t.world.add_device("GW1");
+  Hello hello = device.hello(kNonce1, "h");
+  hello.csr_der.reset();
+  const auto messages = t.world.hello(device, hello);
+  CHECK(t.attempt().owner_account == "plant");
+  t.world.change_account([](Account& account) { account.credentials = OwnerCredentials::kX509; });
+  CHECK(t.world.bring_request(device, find(messages, "KEYS-V1"), device.request_pem()).empty());
+  CHECK(t.attempt().state == AttemptState::kFailed);
+  CHECK(t.attempt().error == "account plant has no passwords any more since the attempt began");
+}
+
+TEST_CASE("A handing over that is void fails its attempt, once") {
+  Passwords t;
+  const Device device = t.world.add_device("GW1");
+  t.world.hello(device, kNonce1);
+  const std::int64_t id = t.attempt().id;
+  for (int i = 0; i < 2; ++i) {
+    t.world.run([&](Transaction& tx) -> Result<void> {
+      TRY(t.world.executor->on_handover_void(tx, id, "the account has changed", t.world.now));
+      return {};
+    });
+  }
+  CHECK(t.attempt().state == AttemptState::kFailed);
+  CHECK(t.attempt().owner_password.empty());
+  CHECK(t.world.request("gw1").failures == 1);
+}
+
+TEST_CASE("What the owner's broker was told of a device is given up with its request, and nothing else is") {
+  Passwords t;
+  t.world.add_device("GW1");
+  t.world.add_device("GW2");
+  t.world.run([&](Transaction& tx) -> Result<void> {
+    TRY(tx.keep_login("plant", "GW1", "GW1"));
+    TRY(tx.keep_login("plant", "GW1", "earlier"));
+    TRY(tx.keep_login("plant", "GW2", "GW2"));
+    return {};
+  });
+  t.world.set_enabled("gw2", false);
+  CHECK(t.world.to_take_back.empty());
+  t.world.remove("gw1");
+  REQUIRE(t.world.to_take_back.size() == 2);
+  t.world.reopen();
+  std::vector<std::int64_t> left;
+  t.world.run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(left, tx.logins_given_up());
+    return {};
+  });
+  CHECK(left == t.world.to_take_back);
+  t.world.remove("gw2");
+  CHECK(t.world.to_take_back.size() == 3);
 }
 
 TEST_CASE("An account with certificates hands nothing over") {

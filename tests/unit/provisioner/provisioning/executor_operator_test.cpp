@@ -129,11 +129,11 @@ TEST_CASE("What the broker tells of a device is a line of its timeline, once in 
   world.add_device("GW1");
   world.run([&](Transaction& tx) -> Result<void> {
     for (int i = 0; i < 3; ++i)
-      CHECK(*world.executor->note(tx, "GW1", "refused", "connection refused: wrong\ncredentials", world.now));
-    CHECK(*world.executor->note(tx, "GW1", "refused", "connection refused: expired", world.now));
-    CHECK_FALSE(*world.executor->note(tx, "NOBODY", "refused", "connection refused: unknown", world.now));
+      CHECK(*world.executor->note(tx, "GW1", "refused", "connection refused: wrong\ncredentials", "", world.now));
+    CHECK(*world.executor->note(tx, "GW1", "refused", "connection refused: expired", " (2 times)", world.now));
+    CHECK_FALSE(*world.executor->note(tx, "NOBODY", "refused", "connection refused: unknown", "", world.now));
     return {};
   });
   CHECK(world.timeline("gw1") == std::vector<std::string>{"refused: connection refused: wrong credentials",
-                                                          "refused: connection refused: expired"});
+                                                          "refused: connection refused: expired (2 times)"});
 }

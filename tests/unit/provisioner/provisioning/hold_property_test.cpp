@@ -27,9 +27,9 @@ class Chaos {
   void step() {
     switch (pick(10)) {
       case 8:
-        handed_over_ = true;
-        return hear(world_.hand_over("gw1"));
+        return hand_over();
       case 9:
+        if (world_.to_hand_over.empty()) return;
         return hear(world_.fail_to_hand_over("gw1", "not now"));
       case 0:
         world_.now += Seconds(pick(70));
@@ -52,8 +52,7 @@ class Chaos {
     for (int round = 0; round < 20 && !completed(); ++round) {
       world_.now += Seconds(10);
       hear(world_.hello(device_, kNonce));
-      handed_over_ = true;
-      hear(world_.hand_over("gw1"));
+      hand_over();
       const auto known = heard_;
       for (const auto& [id, message] : known) {
         answer(&message);
@@ -74,6 +73,14 @@ class Chaos {
   const Heard* pick_heard() {
     if (heard_.empty()) return nullptr;
     return &std::next(heard_.begin(), pick(static_cast<std::uint32_t>(heard_.size())))->second;
+  }
+
+  // Only what was asked for: not before all else that the configuration waits for is done.
+  void hand_over() {
+    if (world_.to_hand_over.empty()) return;
+    check_done(true);
+    handed_over_ = true;
+    hear(world_.hand_over("gw1"));
   }
 
   // A third of what the provisioner says is lost behind its commit, as when it is killed there.
@@ -110,8 +117,13 @@ class Chaos {
   // The property: nothing was sent too early.
   void check() {
     if (world_.attempts("gw1").back().handover != Handover::kNone) CHECK(handed_over_);
+    check_done(false);
+  }
+
+  void check_done(bool everything) {
     for (const Step& step : world_.steps(world_.attempts("gw1").back().id)) {
       if (step.optional) continue;
+      if (everything && step.kind != StepKind::kConfiguration) CHECK(replied_[step.rid]);
       if (step.kind == StepKind::kPackage) CHECK((replied_[step.rid] && installed_[step.rid]));
       if (step.kind == StepKind::kInlinePackage) CHECK(replied_[step.rid]);
     }

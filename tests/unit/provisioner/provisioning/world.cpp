@@ -179,6 +179,7 @@ std::vector<Heard> World::take(const Outcome& outcome) {
   }
   kicked.insert(kicked.end(), outcome.kick.begin(), outcome.kick.end());
   to_hand_over.insert(to_hand_over.end(), outcome.hand_over.begin(), outcome.hand_over.end());
+  to_take_back.insert(to_take_back.end(), outcome.take_back.begin(), outcome.take_back.end());
   misses += outcome.misses;
   return heard;
 }

@@ -94,6 +94,7 @@ class World {
   int misses = 0;  // of all replies so far
   std::vector<std::string> kicked;
   std::vector<std::int64_t> to_hand_over;  // attempts, as asked for so far
+  std::vector<std::int64_t> to_take_back;  // logins, the same
   Bytes verifier_key = Bytes(32, 'k');
   std::unique_ptr<Executor> executor;
 

@@ -47,6 +47,35 @@ TEST_CASE("Tries during a lockout are counted in the audit and do not push out t
   CHECK(audit[0].times == 700);
 }
 
+TEST_CASE("Strangers who vary what they do do not push out a device's history, and each reason is told once") {
+  Record record;
+  const auto attempt_line = [&](const std::string& text) {
+    record.run([&](Transaction& tx) -> Result<void> {
+      return tx.add_timeline({record.request_id, std::nullopt, wall_now(), "sent", text});
+    });
+  };
+  for (int i = 0; i < 10; ++i) attempt_line("line " + std::to_string(i));
+  const std::vector<std::string> reasons{"wrong-credentials", "unknown", "disabled", "expired", "others"};
+  for (std::uint32_t i = 0; i < 1000; ++i) {
+    const std::string address = fmt::format("198.51.{}.{}", i / 250, i % 250);
+    record(EventKind::kRefused, {{"GW1", reasons[i % reasons.size()], 1 + i % 7, address}});
+    const std::string lockout = fmt::format("{} wrong tries in a row, not listened to for {}s", 5 + i, 1 << (i % 9));
+    record(EventKind::kLocked, {{"GW1", lockout, 1, address}});
+  }
+  auto lines = record.timeline();
+  REQUIRE(lines.size() == 10 + reasons.size() + 1);
+  CHECK(lines[0] == "sent: line 0");
+  CHECK(lines[9] == "sent: line 9");
+  CHECK(lines[10] == "refused: connection refused by the broker: wrong-credentials, from 198.51.0.0");
+  CHECK(lines[11] == "locked: locked out by the broker: 5 wrong tries in a row, not listened to for 1s, from 198.51.0.0");
+  CHECK(lines[12] == "refused: connection refused by the broker: unknown (2 times), from 198.51.0.1");
+  // what comes after something has happened is told again
+  attempt_line("another");
+  record(EventKind::kRefused, {{"GW1", "wrong-credentials", 3, "192.0.2.1"}});
+  lines = record.timeline();
+  CHECK(lines.back() == "refused: connection refused by the broker: wrong-credentials (3 times), from 192.0.2.1");
+}
+
 TEST_CASE("Of client ids that no request has a few are named, the others are a line together") {
   Record record;
   std::vector<BrokerEvent> events{{std::string(kEverybody), std::string(kOverflow), 1000, ""}};

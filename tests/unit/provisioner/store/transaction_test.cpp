@@ -1,4 +1,5 @@
 // What is written comes back: accounts, profiles, attempts, steps, certificates, the timeline.
+#include "provisioner/store/sql_transaction.hpp"
 #include "tests/unit/provisioner/store/store_fixture.hpp"
 
 namespace fleet::provisioner {
@@ -340,6 +341,47 @@ TEST_CASE("a step's package is found by its job, which is one step's only") {
     CHECK(code(tx.insert_step(other)) == ErrorCode::kAlreadyExists);
     return {};
   });
+}
+
+TEST_CASE("an attempt is live while it is open, and for a while after it was completed") {
+  StoreFixture fixture;
+  const ProvisionRequest request = fixture.insert(sample_request("one"));
+  const auto live = [&](WallTime begun, WallTime completed_after) {
+    bool answer = false;
+    fixture.must([&](Transaction& tx) -> Result<void> {
+      TRY_ASSIGN(answer, tx.has_live_attempt(begun, completed_after));
+      return {};
+    });
+    return answer;
+  };
+  CHECK_FALSE(live(kNow, kNow));
+  Attempt attempt = sample_attempt(request.id, 1);
+  fixture.must([&](Transaction& tx) { return tx.insert_attempt(attempt); });
+  CHECK(live(kNow, kNow));
+  CHECK_FALSE(live(kNow - Seconds(1), kNow));
+  attempt.ended_at = kNow + Seconds(5);
+  for (const AttemptState state : {AttemptState::kCompleted, AttemptState::kFailed}) {
+    attempt.state = state;
+    fixture.must([&](Transaction& tx) { return tx.update_attempt(attempt); });
+    CHECK(live(kNow, kNow + Seconds(4)) == (state == AttemptState::kCompleted));
+    CHECK_FALSE(live(kNow, kNow + Seconds(5)));
+    CHECK_FALSE(live(kNow - Seconds(1), kNow));
+  }
+}
+
+TEST_CASE("whether an attempt is live is found without a walk over all that ever were") {
+  StoreFixture fixture;
+  fixture.close();
+  auto database = sqlite::Database::open(fixture.folder / "provisioner.db", {.read_only = true});
+  REQUIRE(database);
+  auto query = database->prepare("EXPLAIN QUERY PLAN " + std::string(kLiveAttemptQuery));
+  REQUIRE(query);
+  std::string plan;
+  while (*query->next()) plan += query->text(3) + "\n";
+  CAPTURE(plan);
+  CHECK(plan.find("attempt USING INDEX attempt_one_open") != std::string::npos);
+  CHECK(plan.find("SEARCH attempt USING INDEX attempt_completed (ended_at>?)") != std::string::npos);
+  CHECK(plan.find("SCAN attempt\n") == std::string::npos);
 }
 
 }  // namespace
