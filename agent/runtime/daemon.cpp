@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <deque>
 #include <signal.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include "agent/apply/state_folder.hpp"
 #include "agent/runtime/announcer.hpp"
 #include "agent/runtime/control_socket.hpp"
+#include "agent/runtime/event_queue.hpp"
 #include "agent/runtime/owner_link.hpp"
 #include "agent/runtime/package_worker.hpp"
 #include "agent/runtime/provision_link.hpp"
@@ -66,6 +66,7 @@ class Daemon {
         trust_(std::move(trust)),
         config_(session_config(setup_.settings, setup_.identity, trust_)),
         session_(config_, std::move(state)),
+        events_(io_, [this](const Event& event) { handle(event); }),
         signals_(io_, SIGTERM, SIGINT, SIGHUP),
         wake_(io_),
         stop_timer_(io_),
@@ -107,34 +108,7 @@ class Daemon {
     return crypto::Csr::create(key, client_id);
   }
 
-  // An event with the connection that it came from; void once that connection is gone.
-  struct Pending {
-    Event event;
-    const std::uint64_t* epoch = nullptr;
-    std::uint64_t born = 0;
-
-    bool stale() const { return epoch != nullptr && *epoch != born; }
-  };
-
-  // Events are never handled inside the call that brought them: effects may destroy what the caller still stands on.
-  void feed(Event event, const std::uint64_t* epoch = nullptr) {
-    pending_.push_back({std::move(event), epoch, epoch != nullptr ? *epoch : 0});
-    schedule();
-  }
-  void schedule() {
-    if (scheduled_) return;
-    scheduled_ = true;
-    boost::asio::post(io_, [this] { handle_pending(); });
-  }
-
-  void handle_pending() {
-    scheduled_ = false;
-    while (!pending_.empty() && !stopping_) {
-      const Pending next = std::move(pending_.front());
-      pending_.pop_front();
-      if (!next.stale()) handle(next.event);
-    }
-  }
+  void feed(Event event, const std::uint64_t* epoch = nullptr) { events_.feed(std::move(event), epoch); }
 
   void handle(const Event& event) {
     const bool was_provisioned = session_.state().provisioned;
@@ -198,13 +172,12 @@ class Daemon {
   bool carry_out(const SaveState&) {
     const auto saved = folder_.save_state(session_.state());
     if (saved) return true;
-    pending_.push_front({SaveFailed{saved.error()}});
-    schedule();
+    events_.feed_first(SaveFailed{saved.error()});
     return false;
   }
   bool carry_out(const ConnectProvision&) {
-    provision_.connect({config_.account, config_.client_id, config_.username, config_.password}, trust_,
-                       verification_time());
+    provision_.connect({config_.account, config_.client_id, config_.username, config_.password},
+                       [this](const mqtt::BrokerUrl& url) { return provision_tls(url, trust_, verification_time()); });
     return true;
   }
   bool carry_out(const SubscribeProvision& effect) {
@@ -380,6 +353,7 @@ class Daemon {
   void stop(Ending ending) {
     if (stopping_) return;
     stopping_ = true;
+    events_.stop();
     ending_ = ending;
     notify("STOPPING=1");
     wake_.cancel();
@@ -407,6 +381,7 @@ class Daemon {
   Session session_;
 
   boost::asio::io_context io_{1};
+  EventQueue events_;
   boost::asio::signal_set signals_;
   boost::asio::steady_timer wake_;
   boost::asio::steady_timer stop_timer_;
@@ -417,8 +392,6 @@ class Daemon {
   OwnerLink owner_;
   PackageWorker packages_;
 
-  std::deque<Pending> pending_;
-  bool scheduled_ = false;
   std::optional<Phase> shown_;
   std::string owner_url_;  // of the last connection to the owner's broker
   bool owner_born_ = false;

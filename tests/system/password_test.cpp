@@ -145,7 +145,7 @@ TEST_CASE("an attempt that fails on its way leaves the device its login at the o
   Rig rig;
   rig.start_provisioner();
   const PasswordBroker broker(rig, "strict");
-  rig.apply(documents(rig, "  credentials: password\n  connector: {plugin: " + broker.database().string() + "}\n"));
+  rig.apply(password_account(rig, "  credentials: password\n  connector: {plugin: " + broker.database().string() + "}\n"));
   const Credentials gateway = rig.request("gw", kId);
   RawDevice device(rig, gateway);
   const auto provision = [&](std::int32_t code) {
@@ -193,7 +193,7 @@ TEST_CASE("a login is taken back in the end although its program does not at fir
   keep(write_file(script, "#!/bin/sh\nread line; echo \"$line\" >> " + seen.string() +
                               "\ncase \"$line\" in *'\"action\":\"remove\"'*) test -e " + (rig.folder() / "open").string() +
                               " || { echo realm is locked >&2; exit 75; };; esac\n", 0755));
-  rig.apply(documents(rig, "  credentials: password\n  connector: {command: [" + script.string() + "]}\n"));
+  rig.apply(password_account(rig, "  credentials: password\n  connector: {command: [" + script.string() + "]}\n"));
   RawDevice device(rig, rig.request("gw", kId));
   device.join();
   const std::string request_id = begin(device);
