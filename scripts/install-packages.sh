@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing: for the build, and with --test those of the tests too.
+# Installs the Debian packages that are missing: for the build, and with --test or --bench those of the tests or of the
+# benchmarks too.
 # Does nothing, and needs neither root nor network, when all are there.
 set -euo pipefail
 
@@ -11,11 +12,13 @@ packages=(
   mosquitto mosquitto-clients openssl
 )
 test_packages=(protobuf-compiler sqlite3 curl git procps)
+bench_packages=(jq procps binutils)
 
 case ${1:-} in
   "") ;;
   --test) packages+=("${test_packages[@]}") ;;
-  *) echo "usage: ${0##*/} [--test]" >&2; exit 64 ;;
+  --bench) packages+=("${bench_packages[@]}") ;;
+  *) echo "usage: ${0##*/} [--test | --bench]" >&2; exit 64 ;;
 esac
 
 missing=()

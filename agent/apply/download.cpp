@@ -15,6 +15,7 @@
 
 #include "core/base/fd.hpp"
 #include "core/base/file.hpp"
+#include "core/base/size.hpp"
 #include "core/crypto/digest.hpp"
 #include "core/crypto/tls.hpp"
 
@@ -83,7 +84,7 @@ struct Transfer {
     curl_easy_getinfo(curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
     if (length > 0) total = have + static_cast<std::uint64_t>(length);
     if (total > limits.max_size) {
-      return give_up({ErrorCode::kLimitExceeded, fmt::format("has {} bytes, more than {}", total, limits.max_size)});
+      return give_up(too_large(limits));
     }
     accepted = true;
     return true;
@@ -93,7 +94,7 @@ struct Transfer {
     if (!accepted && !accept()) return false;
     if (!accepted) return true;
     if (have + bytes.size() > limits.max_size) {
-      return give_up({ErrorCode::kLimitExceeded, fmt::format("has more than {} bytes", limits.max_size)});
+      return give_up(too_large(limits));
     }
     struct statvfs disk {};
     if (::fstatvfs(fd, &disk) == 0 &&
@@ -363,6 +364,10 @@ std::string shown(std::string_view uri) {
 }
 
 }  // namespace
+
+Error too_large(const DownloadLimits& limits) {
+  return {ErrorCode::kLimitExceeded, fmt::format("has more than {} (package-max-size)", format_size(limits.max_size))};
+}
 
 Result<void> download(const DownloadSource& source, const fs::path& file, const DownloadLimits& limits,
                       const DownloadProgress& progress) {

@@ -15,7 +15,7 @@
 namespace fleet::agent {
 
 struct DownloadLimits {
-  std::uint64_t max_size = 256 * 1024 * 1024;  // bytes
+  std::uint64_t max_size = 256 * 1024 * 1024;  // bytes: package-max-size
   std::uint64_t disk_reserve = 1024 * 1024;    // bytes that stay free, so that the agent can still save its state
   Millis connect{15'000};
   Millis stall{30'000};  // a try that brings less than 64 bytes a second for so long is given up
@@ -43,6 +43,9 @@ using DownloadProgress = std::function<bool(std::uint64_t got, std::uint64_t tot
 // (also when it was cancelled). Blocks; any thread.
 Result<void> download(const DownloadSource& source, const std::filesystem::path& file, const DownloadLimits& limits,
                       const DownloadProgress& progress);
+
+// Of a file that is larger than `limits.max_size`: kLimitExceeded, names the setting.
+Error too_large(const DownloadLimits& limits);
 
 // 64 lower-case hex digits.
 Result<std::string> sha256_of_file(const std::filesystem::path& file);

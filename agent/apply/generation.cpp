@@ -10,6 +10,7 @@
 #include <boost/json.hpp>
 
 #include "agent/apply/package_store.hpp"
+#include "agent/apply/removal.hpp"
 #include "core/base/crash_point.hpp"
 #include "core/base/file.hpp"
 #include "core/base/log.hpp"
@@ -34,6 +35,9 @@ fs::path link(const fs::path& state_folder) {
 }
 fs::path trial(const fs::path& state_folder) {
   return state_folder / "trial";
+}
+fs::path reverted(const fs::path& state_folder) {
+  return state_folder / "reverted";
 }
 // What links say, relative to the state folder.
 fs::path target(std::uint64_t number) {
@@ -216,23 +220,6 @@ Result<void> put_in_place(const fs::path& finished, const fs::path& place, bool 
   return sync_folder(place.parent_path());
 }
 
-// Only the generation in force and the one before it are kept, and what packages they refer to.
-void prune(const fs::path& state_folder, std::uint64_t in_force) {
-  const std::uint64_t previous = previous_of(state_folder, in_force);
-  std::vector<Package> packages;
-  for (const std::uint64_t number : list_generations(state_folder)) {
-    if (number == in_force || number == previous) {
-      const auto record = read_record(state_folder, number);
-      if (!record) return log::warn("apply", "old packages stay", {{"error", record.error().message}});
-      packages.insert(packages.end(), record->packages.begin(), record->packages.end());
-      continue;
-    }
-    const auto removed = fleet::remove_all(generations(state_folder) / std::to_string(number));
-    if (!removed) log::warn("apply", "an old generation stays", {{"error", removed.error().message}});
-  }
-  prune_packages(state_folder, packages);
-}
-
 Result<void> remove_link(const fs::path& link) {
   if (::unlink(link.c_str()) != 0 && errno != ENOENT) return fail(errno_error(errno, link.string()));
   return sync_folder(link.parent_path());
@@ -243,11 +230,27 @@ Result<void> put_in_force(const fs::path& state_folder, std::uint64_t number) {
   return number == 0 ? remove_link(link(state_folder)) : switch_link(link(state_folder), target(number));
 }
 
+// What was in force before the trial is so again. The number, 0: none; nullopt if none is on trial. `trial` is still
+// there: a crash repeats this.
+Result<std::optional<std::uint64_t>> leave_trial(const fs::path& state_folder) {
+  std::error_code error;
+  const fs::path before = fs::read_symlink(trial(state_folder), error);
+  if (error) return std::optional<std::uint64_t>();
+  const std::uint64_t previous = parse_number(before.filename().string()).value_or(0);
+  const std::uint64_t tried = current_generation(state_folder).value_or(0);
+  TRY(put_in_force(state_folder, previous));
+  crash_point("agent.generation-reverted");
+  if (tried != previous) TRY(fleet::remove_all(generations(state_folder) / std::to_string(tried)));
+  return std::optional(previous);
+}
+
 // After a switch to `number` that has failed: the link may point there already, only not durably. The generation goes
-// once the link is known to point elsewhere again, on the disk too; what a power cut could bring back stays.
+// once the link is known to point elsewhere again, on the disk too; what a power cut could bring back stays. The hook
+// was never told of it, so it need not hear that it has gone.
 void undo_switch(const fs::path& state_folder, std::uint64_t number) {
   Result<void> undone;
-  if (const auto reverted = revert_generation(state_folder); !reverted) undone = fail(reverted.error());
+  if (const auto left = leave_trial(state_folder); !left) undone = fail(left.error());
+  if (undone) undone = remove_link(trial(state_folder));
   if (undone) undone = fleet::remove_all(generations(state_folder) / std::to_string(number));
   if (!undone) {
     log::warn("apply", "a generation that did not come into force stays",
@@ -336,22 +339,45 @@ Result<void> install_generation(const fs::path& state_folder, std::uint64_t numb
 }
 
 Result<void> confirm_generation(const fs::path& state_folder) {
-  TRY(remove_link(trial(state_folder)));
-  if (const auto number = current_generation(state_folder)) prune(state_folder, *number);
-  return {};
+  TRY(remove_link(reverted(state_folder)));
+  return remove_link(trial(state_folder));
+}
+
+std::vector<fs::path> retire_generations(const fs::path& state_folder) {
+  std::vector<fs::path> retired;
+  const auto in_force = current_generation(state_folder);
+  if (!in_force || fs::is_symlink(trial(state_folder))) return retired;
+  const std::uint64_t previous = previous_of(state_folder, *in_force);
+  std::vector<Package> packages;
+  for (const std::uint64_t number : list_generations(state_folder)) {
+    const fs::path folder = generations(state_folder) / std::to_string(number);
+    if (number == *in_force || number == previous) {
+      const auto record = read_record(state_folder, number);
+      if (!record) {
+        log::warn("apply", "old packages stay", {{"error", record.error().message}});
+        return retired;
+      }
+      packages.insert(packages.end(), record->packages.begin(), record->packages.end());
+    } else if (auto aside = set_aside(folder, generations(state_folder))) {
+      retired.push_back(std::move(*aside));
+    } else {
+      log::warn("apply", "an old generation stays", {{"error", aside.error().message}});
+    }
+  }
+  for (fs::path& path : retire_packages(state_folder, packages)) retired.push_back(std::move(path));
+  return retired;
 }
 
 Result<std::optional<std::uint64_t>> revert_generation(const fs::path& state_folder) {
-  std::error_code error;
-  const fs::path before = fs::read_symlink(trial(state_folder), error);
-  if (error) return std::optional<std::uint64_t>();
-  const std::uint64_t previous = parse_number(before.filename().string()).value_or(0);
-  const std::uint64_t tried = current_generation(state_folder).value_or(0);
-  TRY(put_in_force(state_folder, previous));
-  crash_point("agent.generation-reverted");
-  if (tried != previous) TRY(fleet::remove_all(generations(state_folder) / std::to_string(tried)));
-  TRY(remove_link(trial(state_folder)));
-  return std::optional<std::uint64_t>(previous);
+  TRY_ASSIGN(const auto previous, leave_trial(state_folder));
+  if (!previous) return previous;
+  // In one step the trial is over and the hook is owed its word about that.
+  if (::rename(trial(state_folder).c_str(), reverted(state_folder).c_str()) != 0) {
+    return fail(errno_error(errno, trial(state_folder).string()));
+  }
+  TRY(sync_folder(state_folder));
+  crash_point("agent.rollback-owed");
+  return previous;
 }
 
 Result<std::uint64_t> roll_back_generation(const fs::path& state_folder) {
@@ -363,8 +389,22 @@ Result<std::uint64_t> roll_back_generation(const fs::path& state_folder) {
   }
   auto usable = load(generations(state_folder) / std::to_string(previous));
   if (!usable) return fail(as_corrupt(usable.error(), fmt::format("generation {}", previous)));
-  TRY(put_in_force(state_folder, previous));
+  TRY(switch_link(trial(state_folder), target(previous)));
+  crash_point("agent.rollback-begun");
+  if (const auto back = revert_generation(state_folder); !back) {
+    // It has not even begun: the next start need not go on with it.
+    if (current_generation(state_folder) == number) static_cast<void>(remove_link(trial(state_folder)).has_value());
+    return fail(back.error());
+  }
   return previous;
+}
+
+bool is_rollback_untold(const fs::path& state_folder) {
+  return fs::is_symlink(reverted(state_folder));
+}
+
+Result<void> set_rollback_told(const fs::path& state_folder) {
+  return remove_link(reverted(state_folder));
 }
 
 Result<GenerationRecord> read_generation_record(const fs::path& state_folder) {

@@ -4,11 +4,13 @@
 //   STATE/generations/N/packages/NAME/VERSION -> the package in STATE/packages (see package_store.hpp)
 //   STATE/current -> generations/N
 //   STATE/trial -> generations/M, or `none`: where to go back to; there while N is not confirmed
+//   STATE/reverted -> generations/M, or `none`: gone back to; there while the hook has not been told
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <vector>
 
 #include "agent/apply/owner_connection.hpp"
 #include "agent/session/session.hpp"
@@ -27,13 +29,24 @@ Result<void> remove_half_written(const std::filesystem::path& state_folder);
 Result<void> install_generation(const std::filesystem::path& state_folder, std::uint64_t number, const Staged& content,
                                 const crypto::PrivateKey& key);
 
-// The one in force is final. Only it, the one before it and their packages are kept.
+// The one in force is final.
 Result<void> confirm_generation(const std::filesystem::path& state_folder);
+// Takes out of the way what neither the generation in force nor the one before it needs: generations, packages,
+// downloads. Renames and nothing more, so it is done at once; what it returns is to be removed, by whichever thread and
+// however slowly (removal.hpp). Does nothing while a generation is on trial.
+std::vector<std::filesystem::path> retire_generations(const std::filesystem::path& state_folder);
+
 // Back to the one before the trial, and removes the one that was tried. The number in force then, 0: none. nullopt if
-// none is on trial.
+// none is on trial. After an error the next call, by the next start at the latest, goes on with it.
 Result<std::optional<std::uint64_t>> revert_generation(const std::filesystem::path& state_folder);
-// Switches to the one before the one in force. Its number; kNotFound if there is none.
+// Back to the one before the one in force, which is removed: as if it had been on trial until now. Its number; kNotFound
+// if there is none.
 Result<std::uint64_t> roll_back_generation(const std::filesystem::path& state_folder);
+
+// Whether revert or roll-back has gone back to the generation in force (or to none), and the hook has not been told
+// since. Another generation that is confirmed ends this too.
+bool is_rollback_untold(const std::filesystem::path& state_folder);
+Result<void> set_rollback_told(const std::filesystem::path& state_folder);
 
 // What is known about a generation besides its content.
 struct GenerationRecord {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "agent/apply/removal.hpp"
 #include "core/base/crash_point.hpp"
 #include "core/base/file.hpp"
 #include "core/base/log.hpp"
@@ -64,10 +65,9 @@ void tidy(const fs::path& folder) {
   ::rmdir(folder.c_str());
 }
 
-void prune(const fs::path& path) {
-  if (const auto removed = fleet::remove_all(path); !removed) {
-    log::warn("apply", "an old package stays", {{"error", removed.error().message}});
-  }
+// Where downloads are on their way.
+fs::path downloads(const fs::path& state_folder) {
+  return state_folder / "downloads";
 }
 
 }  // namespace
@@ -77,7 +77,7 @@ fs::path package_folder(const fs::path& state_folder, const Package& package) {
 }
 
 fs::path download_file(const fs::path& state_folder, const Package& package) {
-  return state_folder / "downloads" / package.sha256;
+  return downloads(state_folder) / package.sha256;
 }
 
 bool has_package(const fs::path& state_folder, const Package& package) {
@@ -124,23 +124,32 @@ std::string file_name_of(std::string_view uri, std::string_view otherwise) {
   return std::string(harmless ? name : otherwise);
 }
 
-void prune_packages(const fs::path& state_folder, const std::vector<Package>& kept) {
+std::vector<fs::path> retire_packages(const fs::path& state_folder, const std::vector<Package>& kept) {
+  std::vector<fs::path> retired;
+  const auto retire = [&](const fs::path& path, const fs::path& folder) {
+    if (auto aside = set_aside(path, folder)) {
+      retired.push_back(std::move(*aside));
+    } else if (aside.error().code != ErrorCode::kNotFound) {
+      log::warn("apply", "an old package stays", {{"error", aside.error().message}});
+    }
+  };
   std::vector<fs::path> places;
   for (const Package& package : kept) places.push_back(package_folder(state_folder, package));
   const auto is_kept = [&](const fs::path& path) {
     return std::find(places.begin(), places.end(), path) != places.end();
   };
   for (const fs::path& name : list(packages(state_folder))) {
-    if (name.filename().string().starts_with('.')) continue;  // being unpacked, maybe on another thread
+    if (name.filename().string().starts_with('.')) continue;  // being unpacked or removed, maybe on another thread
     for (const fs::path& version : list(name)) {
       for (const fs::path& content : list(version)) {
-        if (!is_kept(content)) prune(content);
+        if (!is_kept(content)) retire(content, packages(state_folder));
       }
       tidy(version);
     }
     tidy(name);
   }
-  prune(state_folder / "downloads");
+  retire(downloads(state_folder), state_folder);
+  return retired;
 }
 
 Result<void> remove_half_unpacked(const fs::path& state_folder) {

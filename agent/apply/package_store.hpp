@@ -37,8 +37,9 @@ Result<void> store_package(const std::filesystem::path& state_folder, const Pack
 // The name under which the file at `uri` is kept if it is no archive: the last name in its path, or `otherwise`.
 std::string file_name_of(std::string_view uri, std::string_view otherwise);
 
-// Removes all packages but `kept`, and all downloads.
-void prune_packages(const std::filesystem::path& state_folder, const std::vector<Package>& kept);
+// Sets aside all packages but `kept`, and all downloads (removal.hpp); returns where they are now.
+std::vector<std::filesystem::path> retire_packages(const std::filesystem::path& state_folder,
+                                                   const std::vector<Package>& kept);
 
 // Removes what an unpacking that was killed has left.
 Result<void> remove_half_unpacked(const std::filesystem::path& state_folder);

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 
+#include "agent/apply/hook_notes.hpp"
 #include "core/base/crash_point.hpp"
 
 namespace fleet::agent {
@@ -17,9 +18,6 @@ fs::path state_file(const fs::path& folder) {
 }
 fs::path key_file(const fs::path& folder) {
   return folder / "device.key";
-}
-fs::path announced_file(const fs::path& folder) {
-  return folder / "announced";
 }
 
 // A folder of somebody else's would be locked away from its users and lose files: only an empty one becomes ours.
@@ -94,15 +92,6 @@ Result<void> StateFolder::drop_device_key() const {
   return sync_folder(folder_);
 }
 
-bool StateFolder::is_announced(std::uint64_t generation) const {
-  const auto noted = read_file(announced_file(folder_), 64);
-  return noted && *noted == std::to_string(generation) + "\n";
-}
-
-Result<void> StateFolder::set_announced(std::uint64_t generation) const {
-  return write_file(announced_file(folder_), std::to_string(generation) + "\n");
-}
-
 Result<void> StateFolder::install(std::uint64_t generation, const Staged& content) const {
   TRY_ASSIGN(const crypto::PrivateKey key, device_key());
   return install_generation(folder_, generation, content, key);
@@ -125,7 +114,7 @@ Result<void> StateFolder::reset(bool new_key) const {
   // In this order a reset that is killed in between can simply be repeated: an unfinished attempt never meets a new
   // key, and a spent key never a new attempt.
   if (spent) TRY(drop_device_key());
-  TRY(fleet::remove_all(announced_file(folder_)));
+  TRY(HookNotes(folder_).forget());
   TRY(save_state(fresh));
   if (new_key) TRY(drop_device_key());
   return {};

@@ -1,10 +1,11 @@
 // The agent's folder on disk: the session's state, the device's key, the generations; one agent at a time.
 //
-//   STATE/{state.json, device.key, generations/, current, announced, agent.lock}    folder 0700, secrets 0600
+//   STATE/{state.json, device.key, generations/, current, agent.lock, …}    folder 0700, secrets 0600
 #pragma once
 
 #include <filesystem>
 #include <optional>
+#include <vector>
 
 #include "agent/apply/generation.hpp"
 #include "agent/apply/owner_connection.hpp"
@@ -42,13 +43,10 @@ class StateFolder {
   // The next device_key() is another one. Generations keep the key that they were made with.
   Result<void> drop_device_key() const;
 
-  // Whether the hook has been told that the device is provisioned with that generation. Not so after a crash in between.
-  bool is_announced(std::uint64_t generation) const;
-  Result<void> set_announced(std::uint64_t generation) const;
-
   // See generation.hpp; with the pending device key.
   Result<void> install(std::uint64_t generation, const Staged& content) const;
   Result<void> confirm() const { return confirm_generation(folder_); }
+  std::vector<std::filesystem::path> retire() const { return retire_generations(folder_); }
   Result<std::optional<std::uint64_t>> revert() const { return revert_generation(folder_); }
   Result<OwnerConnection> owner_connection() const { return load_owner_connection(folder_); }
 

@@ -15,6 +15,7 @@
 
 #include "core/base/fd.hpp"
 #include "core/base/file.hpp"
+#include "core/base/size.hpp"
 
 namespace fleet::agent {
 namespace {
@@ -211,10 +212,10 @@ class Unpacking {
 
   Result<void> count_entry() {
     if (++entries_ <= limits_.max_entries) return {};
-    return fail(ErrorCode::kLimitExceeded, "the archive has more than {} files and folders", limits_.max_entries);
+    return fail(ErrorCode::kLimitExceeded, "the archive has more than {} files and folders (package-max-entries)", limits_.max_entries);
   }
   Failure too_large() const {
-    return fail(ErrorCode::kLimitExceeded, "the archive holds more than {} bytes", limits_.max_size);
+    return fail(ErrorCode::kLimitExceeded, "the archive holds more than {} (package-max-unpacked)", format_size(limits_.max_size));
   }
   Result<void> go_on() const {
     const la_int64_t read = archive_filter_bytes(archive_, -1);
@@ -228,7 +229,7 @@ class Unpacking {
   const UnpackLimits& limits_;
   const UnpackProgress& progress_;
   std::uint64_t written_ = 0;
-  std::size_t entries_ = 0;
+  std::uint64_t entries_ = 0;
 };
 
 }  // namespace

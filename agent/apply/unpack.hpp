@@ -10,8 +10,8 @@
 namespace fleet::agent {
 
 struct UnpackLimits {
-  std::uint64_t max_size = 1024 * 1024 * 1024;  // bytes, of all files together
-  std::size_t max_entries = 20'000;             // headers, and folders that have none
+  std::uint64_t max_size = 1024 * 1024 * 1024;  // bytes, of all files together: package-max-unpacked
+  std::uint64_t max_entries = 20'000;           // headers, and folders that have none: package-max-entries
   std::size_t max_depth = 32;                   // names in a path
   std::uint64_t disk_reserve = 1024 * 1024;     // bytes that stay free, so that the agent can still save its state
 };

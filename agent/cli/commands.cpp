@@ -7,11 +7,13 @@
 
 #include <boost/json.hpp>
 
+#include "agent/apply/hook_notes.hpp"
 #include "agent/apply/state_folder.hpp"
 #include "agent/cli/status_table.hpp"
 #include "agent/identity/identity.hpp"
+#include "agent/runtime/announcer.hpp"
+#include "agent/runtime/control_socket.hpp"
 #include "agent/runtime/daemon.hpp"
-#include "agent/runtime/hook.hpp"
 #include "core/base/console.hpp"
 
 namespace fleet::agent {
@@ -44,10 +46,6 @@ Result<StateFolder> open_stopped(const Settings& settings, std::string_view what
 
 json::value text_or_null(const std::string& text) {
   return text.empty() ? json::value(nullptr) : json::value(text);
-}
-
-std::string describe_in_force(std::uint64_t generation) {
-  return generation == 0 ? "no configuration is in force" : fmt::format("generation {} is in force again", generation);
 }
 
 // A read setup, and what else the settings have to say.
@@ -115,14 +113,19 @@ Result<int> show_identity(const Invocation& invocation) {
 
 Result<int> roll_back(const Invocation& invocation) {
   TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kInspect));
+  TRY_ASSIGN(const auto by_agent, ask_to_roll_back(loaded.settings.state_dir));
+  if (by_agent) {
+    print(in_force_again(*by_agent) + "; the running agent uses it from now on\n");
+    return EX_OK;
+  }
   TRY_ASSIGN(const StateFolder folder, open_stopped(loaded.settings, "roll back"));
   // A crash had left a generation on trial, which is taken back by now: that was the step back.
   std::uint64_t number = folder.reverted().value_or(0);
   if (!folder.reverted()) {
     TRY_ASSIGN(number, folder.roll_back());
   }
-  const std::string now = describe_in_force(number);
-  const auto told = run_hook(loaded.settings.hook, loaded.settings.state_dir, "rollback", number);
+  const std::string now = in_force_again(number);
+  const auto told = tell_of_rollback(loaded.settings.state_dir, loaded.settings.hook, number);
   if (!told) return fail(with_context(told.error(), now + ", but"));
   print(now + "; the next `provision-agent run` " + (number == 0 ? "provisions the device\n" : "uses it\n"));
   return EX_OK;
@@ -132,10 +135,10 @@ Result<int> reset_agent(const Invocation& invocation) {
   TRY_ASSIGN(const LoadedSettings loaded, load(invocation, Purpose::kInspect));
   TRY_ASSIGN(const StateFolder folder, open_stopped(loaded.settings, "reset"));
   TRY(folder.reset(invocation.new_key));
-  if (folder.reverted()) {  // a crash had left a generation on trial
-    const std::uint64_t number = *folder.reverted();
-    const auto told = run_hook(loaded.settings.hook, loaded.settings.state_dir, "rollback", number);
-    if (!told) return fail(with_context(told.error(), "the agent is reset and " + describe_in_force(number) + ", but"));
+  if (HookNotes(folder.path()).owes_rollback()) {  // a crash had left a generation on trial
+    const std::uint64_t number = current_generation(folder.path()).value_or(0);
+    const auto told = tell_of_rollback(loaded.settings.state_dir, loaded.settings.hook, number);
+    if (!told) return fail(with_context(told.error(), "the agent is reset and " + in_force_again(number) + ", but"));
   }
   print(fmt::format("{} is reset: the next `provision-agent run` provisions the device anew{}\n",
                     loaded.settings.state_dir.string(), invocation.new_key ? ", with a new key" : ""));

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "agent/apply/state_folder.hpp"
-#include "agent/runtime/status_socket.hpp"
+#include "agent/runtime/control_socket.hpp"
 #include "core/base/console.hpp"
 
 namespace fleet::agent {

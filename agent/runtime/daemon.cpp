@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <deque>
 #include <signal.h>
 #include <unistd.h>
 
@@ -12,13 +11,14 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "agent/apply/state_folder.hpp"
-#include "agent/runtime/hook.hpp"
+#include "agent/runtime/announcer.hpp"
+#include "agent/runtime/control_socket.hpp"
+#include "agent/runtime/event_queue.hpp"
 #include "agent/runtime/owner_link.hpp"
 #include "agent/runtime/package_worker.hpp"
 #include "agent/runtime/provision_link.hpp"
 #include "agent/runtime/reload.hpp"
 #include "agent/runtime/session_config.hpp"
-#include "agent/runtime/status_socket.hpp"
 #include "agent/runtime/trust.hpp"
 #include "agent/runtime/watchdog.hpp"
 #include "agent/session/session.hpp"
@@ -31,11 +31,6 @@ namespace {
 
 // How long the brokers may take for an orderly end. A hook has its own limit.
 constexpr Seconds kStopLimit{3};
-
-// Events of the hook.
-const std::string kApply = "apply";
-const std::string kRollback = "rollback";
-const std::string kProvisioned = "provisioned";
 
 std::uint64_t random_number() {
   std::uint64_t number = 0;
@@ -54,6 +49,9 @@ PackageWorkerSettings package_settings(const Settings& settings, const std::file
   packages.state_folder = state_folder;
   packages.roots = trust.broker_roots;
   packages.allow_file = settings.package_allow_file;
+  packages.download.max_size = settings.package_max_size;
+  packages.unpack.max_size = settings.package_max_unpacked;
+  packages.unpack.max_entries = settings.package_max_entries;
   // So short that a stalled package has failed, and its failure is told, before the attempt runs out of time.
   packages.download.stall = std::clamp(settings.timeout / 4, Millis(1'000), packages.download.stall);
   return packages;
@@ -68,14 +66,15 @@ class Daemon {
         trust_(std::move(trust)),
         config_(session_config(setup_.settings, setup_.identity, trust_)),
         session_(config_, std::move(state)),
+        events_(io_, [this](const Event& event) { handle(event); }),
         signals_(io_, SIGTERM, SIGINT, SIGHUP),
         wake_(io_),
         stop_timer_(io_),
         watchdog_(io_),
-        status_(io_, folder_.path(), [this] { return to_json(status()); }),
-        hook_(io_, setup_.settings.hook, folder_.path(),
-              {.on_end = [this](const std::string& event, std::uint64_t number) { hook_ended(event, number); },
-               .on_idle = [this] { stop_if_idle(); }}),
+        control_(io_, folder_.path(),
+                 {.status = [this] { return status(); },
+                  .roll_back = [this](ControlServer::RolledBackTo answer) { roll_back(std::move(answer)); }}),
+        hook_(io_, folder_.path(), setup_.settings.hook, [this] { stop_if_idle(); }),
         provision_(
             io_, setup_.settings.broker_urls,
             [this](Event event) { feed(std::move(event), &provision_.epoch()); }, [this] { stop_if_idle(); }),
@@ -86,12 +85,13 @@ class Daemon {
 
   Result<Ending> run() {
     TRY_ASSIGN(Bytes csr, signing_request(config_.client_id));
-    if (session_.state().provisioned) finish_provisioning();
+    if (session_.state().provisioned) carry_out(NewKey{});  // a crash may have left it undone
     if (const auto owner = folder_.owner_connection()) owner_url_ = owner->broker_url.str();
-    if (folder_.reverted()) tell_of_rollback(*folder_.reverted());
+    hook_.catch_up(session_.state());
     wait_for_signal();
-    if (const auto told = status_.start(); !told) {
-      log::warn("agent", "`status` can only tell what is on the disk", {{"error", told.error().message}});
+    if (const auto heard = control_.start(); !heard) {
+      log::warn("agent", "`status` can only tell what is on the disk, and `rollback` needs a stop first",
+                {{"error", heard.error().message}});
     }
     watchdog_.start();
     notify("READY=1");
@@ -108,48 +108,7 @@ class Daemon {
     return crypto::Csr::create(key, client_id);
   }
 
-  // What a crash may have left undone behind the state that says "provisioned".
-  void finish_provisioning() {
-    carry_out(NewKey{});
-    if (!folder_.is_announced(session_.state().generation)) hook_.run(kProvisioned, session_.state().generation);
-  }
-
-  void hook_ended(const std::string& event, std::uint64_t generation) {
-    if (event != kProvisioned) return;
-    if (const auto noted = folder_.set_announced(generation); !noted) {
-      log::warn("hook", "that it was told of the provisioning cannot be noted; it is told again at the next start",
-                {{"error", noted.error().message}});
-    }
-  }
-
-  // An event with the connection that it came from; void once that connection is gone.
-  struct Pending {
-    Event event;
-    const std::uint64_t* epoch = nullptr;
-    std::uint64_t born = 0;
-
-    bool stale() const { return epoch != nullptr && *epoch != born; }
-  };
-
-  // Events are never handled inside the call that brought them: effects may destroy what the caller still stands on.
-  void feed(Event event, const std::uint64_t* epoch = nullptr) {
-    pending_.push_back({std::move(event), epoch, epoch != nullptr ? *epoch : 0});
-    schedule();
-  }
-  void schedule() {
-    if (scheduled_) return;
-    scheduled_ = true;
-    boost::asio::post(io_, [this] { handle_pending(); });
-  }
-
-  void handle_pending() {
-    scheduled_ = false;
-    while (!pending_.empty() && !stopping_) {
-      const Pending next = std::move(pending_.front());
-      pending_.pop_front();
-      if (!next.stale()) handle(next.event);
-    }
-  }
+  void feed(Event event, const std::uint64_t* epoch = nullptr) { events_.feed(std::move(event), epoch); }
 
   void handle(const Event& event) {
     const bool was_provisioned = session_.state().provisioned;
@@ -161,8 +120,8 @@ class Daemon {
     const SessionState& state = session_.state();
     note_owner(event);
     show(state);
-    if (state.provisioned && !was_provisioned) hook_.run(kProvisioned, state.generation);
-    if (state.attempts_failed > failed_before) hook_.run("failed", state.generation);
+    if (state.provisioned && !was_provisioned) hook_.provisioned(state.generation);
+    if (state.attempts_failed > failed_before) hook_.failed(state.generation, state.attempts_failed);
     if (state.phase == Phase::kDisabled) stop(Ending::kDisabled);
     if (state.phase == Phase::kGaveUp) stop(Ending::kGaveUp);
   }
@@ -213,13 +172,12 @@ class Daemon {
   bool carry_out(const SaveState&) {
     const auto saved = folder_.save_state(session_.state());
     if (saved) return true;
-    pending_.push_front({SaveFailed{saved.error()}});
-    schedule();
+    events_.feed_first(SaveFailed{saved.error()});
     return false;
   }
   bool carry_out(const ConnectProvision&) {
-    provision_.connect({config_.account, config_.client_id, config_.username, config_.password}, trust_,
-                       verification_time());
+    provision_.connect({config_.account, config_.client_id, config_.username, config_.password},
+                       [this](const mqtt::BrokerUrl& url) { return provision_tls(url, trust_, verification_time()); });
     return true;
   }
   bool carry_out(const SubscribeProvision& effect) {
@@ -243,7 +201,7 @@ class Daemon {
     }
     crash_point("agent.hook-begins");
     on_trial_ = true;
-    hook_.run(kApply, effect.generation, [this, generation = effect.generation](const Result<void>& applied) {
+    hook_.apply(effect.generation, [this, generation = effect.generation](const Result<void>& applied) {
       end_trial(generation, applied ? folder_.confirm() : applied);
       on_trial_ = false;
       // behind the outcome that was just fed: the session goes on from there
@@ -254,6 +212,7 @@ class Daemon {
   void end_trial(std::uint64_t generation, const Result<void>& outcome) {
     if (!outcome) return take_back(generation, outcome.error());
     log::info("apply", "configuration is in force", {{"generation", generation}});
+    packages_.remove(folder_.retire());
     feed(Installed{generation, std::nullopt});
   }
   void take_back(std::uint64_t generation, Error why) {
@@ -267,15 +226,11 @@ class Daemon {
       log::error("apply", "a generation stays in force: what was in force before it is not known any more",
                  {{"generation", generation}, {"error", why.message}});
     } else {
-      tell_of_rollback(**back);
+      hook_.rolled_back(**back);
     }
     feed(Installed{generation, std::move(why), in_force()});
   }
   std::uint64_t in_force() const { return current_generation(folder_.path()).value_or(0); }
-  void tell_of_rollback(std::uint64_t in_force) {
-    log::warn("apply", "back to the configuration before", {{"generation", in_force}});
-    hook_.run(kRollback, in_force);
-  }
   bool carry_out(const FetchPackage& effect) {
     packages_.fetch(effect, verification_time());
     return true;
@@ -306,6 +261,7 @@ class Daemon {
   }
 
   Result<void> connect_owner() {
+    owner_.leave();  // after a rollback the generation that is not in force any more
     TRY_ASSIGN(const OwnerConnection owner, folder_.owner_connection());
     TRY_ASSIGN(crypto::TlsContext tls, owner_tls(owner, trust_, verification_time()));
     const std::string& client_id = owner.client_id.empty() ? config_.client_id : owner.client_id;
@@ -317,6 +273,22 @@ class Daemon {
 
   WallTime verification_time() const {
     return std::max({wall_now(), config_.build_time, session_.state().last_time.value_or(config_.build_time)});
+  }
+
+  // --- what a person asks for
+  void roll_back(ControlServer::RolledBackTo answer) {
+    if (stopping_) return answer(fail(ErrorCode::kConflict, "the agent is stopping; try again when it has ended"));
+    if (const auto why = session_.why_no_rollback()) {
+      return answer(fail(ErrorCode::kConflict, "cannot roll back now: {}; try again when that has ended", *why));
+    }
+    const auto back = folder_.roll_back();
+    if (!back) return answer(fail(back.error()));
+    if (const auto owner = folder_.owner_connection()) owner_url_ = owner->broker_url.str();
+    hook_.rolled_back(*back, [answer = std::move(answer), generation = *back](const Result<void>& told) {
+      if (told) return answer(generation);
+      answer(fail(with_context(told.error(), in_force_again(generation) + ", but")));
+    });
+    feed(RolledBack{*back});
   }
 
   // --- other settings
@@ -381,6 +353,7 @@ class Daemon {
   void stop(Ending ending) {
     if (stopping_) return;
     stopping_ = true;
+    events_.stop();
     ending_ = ending;
     notify("STOPPING=1");
     wake_.cancel();
@@ -408,18 +381,17 @@ class Daemon {
   Session session_;
 
   boost::asio::io_context io_{1};
+  EventQueue events_;
   boost::asio::signal_set signals_;
   boost::asio::steady_timer wake_;
   boost::asio::steady_timer stop_timer_;
   Watchdog watchdog_;
-  StatusServer status_;
-  HookRunner hook_;
+  ControlServer control_;
+  Announcer hook_;
   ProvisionLink provision_;
   OwnerLink owner_;
   PackageWorker packages_;
 
-  std::deque<Pending> pending_;
-  bool scheduled_ = false;
   std::optional<Phase> shown_;
   std::string owner_url_;  // of the last connection to the owner's broker
   bool owner_born_ = false;

@@ -26,8 +26,8 @@ using ReadSetup = std::function<Result<Setup>()>;
 // Runs until SIGTERM or SIGINT, or until there is nothing left to do; leaves both brokers in order (DC, DISCONNECT).
 // SIGHUP reads the settings anew: good ones are applied, and an attempt under way begins again only if it depends on
 // what has changed; of bad ones the log tells every problem, and those in force stay. Tells the service manager READY,
-// STATUS, STOPPING and, if it asks for that, WATCHDOG; tells `provision-agent status` through the state folder. Errors:
-// the state folder (kConflict: another agent has it; kCorrupt; kNoSpace), the files of trust anchors.
+// STATUS, STOPPING and, if it asks for that, WATCHDOG; answers `provision-agent status` and `rollback` through the state
+// folder. Errors: the state folder (kConflict: another agent has it; kCorrupt; kNoSpace), the files of trust anchors.
 Result<Ending> run_daemon(Setup setup, ReadSetup read_setup);
 
 }  // namespace fleet::agent

@@ -1,5 +1,6 @@
 #include "agent/runtime/hook.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <signal.h>
@@ -107,6 +108,10 @@ void HookRunner::stop() {
   calls_.clear();
 }
 
+bool HookRunner::waits(const std::string& event) const {
+  return std::any_of(calls_.begin(), calls_.end(), [&](const Call& call) { return call.event == event; });
+}
+
 void HookRunner::start_next() {
   while (idle() && !calls_.empty()) {
     Call call = std::move(calls_.front());
@@ -202,19 +207,6 @@ Result<void> HookRunner::outcome_of(int status) {
 
 void HookRunner::kill_group() const {
   ::kill(-pid_, SIGKILL);
-}
-
-Result<void> run_hook(const std::filesystem::path& program, const std::filesystem::path& state_dir, std::string event,
-                      std::uint64_t generation) {
-  boost::asio::io_context io{1};
-  HookRunner runner(io, program, state_dir, {.on_end = [](const std::string&, std::uint64_t) {}, .on_idle = [] {}});
-  Result<void> result;
-  runner.run(std::move(event), generation, [&](const Result<void>& outcome) {
-    result = outcome;
-    io.stop();
-  });
-  io.run();
-  return result;
 }
 
 }  // namespace fleet::agent

@@ -47,6 +47,8 @@ class HookRunner {
   // Begins no other one; the one that runs goes on to its end or its limit.
   void stop();
   bool idle() const { return pid_ < 0; }
+  // A call with that event has yet to begin.
+  bool waits(const std::string& event) const;
 
  private:
   struct Call {
@@ -78,9 +80,5 @@ class HookRunner {
   boost::asio::posix::stream_descriptor process_;  // a pidfd
   boost::asio::steady_timer timer_;
 };
-
-// Calls the hook once and waits for its end; nothing to do without a program.
-Result<void> run_hook(const std::filesystem::path& program, const std::filesystem::path& state_dir, std::string event,
-                      std::uint64_t generation);
 
 }  // namespace fleet::agent

@@ -6,7 +6,9 @@
 #include <boost/asio/post.hpp>
 
 #include "agent/apply/package_store.hpp"
+#include "agent/apply/removal.hpp"
 #include "core/base/file.hpp"
+#include "core/base/log.hpp"
 
 namespace fleet::agent {
 namespace {
@@ -86,6 +88,19 @@ void PackageWorker::fetch(FetchPackage job, WallTime verification_time) {
     const std::lock_guard lock(mutex_);
     waiting_.push_back({std::move(job), verification_time, settings_, epoch_.load()});
   }
+  wake();
+}
+
+void PackageWorker::remove(std::vector<std::filesystem::path> retired) {
+  if (retired.empty()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    for (std::filesystem::path& path : retired) retired_.push_back(std::move(path));
+  }
+  wake();
+}
+
+void PackageWorker::wake() {
   changed_.notify_all();
   if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
 }
@@ -98,24 +113,37 @@ void PackageWorker::cancel() {
 
 void PackageWorker::run() {
   block_signals();
-  while (const auto work = next()) {
+  while (const auto task = next()) {
+    const auto* work = std::get_if<Work>(&*task);
     try {
-      carry_out(*work);
+      work != nullptr ? carry_out(*work) : take_away(std::get<std::filesystem::path>(*task));
     } catch (const std::exception& exception) {  // no memory, most likely
-      tell(*work, PackageFailed{work->job.key,
-                                protocol::DeployStage::kInstall,
-                                {ErrorCode::kInternal, fmt::format("internal error: {}", exception.what())}});
+      Error error{ErrorCode::kInternal, fmt::format("internal error: {}", exception.what())};
+      work != nullptr ? tell(*work, PackageFailed{work->job.key, protocol::DeployStage::kInstall, std::move(error)})
+                      : log::warn("apply", error.message);
     }
   }
 }
 
-std::optional<PackageWorker::Work> PackageWorker::next() {
+std::optional<PackageWorker::Task> PackageWorker::next() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
-  if (stopping_) return std::nullopt;
-  Work work = std::move(waiting_.front());
-  waiting_.pop_front();
-  return work;
+  changed_.wait(lock, [this] { return stopping_ || !retired_.empty() || !waiting_.empty(); });
+  std::optional<Task> task;
+  if (stopping_) return task;
+  if (!retired_.empty()) {
+    task = std::move(retired_.front());
+    retired_.pop_front();
+  } else {
+    task = std::move(waiting_.front());
+    waiting_.pop_front();
+  }
+  return task;
+}
+
+void PackageWorker::take_away(const std::filesystem::path& retired) const {
+  const auto removed = remove_tree(retired, [this] { return !stopping_; });
+  if (removed || stopping_) return;
+  log::warn("apply", "what is not needed any more stays until the next start", {{"error", removed.error().message}});
 }
 
 void PackageWorker::tell(const Work& work, Event event) {
@@ -140,6 +168,7 @@ Result<void> PackageWorker::bring(const Work& work, const std::filesystem::path&
   std::error_code ignored;
   if (!std::filesystem::exists(file, ignored)) {
     if (job.uri.empty()) {
+      if (job.content.size() > work.settings->download.max_size) return fail(too_large(work.settings->download));
       TRY(make_folder(file.parent_path()));
       TRY(write_file(file, job.content));
     } else {

@@ -1,5 +1,5 @@
-// Fetches and unpacks packages on a thread of its own, one after the other, as events of the session: neither a slow
-// link nor a slow disk keeps the agent from its broker.
+// Fetches and unpacks packages on a thread of its own, one after the other, as events of the session, and removes old
+// ones: neither a slow link nor a slow disk keeps the agent from its broker.
 #pragma once
 
 #include <atomic>
@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <variant>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
@@ -46,6 +47,10 @@ class PackageWorker {
   // Stops what is under way and forgets what waits; does not wait for it. No event of theirs is fed after this.
   void cancel();
 
+  // Removes files and folders that nobody uses any more (removal.hpp) before it fetches another package; cancel() does not
+  // concern it. What the end of this leaves is the next start's.
+  void remove(std::vector<std::filesystem::path> retired);
+
  private:
   struct Work {
     FetchPackage job;
@@ -57,11 +62,15 @@ class PackageWorker {
   class Teller;
 
   void run();
-  std::optional<Work> next();
+  // Something to remove, or something to fetch.
+  using Task = std::variant<std::filesystem::path, Work>;
+  std::optional<Task> next();  // nullopt: this ends
+  void take_away(const std::filesystem::path& retired) const;
   void carry_out(const Work& work);
   Result<void> bring(const Work& work, const std::filesystem::path& file, Teller& teller) const;
   bool cancelled(const Work& work) const { return work.epoch != epoch_.load(); }
   void tell(const Work& work, Event event);
+  void wake();
 
   boost::asio::io_context& io_;
   std::shared_ptr<const PackageWorkerSettings> settings_;
@@ -70,8 +79,9 @@ class PackageWorker {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<Work> waiting_;  // guarded by mutex_
-  bool stopping_ = false;     // guarded by mutex_
+  std::deque<Work> waiting_;                   // guarded by mutex_
+  std::deque<std::filesystem::path> retired_;  // guarded by mutex_
+  std::atomic<bool> stopping_{false};          // set under mutex_
   // Tells what is still on its way to the io_context that this is gone; used on its thread only.
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   std::thread thread_;  // started by the first job

@@ -32,7 +32,7 @@ ProvisionLink::ProvisionLink(boost::asio::io_context& io, std::vector<mqtt::Brok
                          if (!leaving_ && id == subscription_) on_subscribed(granted);
                        }}) {}
 
-void ProvisionLink::connect(ProvisionUser user, const Trust& trust, WallTime when) {
+void ProvisionLink::connect(ProvisionUser user, const MakeTls& make_tls) {
   ++epoch_;
   leaving_ = false;
   untrusted_ = false;
@@ -44,18 +44,18 @@ void ProvisionLink::connect(ProvisionUser user, const Trust& trust, WallTime whe
     log::info("agent", "trying a provision broker",
               {{"broker", turn_.url().str()}, {"number", turn_.index() + 1}, {"of", turn_.brokers().size()}});
   }
-  const auto begun = begin(trust, when);
+  const auto begun = begin(make_tls);
   open_ = begun.has_value();
   if (!begun) feed_(ProvisionUnreachable{turn_.failed(begun.error(), wall_now())});
 }
 
-Result<void> ProvisionLink::begin(const Trust& trust, WallTime when) {
+Result<void> ProvisionLink::begin(const MakeTls& make_tls) {
   mqtt::ConnectOptions options;
   options.url = turn_.url();
   options.client_id = user_.client_id;
   options.username = user_.username;
   options.password = user_.password;
-  TRY_ASSIGN(options.tls, provision_tls(options.url, trust, when));
+  TRY_ASSIGN(options.tls, make_tls(options.url));
   options.explain_tls_failure = [this] { return explain_tls_failure(); };
   options.will = mqtt::Will{protocol::LifecycleTopic{user_.account, user_.client_id, "LWT"}.str(), bare_payload()};
   return client_.connect(std::move(options));

@@ -8,8 +8,8 @@
 #include <boost/asio/io_context.hpp>
 
 #include "agent/runtime/broker_turn.hpp"
-#include "agent/runtime/trust.hpp"
 #include "agent/session/session.hpp"
+#include "core/crypto/tls.hpp"
 #include "core/mqtt/client.hpp"
 
 namespace fleet::agent {
@@ -30,9 +30,11 @@ class ProvisionLink {
   // Other brokers from the next connect() on; the first of them has the turn.
   void set_brokers(std::vector<mqtt::BrokerUrl> urls) { turn_ = BrokerTurn(std::move(urls)); }
 
-  // Certificates are verified at the time `when` (see provision_tls). Errors come as ProvisionUnreachable, with
-  // kUnauthenticated if the broker's certificate is not trusted.
-  void connect(ProvisionUser user, const Trust& trust, WallTime when);
+  // The TLS context for a broker, empty for one that is not TLS.
+  using MakeTls = std::function<Result<crypto::TlsContext>(const mqtt::BrokerUrl&)>;
+
+  // Errors come as ProvisionUnreachable, with kUnauthenticated if the broker's certificate is not trusted.
+  void connect(ProvisionUser user, const MakeTls& make_tls);
   void subscribe(const std::string& filter);
   void publish(const std::string& topic, std::string_view payload);
   // After this no event of the connection comes any more. `goodbye`: DC first (edc §4).
@@ -48,7 +50,7 @@ class ProvisionLink {
   const BrokerTurn& brokers() const { return turn_; }
 
  private:
-  Result<void> begin(const Trust& trust, WallTime when);
+  Result<void> begin(const MakeTls& make_tls);
   void on_connect(const Result<bool>& result);
   void on_disconnect(const Result<void>& result);
   void on_subscribed(bool granted);

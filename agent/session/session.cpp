@@ -116,6 +116,12 @@ std::optional<SteadyTime> Session::pause_until() const {
   return std::nullopt;
 }
 
+std::optional<std::string> Session::why_no_rollback() const {
+  if (live_.installing) return fmt::format("generation {} is on trial", state_.attempt->generation.value_or(0));
+  if (side_of(state_.phase) != Side::kProvision) return std::nullopt;
+  return fmt::format("a provision attempt is under way ({})", to_string(state_.phase));
+}
+
 // --- the step itself
 
 SessionState& Session::Step::change() {
@@ -440,6 +446,16 @@ void Session::Step::on(const OwnerFailed& event) {
   if (now_.steady < live_.owner.ask_platform_at) return retry_owner();
   clear(Timer::kOwner);
   begin_attempt(kOwnerUnreachable);
+}
+
+// The disk has it already, so nothing has to be saved: a full one does not come between a person and the way back.
+void Session::Step::on(const RolledBack& event) {
+  state_.generation = event.generation;
+  if (side_of(state_.phase) != Side::kOwner) return;
+  state_.wait_until.reset();
+  live_.owner.pause.reset();
+  clear(Timer::kOwner);
+  connect_owner();
 }
 
 // --- the disk

@@ -205,6 +205,10 @@ struct OwnerBorn {};
 struct OwnerFailed {
   Error error;
 };
+// A person has gone back to the generation before, and it is in force now (see Session::why_no_rollback()).
+struct RolledBack {
+  std::uint64_t generation = 0;
+};
 struct TimerFired {};
 // SaveState did not work: the effects behind it were not carried out.
 struct SaveFailed {
@@ -214,7 +218,7 @@ struct SaveFailed {
 using Event =
     std::variant<Started, ProvisionConnected, ProvisionRefused, ProvisionUnreachable, ProvisionLost,
                  ProvisionSubscribed, ProvisionMessage, Installed, PackageProgress, PackageDone, PackageFailed, OwnerBorn,
-                 OwnerFailed, TimerFired, SaveFailed>;
+                 OwnerFailed, RolledBack, TimerFired, SaveFailed>;
 
 // --- effects
 
@@ -286,6 +290,8 @@ class Session {
   const SessionState& state() const { return state_; }
   // When a pause before the next connection ends, to whichever broker; nullopt if it is not pausing. For showing.
   std::optional<SteadyTime> pause_until() const;
+  // Why nobody may go back to the generation before just now, for a person; nullopt if there is no reason.
+  std::optional<std::string> why_no_rollback() const;
 
  private:
   class Step;  // one call of handle(): the rules (step.hpp)

@@ -52,6 +52,7 @@ class Session::Step {
   void on(const PackageFailed& event);
   void on(const OwnerBorn& event);
   void on(const OwnerFailed& event);
+  void on(const RolledBack& event);
   void on(const TimerFired& event);
   void on(const SaveFailed& event);
 

@@ -45,6 +45,9 @@ constexpr auto kComparisons = std::to_array<Comparison>({
     {"serial", same<&Settings::serial>},
     {"hook", same<&Settings::hook>},
     {"package-allow-file", same<&Settings::package_allow_file>},
+    {"package-max-size", same<&Settings::package_max_size>},
+    {"package-max-unpacked", same<&Settings::package_max_unpacked>},
+    {"package-max-entries", same<&Settings::package_max_entries>},
     {"owner-timeout", same<&Settings::owner_timeout>},
     {"log-level", same<&Settings::log_level>},
 });

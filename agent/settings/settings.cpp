@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "core/base/file.hpp"
+#include "core/base/size.hpp"
 #include "core/config/decoder.hpp"
 #include "core/protocol/topic.hpp"
 
@@ -17,6 +18,9 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxBrokers = 10;
 constexpr Millis kLongestPause = std::chrono::hours(24 * 30);
+constexpr std::uint64_t kSmallestSize = 1024;
+constexpr std::uint64_t kLargestSize = std::uint64_t{1} << 40;
+constexpr std::int64_t kMostEntries = 10'000'000;
 
 // One place that settings come from: the file, or the command line.
 class Source {
@@ -60,6 +64,18 @@ class Source {
       target = value;
     } else {
       object_.problem(name, "must lie between 1s and 30d");
+    }
+  }
+
+  void size(std::string_view name, std::uint64_t& target) {
+    std::string text;
+    if (!object_.optional(name, text)) return;
+    const auto value = parse_size(text);
+    if (!value) return object_.problem(name, value.error().message);
+    if (*value >= kSmallestSize && *value <= kLargestSize) {
+      target = *value;
+    } else {
+      object_.problem(name, "must lie between 1KiB and 1TiB");
     }
   }
 
@@ -182,6 +198,16 @@ void read_attempts(Source& source, std::string_view name, Draft& draft) {
   }
 }
 
+void read_entries(Source& source, std::string_view name, Draft& draft) {
+  std::int64_t value = 0;
+  if (!source.object().optional(name, value)) return;
+  if (value >= 1 && value <= kMostEntries) {
+    draft.settings.package_max_entries = static_cast<std::uint64_t>(value);
+  } else {
+    source.object().problem(name, fmt::format("must lie between 1 and {}", kMostEntries));
+  }
+}
+
 void read_hook(Source& source, std::string_view name, Draft& draft) {
   std::string value;
   if (!source.object().optional(name, value)) return;
@@ -289,6 +315,13 @@ constexpr auto kEntries = std::to_array<Entry>({
     {{"package-allow-file", "BOOL", "packages may come from file: URIs too (default false)"},
      true,
      [](Source& s, std::string_view n, Draft& d) { s.object().optional(n, d.settings.package_allow_file); }},
+    {{"package-max-size", "SIZE", "the largest file of a package that is taken (default 256MiB)"},
+     true,
+     [](Source& s, std::string_view n, Draft& d) { s.size(n, d.settings.package_max_size); }},
+    {{"package-max-unpacked", "SIZE", "how much all files in a package may take together (default 1GiB)"},
+     true,
+     [](Source& s, std::string_view n, Draft& d) { s.size(n, d.settings.package_max_unpacked); }},
+    {{"package-max-entries", "N", "how many files and folders a package may have (default 20000)"}, true, read_entries},
     {{"owner-timeout", "DURATION", "how long the owner's broker may refuse before the platform is asked (default 15m)"},
      true,
      [](Source& s, std::string_view n, Draft& d) { s.pause(n, d.settings.owner_timeout); }},

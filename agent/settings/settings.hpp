@@ -1,6 +1,7 @@
 // The settings of the agent (edc §7): one immutable value, from a YAML file and the command line.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <span>
@@ -40,6 +41,9 @@ struct Settings {
   std::string serial;
   std::filesystem::path hook;
   bool package_allow_file = false;
+  std::uint64_t package_max_size = 256 * 1024 * 1024;       // bytes, of its file
+  std::uint64_t package_max_unpacked = 1024 * 1024 * 1024;  // bytes, of all files in it
+  std::uint64_t package_max_entries = 20'000;               // files and folders in it
   Millis owner_timeout{900'000};
   log::Level log_level = log::Level::kInfo;
 };

@@ -305,3 +305,128 @@ TEST_CASE("a crash behind the state that says provisioned keeps neither the hook
   CHECK_FALSE(fs::exists(agent->state() / "device.key"));
   CHECK(eventually([&] { return rig.births("02FC60000002") >= 2; }));
 }
+
+TEST_CASE("a crash behind the state that says that an attempt has failed does not keep the hook from being told") {
+  Rig rig;
+  rig.start_all();
+  Credentials gateway = rig.request("gw", "02FC60000013");
+  gateway.password = "NOTTHEPASSWORDNOTTHEPASSWORDNOTT";
+  auto agent = rig.agent(gateway);
+  agent->set("retry-interval", "300s");
+  const Hook hook(*agent, "echo $1 $FLEET_GENERATION >> $out");
+  agent->start({{"FLEET_CRASH_AT", "agent.state-saved.waiting"}});
+  REQUIRE(eventually([&] { return !agent->running(); }, 20s));
+  CHECK(hook.told().empty());
+  agent->start();
+  CHECK(eventually([&] { return hook.told() == "failed 0\n"; }));
+  CHECK(agent->process().stop() == 0);
+  agent->start();
+  CHECK(eventually([&] { return status_json(*agent).at("source") == "agent"; }));
+  CHECK(agent->process().stop() == 0);
+  CHECK(hook.told() == "failed 0\n");
+}
+
+namespace {
+
+// A device that has been provisioned twice: generation 2 is in force, generation 1 is the one before.
+struct TwiceProvisioned {
+  explicit TwiceProvisioned(const std::string& client_id, const std::map<std::string, std::string>& environment = {})
+      : id(client_id) {
+    rig.start_all();
+    agent = rig.agent(rig.request("gw", id));
+    hook.emplace(*agent, "echo $1 $FLEET_GENERATION >> $out");
+    agent->start();
+    REQUIRE(eventually([&] { return agent->provisioned() && holds(hook->told(), "provisioned 1"); }, 20s));
+    CHECK(agent->process().stop() == 0);
+    first_key = read_key();
+    expect_ok(agent->cli({"reset"}), "reset");
+    expect_ok(rig.cli({"retry", "request", "gw"}), "retry");
+    agent->start(environment);
+    REQUIRE(eventually([&] { return agent->provisioned() && holds(hook->told(), "provisioned 2"); }, 20s));
+    REQUIRE(read_key() != first_key);
+  }
+  std::string read_key() const {
+    std::ifstream file(agent->state() / "current/device.key");
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+
+  std::string id;
+  Rig rig;
+  std::unique_ptr<AgentRig> agent;
+  std::optional<Hook> hook;
+  std::string first_key;
+};
+
+}  // namespace
+
+TEST_CASE("a rollback takes effect while the agent runs: its owner's broker sees the device of before") {
+  TwiceProvisioned device("02FC60000014");
+  AgentRig& agent = *device.agent;
+  const pid_t pid = agent.process().pid();
+  const int births = device.rig.births(device.id);
+  const Outcome outcome = agent.cli({"rollback"});
+  INFO(outcome.errors << agent.log());
+  CHECK(outcome.exit_code == 0);
+  CHECK(outcome.output == "generation 1 is in force again; the running agent uses it from now on\n");
+  CHECK(holds(device.hook->told(), "provisioned 2\nrollback 1\n"));
+  CHECK(device.read_key() == device.first_key);
+  CHECK(eventually([&] { return device.rig.births(device.id) == births + 1; }));
+  CHECK(eventually([&] { return status_json(agent).at("ownerConnection") == "connected"; }));
+  CHECK(status_json(agent).at("generation") == 1);
+  CHECK(status_json(agent).at("provisioned") == true);
+  CHECK(agent.running());
+  CHECK(agent.process().pid() == pid);
+
+  const Outcome further = agent.cli({"rollback"});
+  CHECK(further.exit_code == 78);
+  CHECK(holds(further.errors, "there is no generation before generation 1"));
+  CHECK(agent.process().stop() == 0);
+  agent.start();
+  CHECK(eventually([&] { return device.rig.births(device.id) == births + 2; }));
+  CHECK(status_json(agent).at("generation") == 1);
+}
+
+TEST_CASE("a rollback that is killed in the middle is finished by the next start, and the hook is told") {
+  TwiceProvisioned device("02FC60000015", {{"FLEET_CRASH_AT", "agent.rollback-begun"}});
+  AgentRig& agent = *device.agent;
+  const Outcome outcome = agent.cli({"rollback"});
+  CHECK(outcome.exit_code == 75);
+  CHECK(holds(outcome.errors, "the agent has ended before it answered"));
+  REQUIRE(eventually([&] { return !agent.running(); }));
+  agent.start();
+  CHECK(eventually([&] { return holds(device.hook->told(), "rollback 1\n"); }));
+  INFO(agent.log());
+  CHECK(device.read_key() == device.first_key);
+  CHECK(eventually([&] { return status_json(agent).at("ownerConnection") == "connected"; }));
+  CHECK(status_json(agent).at("generation") == 1);
+}
+
+TEST_CASE("a hook that does not like a rollback does not undo it, and the person who wanted it learns that") {
+  TwiceProvisioned device("02FC60000016");
+  AgentRig& agent = *device.agent;
+  const Hook angry(agent, "echo cannot go back >&2; exit 4");
+  const Outcome outcome = agent.cli({"rollback"});
+  CHECK(outcome.exit_code == 75);
+  CHECK(holds(outcome.errors, "generation 1 is in force again, but: the hook failed with exit code 4: cannot go back"));
+  CHECK(device.read_key() == device.first_key);
+}
+
+TEST_CASE("nobody rolls back during an attempt, nor while a generation is on trial, and is told which it is") {
+  Rig rig;
+  rig.start_all();
+  auto agent = rig.agent(rig.request("gw", "02FC60000017"));
+  const Hook hook(*agent, "echo $1 >> $out; [ $1 = apply ] && sleep 3; true");
+  rig.provisioner().stop();
+  agent->start();
+  REQUIRE(eventually([&] { return agent->phase() == "connecting" && status_json(*agent).at("source") == "agent"; }));
+  Outcome refused = agent->cli({"rollback"});
+  CHECK(refused.exit_code == 75);
+  CHECK(holds(refused.errors, "cannot roll back now: a provision attempt is under way (connecting)"));
+  rig.start_provisioner();
+  REQUIRE(eventually([&] { return holds(hook.told(), "apply"); }, 30s));
+  refused = agent->cli({"rollback"});
+  CHECK(refused.exit_code == 75);
+  CHECK(holds(refused.errors, "cannot roll back now: generation 1 is on trial"));
+  CHECK(eventually([&] { return agent->provisioned(); }, 20s));
+  CHECK(status_json(*agent).at("generation") == 1);
+}

@@ -231,7 +231,14 @@ TEST_CASE("wherever the agent is killed, the packages arrive and nothing half-do
 TEST_CASE("an agent that is killed while a refused configuration is taken back takes it back at its next start") {
   Bench bench;
   bench.hook("echo $1 $FLEET_GENERATION >> $out; [ $1 != apply ]");
-  bench.agent->start({{"FLEET_CRASH_AT", "agent.generation-reverted"}});
+  std::string point;
+  SUBCASE("before it is gone") {
+    point = "agent.generation-reverted";
+  }
+  SUBCASE("before the hook has been told") {
+    point = "agent.rollback-owed";
+  }
+  bench.agent->start({{"FLEET_CRASH_AT", point}});
   bench.greet({bench.package("app", "1.0")});
   bench.send_plan();
   REQUIRE(eventually([&] {
@@ -242,6 +249,85 @@ TEST_CASE("an agent that is killed while a refused configuration is taken back t
   CHECK(eventually([&] { return holds(bench.hook_out(), "rollback 0"); }));
   CHECK(bench.in_force().empty());
   CHECK_FALSE(fs::is_symlink(bench.agent->state() / "trial"));
+}
+
+TEST_CASE("a start that takes back what a crash has left on trial may be killed too: the hook is told, and told once") {
+  Bench bench;
+  bench.hook("echo $1 $FLEET_GENERATION >> $out");
+  bench.agent->start({{"FLEET_CRASH_AT", "agent.hook-begins"}});
+  bench.greet({bench.package("app", "1.0")});
+  bench.send_plan();
+  REQUIRE(eventually([&] {
+    bench.platform.listen(Millis(20));
+    return !bench.agent->running();
+  }));
+  bench.agent->start({{"FLEET_CRASH_AT", "agent.rollback-owed"}});
+  REQUIRE(eventually([&] { return !bench.agent->running(); }));
+  CHECK(bench.hook_out().empty());
+  CHECK_FALSE(fs::is_symlink(bench.agent->state() / "trial"));
+
+  bench.agent->start();
+  CHECK(eventually([&] { return bench.hook_out() == "rollback 0\n"; }));
+  CHECK(eventually([&] { return !fs::is_symlink(bench.agent->state() / "reverted"); }));
+  bench.agent->process().stop();
+  bench.agent->start();
+  CHECK(eventually([&] { return holds(bench.agent->cli({"status"}).output, "the running agent"); }));
+  CHECK(bench.hook_out() == "rollback 0\n");
+}
+
+TEST_CASE("what no generation needs any more goes, and leaves nothing of itself") {
+  Bench bench;
+  for (const std::string version : {"1.0", "2.0", "3.0"}) {
+    bench.agent->start();
+    bench.greet({bench.package("app", version)});
+    REQUIRE(bench.carry_out() == 200);
+    bench.confirm();
+    REQUIRE(eventually([&] { return bench.agent->phase() == "awaiting-owner"; }));
+    if (version == "3.0") break;
+    bench.agent->kill();
+    REQUIRE(bench.agent->cli({"reset"}).exit_code == 0);
+  }
+  CHECK(bench.in_force() == "generations/3");
+  CHECK(eventually([&] { return bench.is_tidy(); }));
+  CHECK_FALSE(fs::exists(bench.agent->state() / "packages/app/1.0"));
+  CHECK(fs::exists(bench.agent->state() / "packages/app/2.0"));
+  CHECK_FALSE(fs::exists(bench.agent->state() / "generations/1"));
+  CHECK(bench.read("current/packages/app/3.0/version") == "app 3.0");
+}
+
+TEST_CASE("a package that is larger than the settings allow is refused, and the platform learns which one it was") {
+  Bench bench;
+  const fs::path file = bench.folder / "big.tar.gz";
+  Tar(file).file("noise", random_bytes(100'000)).zeros("zeros", 1024 * 1024);
+  bench.files["/big.tar.gz"] = *read_file(file);
+  const protocol::DownloadRequest big{
+      1, {"big", "1"}, bench.server.url("/big.tar.gz"), to_hex(crypto::sha256(bench.files["/big.tar.gz"])), true};
+  std::string setting;
+  DeployStage stage = DeployStage::kInstall;
+  SUBCASE("its file") {
+    setting = "package-max-size";
+    stage = DeployStage::kDownload;
+    bench.agent->set(setting, "64KiB");
+  }
+  SUBCASE("what is in it") {
+    setting = "package-max-unpacked";
+    bench.agent->set(setting, "1MiB");
+  }
+  SUBCASE("how many files") {
+    setting = "package-max-entries";
+    bench.agent->set(setting, "1");
+  }
+  bench.agent->start();
+  bench.greet({big});
+  CHECK(bench.carry_out() == 200);
+  INFO(bench.agent->log());
+  const auto all = bench.platform.notifications();
+  const auto failed = std::find_if(all.begin(), all.end(), [&](const auto& n) {
+    return n.stage == stage && n.status == DeployStatus::kFailed;
+  });
+  REQUIRE(failed != all.end());
+  CHECK(holds(failed->error, "(" + setting + ")"));
+  CHECK_FALSE(fs::exists(bench.agent->state() / "packages/big"));
 }
 
 TEST_CASE("with the disk full in the middle of an unpacking the package fails with that reason, and leaves no trace") {
@@ -269,7 +355,7 @@ TEST_CASE("with the disk full in the middle of an unpacking the package fails wi
   CHECK(bench.is_tidy());
 }
 
-TEST_CASE("rollback brings back the generation before, whole, and tells the hook; not while the agent runs") {
+TEST_CASE("rollback brings back the generation before, whole, and tells the hook, while the agent runs or not") {
   Bench bench;
   bench.hook("echo $1 $FLEET_GENERATION \"$FLEET_PACKAGES\" >> $out");
   CHECK(bench.agent->cli({"rollback"}).exit_code == 78);  // nothing to go back to
@@ -279,30 +365,37 @@ TEST_CASE("rollback brings back the generation before, whole, and tells the hook
     REQUIRE(bench.carry_out() == 200);
     bench.confirm();
     REQUIRE(eventually([&] { return bench.agent->phase() == "awaiting-owner"; }));
-    if (version == "2.0") {
-      const Outcome refused = bench.agent->cli({"rollback"});
-      CHECK(refused.exit_code == 75);
-      CHECK(holds(refused.errors, "cannot roll back while the agent runs"));
-    }
+    if (version == "2.0") break;
     bench.agent->kill();
-    if (version == "1.0") REQUIRE(bench.agent->cli({"reset", "--new-key"}).exit_code == 0);
+    REQUIRE(bench.agent->cli({"reset", "--new-key"}).exit_code == 0);
   }
   const std::string second_key = bench.read("current/device.key");
   REQUIRE(bench.in_force() == "generations/2");
+  std::string who;
+  SUBCASE("the agent runs") {
+    who = "the running agent uses it from now on";
+  }
+  SUBCASE("it does not") {
+    who = "the next `provision-agent run` uses it";
+    bench.agent->kill();
+  }
+  const bool runs = bench.agent->running();
 
   const Outcome outcome = bench.agent->cli({"rollback"});
-  INFO(outcome.errors);
+  INFO(outcome.errors << bench.agent->log());
   CHECK(outcome.exit_code == 0);
-  CHECK(holds(outcome.output, "generation 1 is in force again"));
+  CHECK(outcome.output == "generation 1 is in force again; " + who + "\n");
   CHECK(bench.in_force() == "generations/1");
   CHECK(bench.read("current/packages/app/1.0/version") == "app 1.0");
   CHECK(bench.read("current/device.key") != second_key);
   CHECK(holds(bench.hook_out(), "rollback 1 app/1.0\n"));
+  CHECK_FALSE(fs::is_symlink(bench.agent->state() / "reverted"));
   CHECK(holds(bench.agent->cli({"status"}).output, "app 1.0"));
+  CHECK(bench.agent->running() == runs);
   bench.agent->start();
   CHECK(eventually([&] { return bench.agent->phase() == "awaiting-owner"; }));
   CHECK(bench.in_force() == "generations/1");
-  bench.agent->kill();
+  if (!runs) bench.agent->kill();
   const Outcome further = bench.agent->cli({"rollback"});
   CHECK(further.exit_code == 78);
   CHECK(holds(further.errors, "there is no generation before generation 1"));

@@ -6,6 +6,7 @@
 
 #include "core/base/file.hpp"
 #include "core/protocol/esf_xml.hpp"
+#include "tests/system/password_broker.hpp"
 #include "tests/system/raw_device.hpp"
 
 using namespace fleet;
@@ -17,43 +18,6 @@ constexpr const char* kId = "02FC00000001";
 
 void keep(Result<void> result) {
   if (!result) throw std::runtime_error(result.error().message);
-}
-
-// An owner's broker with passwords: our plugin and its password projection.
-class PasswordBroker {
- public:
-  PasswordBroker(const Rig& rig, const std::string& credentials) : folder_(rig.folder() / "owner"), port_(rig.owner_port()) {
-    const std::string socket = (folder_ / "mqtt.sock").string();
-    keep(write_file(folder_ / "passwords.conf",
-                    "user root\nper_listener_settings false\nlistener " + std::to_string(port_) + " 127.0.0.1\ncertfile " +
-                        (folder_ / "server.crt").string() + "\nkeyfile " + (folder_ / "server.key").string() +
-                        "\nset_tcp_nodelay true\nlistener 0 " + socket + "\nplugin " + std::string(FLEET_PLUGIN) +
-                        "\nplugin_opt_mode owner\nplugin_opt_account acme\nplugin_opt_credentials " + credentials +
-                        "\nplugin_opt_password_db " + database().string() + "\nplugin_opt_local_socket " + socket + "\n"));
-    process_.emplace(Command{{"/usr/sbin/mosquitto", "-c", (folder_ / "passwords.conf").string()}, {}, folder_ / "broker.log"});
-    if (!eventually([&] { return std::filesystem::exists(socket); })) throw std::runtime_error("no owner's broker");
-  }
-
-  std::filesystem::path database() const { return folder_ / "passwords.db"; }
-  int connect(const std::string& client_id, const std::string& username, const std::string& password) const {
-    return run({"mosquitto_pub", "-h", "localhost", "-p", std::to_string(port_), "--cafile",
-                (folder_ / "owner-root.crt").string(), "-i", client_id, "-u", username, "-P", password, "-q", "1", "-t",
-                "acme/" + client_id + "/data", "-m", "x"})
-        .exit_code;
-  }
-  std::string log() const { return read_file(folder_ / "broker.log").value_or(""); }
-
- private:
-  std::filesystem::path folder_;
-  int port_;
-  std::optional<Process> process_;
-};
-
-// The rig's account and profile with `credentials` lines instead of certificates.
-std::string documents(const Rig& rig, const std::string& credentials, const std::string& profile_spec = "") {
-  std::string yaml = rig.account_and_profile(profile_spec);
-  const std::string x509 = "  credentials: x509\n";
-  return yaml.replace(yaml.find(x509), x509.size(), credentials);
 }
 
 struct Told {
@@ -100,7 +64,7 @@ TEST_CASE("what a device is told opens the owner's broker at once, for that devi
   Rig rig;
   rig.start_provisioner();
   const PasswordBroker broker(rig, "strict");
-  rig.apply(documents(rig, "  credentials: password\n  connector: {plugin: " + broker.database().string() + "}\n"));
+  rig.apply(password_account(rig, "  credentials: password\n  connector: {plugin: " + broker.database().string() + "}\n"));
   const Credentials gateway = rig.request("gw", kId);
   RawDevice device(rig, gateway);
   device.join();
@@ -128,7 +92,7 @@ TEST_CASE("an agent is provisioned into a password account and arrives") {
   Rig rig;
   rig.start_provisioner();
   const PasswordBroker broker(rig, "loose");
-  rig.apply(documents(rig, "  credentials: password\n  deviceCredentialsTight: LOOSE\n  connector: {plugin: " +
+  rig.apply(password_account(rig, "  credentials: password\n  deviceCredentialsTight: LOOSE\n  connector: {plugin: " +
                                broker.database().string() + "}\n"));
   const Credentials gateway = rig.request("gw", kId);
   const auto agent = rig.agent(gateway);
@@ -145,7 +109,7 @@ TEST_CASE("a program that does not take them yet holds the configuration back, a
   const auto seen = rig.folder() / "seen";
   keep(write_file(script, "#!/bin/sh\ncat >> " + seen.string() + "\ntest -e " + (rig.folder() / "open").string() +
                               " || { echo realm is locked >&2; exit 75; }\n", 0755));
-  rig.apply(documents(rig, "  credentials: password\n  connector: {command: [" + script.string() + "]}\n",
+  rig.apply(password_account(rig, "  credentials: password\n  connector: {command: [" + script.string() + "]}\n",
                       "  attemptTimeout: 60s\n"));
   const Credentials gateway = rig.request("gw", kId);
   RawDevice device(rig, gateway);
@@ -181,7 +145,7 @@ TEST_CASE("an attempt that fails on its way leaves the device its login at the o
   Rig rig;
   rig.start_provisioner();
   const PasswordBroker broker(rig, "strict");
-  rig.apply(documents(rig, "  credentials: password\n  connector: {plugin: " + broker.database().string() + "}\n"));
+  rig.apply(password_account(rig, "  credentials: password\n  connector: {plugin: " + broker.database().string() + "}\n"));
   const Credentials gateway = rig.request("gw", kId);
   RawDevice device(rig, gateway);
   const auto provision = [&](std::int32_t code) {
@@ -229,7 +193,7 @@ TEST_CASE("a login is taken back in the end although its program does not at fir
   keep(write_file(script, "#!/bin/sh\nread line; echo \"$line\" >> " + seen.string() +
                               "\ncase \"$line\" in *'\"action\":\"remove\"'*) test -e " + (rig.folder() / "open").string() +
                               " || { echo realm is locked >&2; exit 75; };; esac\n", 0755));
-  rig.apply(documents(rig, "  credentials: password\n  connector: {command: [" + script.string() + "]}\n"));
+  rig.apply(password_account(rig, "  credentials: password\n  connector: {command: [" + script.string() + "]}\n"));
   RawDevice device(rig, rig.request("gw", kId));
   device.join();
   const std::string request_id = begin(device);
@@ -261,7 +225,7 @@ TEST_CASE("a login is taken back in the end although its program does not at fir
 TEST_CASE("a program that never takes them is the attempt's failure") {
   Rig rig;
   rig.start_provisioner();
-  rig.apply(documents(rig, "  credentials: password\n  connector: {command: [/bin/false]}\n", "  attemptTimeout: 6s\n"));
+  rig.apply(password_account(rig, "  credentials: password\n  connector: {command: [/bin/false]}\n", "  attemptTimeout: 6s\n"));
   const Credentials gateway = rig.request("gw", kId);
   RawDevice device(rig, gateway);
   device.join();

@@ -10,6 +10,7 @@
 #include "core/crypto/digest.hpp"
 #include "core/protocol/signature.hpp"
 #include "tests/system/fake_platform.hpp"
+#include "tests/system/password_broker.hpp"
 
 using namespace fleet;
 using namespace fleet::test;
@@ -151,6 +152,46 @@ TEST_CASE("a device of command line tools alone is provisioned and reaches its o
   CHECK(eventually([&] { return rig.births(kDevice) == 1; }));
   CHECK(rig.sql("SELECT count(*) FROM attempt") == "1");
   CHECK(rig.sql("SELECT count(*) FROM certificate") == "1");
+}
+
+TEST_CASE("a device of command line tools alone gets its applications from the platform, checks and keeps them") {
+  Rig rig;
+  rig.start_owner();
+  rig.start_provisioner();
+  const std::string app = std::string(300'000, 'p') + std::string("\0end", 4);
+  write(rig.folder() / "app.tar.gz", app);
+  write(rig.folder() / "small.tar.gz", "inline content");
+  rig.apply(rig.account_and_profile("  packages:\n    - {name: app, version: 1.0, file: app.tar.gz}\n"
+                                    "    - {name: small, version: 2.0, file: small.tar.gz, inline: true}\n"));
+  const Outcome outcome = provision(rig, rig.request("gw-1", kDevice));
+  INFO(outcome.output << outcome.errors << rig.provisioner_log());
+  REQUIRE(outcome.exit_code == 0);
+  const auto at = [&](std::string_view line) { return outcome.output.find(line); };
+  CHECK(at("DEPLOY-V2: download of app 1.0\n") < at("DEPLOY-V2: app 1.0 is installed\n"));
+  CHECK(holds(outcome.output, "DEPLOY-V1: small 2.0 is installed\n"));
+  CHECK_MESSAGE(at("DEPLOY-V2: app 1.0 is installed") < at("CONF-V1: "), "the configuration waits for them");
+  const auto packages = rig.folder() / "shell-02FC50000001" / "state" / "packages";
+  CHECK(must(read_file(packages / "app" / "1.0")) == app);
+  CHECK(must(read_file(packages / "small" / "2.0")) == "inline content");
+  // what the operator has heard of it
+  CHECK(rig.status("gw-1") == "COMPLETED");
+  const std::string story = rig.describe("gw-1");
+  CHECK(holds(story, "package app 1.0"));
+  CHECK(holds(story, "accepted package small 2.0 in the message"));
+  CHECK(eventually([&] { return rig.births(kDevice) == 1; }));
+}
+
+TEST_CASE("a device of command line tools alone reaches a broker of passwords with the one that it was told") {
+  Rig rig;
+  rig.start_provisioner();
+  const PasswordBroker broker(rig, "strict");
+  rig.apply(password_account(rig, "  credentials: password\n  connector: {plugin: " + broker.database().string() + "}\n"));
+  const Outcome outcome = provision(rig, rig.request("gw-1", kDevice));
+  INFO(outcome.output << outcome.errors << rig.provisioner_log() << broker.log());
+  CHECK(outcome.exit_code == 0);
+  CHECK(holds(outcome.output, "BIRTH: the owner's broker has taken it"));
+  CHECK_MESSAGE(!holds(outcome.output, "KEYS-V2"), "there is no certificate to be had");
+  CHECK(rig.status("gw-1") == "COMPLETED");
 }
 
 TEST_CASE("a device of command line tools alone is told no in words") {

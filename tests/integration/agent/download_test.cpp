@@ -197,7 +197,7 @@ TEST_CASE("a file that is too large is not written to the disk") {
     reply.tells_length = tells_length;
     return reply;
   });
-  downloads.check_failed(downloads.get(server.url("/f")), ErrorCode::kLimitExceeded, "more than 100000");
+  downloads.check_failed(downloads.get(server.url("/f")), ErrorCode::kLimitExceeded, "more than 100000 (package-max-size)");
   CHECK_FALSE(fs::exists(downloads.part()));
 }
 

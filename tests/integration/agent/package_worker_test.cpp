@@ -2,6 +2,7 @@
 #include "agent/runtime/package_worker.hpp"
 
 #include <chrono>
+#include <sys/stat.h>
 
 #include <doctest/doctest.h>
 
@@ -172,6 +173,45 @@ TEST_CASE("a cancelled package is silent, and the worker is free for another one
   CHECK(bench.await<PackageDone>().key == "r3");
   CHECK(std::chrono::steady_clock::now() - begin < 5s);
   for (const Event& event : bench.events) CHECK_FALSE(std::holds_alternative<PackageFailed>(event));
+}
+
+TEST_CASE("an inline package has the same limit as a fetched one") {
+  Bench bench;
+  PackageWorkerSettings settings = bench.settings();
+  settings.download.max_size = bench.archive.size() - 1;
+  bench.worker->set_settings(settings);
+  FetchPackage job = bench.job("r1", "");
+  job.content = bench.archive;
+  job.file_name = "app_1.0.tar.gz";
+  bench.worker->fetch(job, wall_now());
+  CHECK(bench.await<PackageFailed>().error.message.find("(package-max-size)") != std::string::npos);
+}
+
+TEST_CASE("what is retired is removed on the worker's thread, before the next package and whatever is cancelled") {
+  Bench bench;
+  HttpServer server([&](const HttpRequest& request) { return file_reply(request, bench.archive); });
+  const fs::path old = bench.folder / "packages/.old.tmp";
+  fs::create_directories(old / "deep/er");
+  for (int i = 0; i < 500; ++i) REQUIRE(write_file(old / "deep" / std::to_string(i), "x"));
+  bench.worker->remove({old, bench.folder / "not there"});
+  bench.worker->cancel();
+  bench.worker->fetch(bench.job("r1", server.url("/app.tar.gz")), wall_now());
+  CHECK_FALSE(bench.await<PackageDone>().already);
+  CHECK_FALSE(fs::exists(old));
+}
+
+TEST_CASE("a worker that ends does not wait until all is removed") {
+  Bench bench;
+  const fs::path old = bench.folder / ".old.tmp";
+  fs::create_directories(old);
+  std::vector<fs::path> retired;
+  for (int i = 0; i < 5'000; ++i) {
+    retired.push_back(old / std::to_string(i));
+    REQUIRE(::mkfifo(retired.back().c_str(), 0600) == 0);
+  }
+  bench.worker->remove(retired);
+  bench.worker.reset();
+  CHECK_FALSE(fs::is_empty(old));
 }
 
 TEST_CASE("a worker ends within seconds, whatever it is waiting for") {

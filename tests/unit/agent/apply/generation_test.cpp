@@ -18,10 +18,12 @@ struct Device {
   crypto::PrivateKey key = *crypto::PrivateKey::generate();
 
   fs::path path() const { return folder.path(); }
-  // Installed and confirmed.
+  // Installed and confirmed, and what is old taken out of the way.
   Result<void> install(std::uint64_t number, const Staged& content) {
     TRY(try_out(number, content));
-    return confirm_generation(path());
+    TRY(confirm_generation(path()));
+    for (const fs::path& retired : retire_generations(path())) TRY(fleet::remove_all(retired));
+    return {};
   }
   Result<void> try_out(std::uint64_t number, const Staged& content) {
     return install_generation(path(), number, content, key);
@@ -101,6 +103,76 @@ TEST_CASE("the generation in force and the one before it are kept") {
   Device device;
   for (std::uint64_t number = 1; number <= 12; ++number) REQUIRE(device.install(number, device.pki.staged(device.key)));
   CHECK(device.listed() == std::vector<std::string>{"11", "12"});
+}
+
+TEST_CASE("what is retired but not removed yet is in nobody's way, and a start removes it") {
+  Device device;
+  for (const std::uint64_t number : {1, 2, 3}) {
+    REQUIRE(device.try_out(number, device.pki.staged(device.key)));
+    REQUIRE(confirm_generation(device.path()));
+  }
+  const auto retired = retire_generations(device.path());
+  REQUIRE(retired.size() == 1);
+  CHECK(fs::exists(retired.front()));
+  CHECK_FALSE(fs::exists(device.path() / "generations/1"));
+  // back to where the number is free again, and on with the one that is still being removed
+  REQUIRE(roll_back_generation(device.path()) == 2);
+  REQUIRE(device.try_out(1, device.pki.staged(device.key, "mqtts://anew.example.com")));
+  REQUIRE(confirm_generation(device.path()));
+  REQUIRE(fleet::remove_all(retired.front()));
+  CHECK(load_owner_connection(device.path())->broker_url.host == "anew.example.com");
+
+  REQUIRE(device.try_out(2, device.pki.staged(device.key)));
+  CHECK_MESSAGE(retire_generations(device.path()).empty(), "what a trial may go back to stays");
+  REQUIRE(confirm_generation(device.path()));
+  REQUIRE(device.try_out(3, device.pki.staged(device.key)));
+  REQUIRE(confirm_generation(device.path()));
+  REQUIRE(retire_generations(device.path()).size() == 1);
+  REQUIRE(remove_half_written(device.path()));
+  CHECK(device.listed() == std::vector<std::string>{"2", "3"});
+}
+
+TEST_CASE("a hook is owed its word on every way back until it has been told, and on no other") {
+  Device device;
+  REQUIRE(device.install(1, device.pki.staged(device.key)));
+  CHECK_FALSE(is_rollback_untold(device.path()));
+  REQUIRE(device.try_out(2, device.pki.staged(device.key)));
+  CHECK_FALSE(is_rollback_untold(device.path()));
+  SUBCASE("of a trial") {
+    REQUIRE(*revert_generation(device.path()) == 1);
+  }
+  SUBCASE("of what a crash has left on trial") {
+    REQUIRE(StateFolder::open(device.path())->reverted() == 1);
+  }
+  SUBCASE("that a person wanted") {
+    REQUIRE(confirm_generation(device.path()));
+    REQUIRE(roll_back_generation(device.path()) == 1);
+    CHECK_FALSE(fs::exists(device.path() / "generations/2"));
+  }
+  SUBCASE("that a crash has cut in two") {
+    REQUIRE(confirm_generation(device.path()));
+    REQUIRE(switch_link(device.path() / "trial", "generations/1"));
+    REQUIRE(StateFolder::open(device.path())->reverted() == 1);
+  }
+  CHECK(current_generation(device.path()) == 1);
+  CHECK_FALSE(fs::is_symlink(device.path() / "trial"));
+  REQUIRE(is_rollback_untold(device.path()));
+  const auto next = StateFolder::open(device.path());
+  REQUIRE(next);
+  CHECK_MESSAGE(!next->reverted(), "it happened once");
+  REQUIRE(is_rollback_untold(device.path()));
+  REQUIRE(set_rollback_told(device.path()));
+  CHECK_FALSE(is_rollback_untold(device.path()));
+}
+
+TEST_CASE("another generation that is final ends what the hook is owed about the way back before it") {
+  Device device;
+  REQUIRE(device.try_out(1, device.pki.staged(device.key)));
+  REQUIRE(*revert_generation(device.path()) == 0);
+  REQUIRE(device.try_out(1, device.pki.staged(device.key)));
+  CHECK(is_rollback_untold(device.path()));
+  REQUIRE(confirm_generation(device.path()));
+  CHECK_FALSE(is_rollback_untold(device.path()));
 }
 
 TEST_CASE("half-written folders are removed, whole generations are not") {

@@ -22,6 +22,12 @@ TEST_CASE("the owner connection is read from the MQTT transport component") {
   CHECK_FALSE(connection->password.has_value());
 }
 
+TEST_CASE("the keep-alive is 30 s unless the configuration says otherwise") {
+  auto configurations = owner_configuration();
+  std::erase_if(configurations[0].properties, [](const protocol::Property& one) { return one.name == "keep-alive"; });
+  CHECK(parse_owner_connection(configurations)->keep_alive == Seconds(30));
+}
+
 TEST_CASE("username and password are taken together or not at all") {
   auto configurations = owner_configuration();
   property(configurations, "username").values = {"user-1"};

@@ -153,42 +153,42 @@ TEST_CASE("bombs go off within the limits") {
   SUBCASE("a small archive of a large file") {
     Tar(store.archive).zeros("zeros", 64 * 1024 * 1024);
     CHECK(fs::file_size(store.archive) < 200'000);
-    refuses(store, ErrorCode::kLimitExceeded, "more than 10485760 bytes", limits);
+    refuses(store, ErrorCode::kLimitExceeded, "more than 10MiB (package-max-unpacked)", limits);
   }
   SUBCASE("many files that are too much together") {
     {
       Tar tar(store.archive);
       for (int i = 0; i < 12; ++i) tar.zeros(std::to_string(i), 1024 * 1024);
     }
-    refuses(store, ErrorCode::kLimitExceeded, "more than 10485760 bytes", limits);
+    refuses(store, ErrorCode::kLimitExceeded, "more than 10MiB (package-max-unpacked)", limits);
   }
   SUBCASE("more files than anybody needs") {
     {
       Tar tar(store.archive);
       for (int i = 0; i <= 100; ++i) tar.file(std::to_string(i), "");
     }
-    refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders", limits);
+    refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders (package-max-entries)", limits);
   }
   SUBCASE("the same folder without end") {
     {
       Tar tar(store.archive);
       for (int i = 0; i <= 100; ++i) tar.folder("a/");
     }
-    refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders", limits);
+    refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders (package-max-entries)", limits);
   }
   SUBCASE("the archive's own root without end") {
     {
       Tar tar(store.archive);
       for (int i = 0; i <= 100; ++i) tar.folder("./");
     }
-    refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders", limits);
+    refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders (package-max-entries)", limits);
   }
   SUBCASE("more folders, none of which is listed") {
     {
       Tar tar(store.archive);
       for (int i = 0; i <= 50; ++i) tar.file(std::to_string(i) + "/x", "");
     }
-    refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders", limits);
+    refuses(store, ErrorCode::kLimitExceeded, "more than 100 files and folders (package-max-entries)", limits);
   }
   SUBCASE("too deep") {
     Tar(store.archive).file("1/2/3/4/5/6/7/8/9", "");
@@ -272,7 +272,7 @@ TEST_CASE("pruning leaves alone what is being unpacked") {
   Store store;
   fs::create_directories(store.state() / "packages/.0123456789ab.tmp/bin/deep");
   REQUIRE(write_file(store.state() / "packages/.0123456789ab.tmp/bin/run", "x"));
-  prune_packages(store.state(), {});
+  CHECK(retire_packages(store.state(), {}).empty());
   CHECK(fs::exists(store.state() / "packages/.0123456789ab.tmp/bin/run"));
   CHECK(fs::exists(store.state() / "packages/.0123456789ab.tmp/bin/deep"));
 }
@@ -310,11 +310,12 @@ TEST_CASE("the same version with another content stands beside the first, and pr
 
   fs::create_directories(store.state() / "downloads");
   REQUIRE(write_file(store.state() / "downloads/part", "x"));
-  prune_packages(store.state(), {second});
+  CHECK(retire_packages(store.state(), {second}).size() == 2);
   CHECK_FALSE(has_package(store.state(), kApp));
   CHECK(has_package(store.state(), second));
   CHECK_FALSE(fs::exists(store.state() / "downloads"));
-  prune_packages(store.state(), {});
+  CHECK(retire_packages(store.state(), {}).size() == 1);
+  REQUIRE(remove_half_written(store.state()));
   CHECK(store.is_empty());
 }
 
@@ -342,7 +343,9 @@ struct Device {
   }
   Result<void> install(std::uint64_t number, std::vector<Package> packages) {
     TRY(try_out(number, std::move(packages)));
-    return confirm_generation(folder.path());
+    TRY(confirm_generation(folder.path()));
+    for (const fs::path& retired : retire_generations(folder.path())) TRY(fleet::remove_all(retired));
+    return {};
   }
   Result<void> try_out(std::uint64_t number, std::vector<Package> packages) {
     Staged staged = pki.staged(key, fmt::format("mqtts://owner-{}.example.com", number));
@@ -405,6 +408,23 @@ TEST_CASE("versions that neither the generation in force nor the one before it h
   CHECK_FALSE(has_package(device.folder.path(), first));
   CHECK(has_package(device.folder.path(), second));
   CHECK(has_package(device.folder.path(), third));
+}
+
+TEST_CASE("a package may come again while the one before it is still being removed") {
+  Device device;
+  const Package old = device.add("app", "1", 'a');
+  REQUIRE(device.try_out(1, {}));
+  REQUIRE(confirm_generation(device.folder.path()));
+  REQUIRE(write_file(device.folder / "downloads", "on its way"));
+  const auto retired = retire_generations(device.folder.path());
+  CHECK(retired.size() == 2);
+  CHECK_FALSE(has_package(device.folder.path(), old));
+  CHECK_FALSE(fs::exists(device.folder / "packages/app"));
+  CHECK_FALSE(fs::exists(device.folder / "downloads"));
+  device.add("app", "1", 'a');
+  for (const fs::path& path : retired) REQUIRE(fleet::remove_all(path));
+  REQUIRE(device.install(2, {old}));
+  CHECK(device.version("app/1") == "1a");
 }
 
 TEST_CASE("after going back the next generation follows the one that was gone back to") {

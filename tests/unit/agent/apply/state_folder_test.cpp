@@ -131,20 +131,6 @@ TEST_CASE("the device key is made once, stored privately, and made anew only whe
   CHECK(folder->device_key()->public_key().spki_sha256() != first->public_key().spki_sha256());
 }
 
-TEST_CASE("that a generation was announced is known until another one or a reset") {
-  test::TempFolder parent;
-  auto folder = StateFolder::open(parent / "state");
-  REQUIRE(folder);
-  CHECK_FALSE(folder->is_announced(3));
-  REQUIRE(folder->set_announced(3));
-  CHECK(folder->is_announced(3));
-  CHECK_FALSE(folder->is_announced(4));
-  REQUIRE(folder->set_announced(4));
-  CHECK_FALSE(folder->is_announced(3));
-  REQUIRE(folder->reset(false));
-  CHECK_FALSE(folder->is_announced(4));
-}
-
 TEST_CASE("a damaged device key is kCorrupt, is not replaced silently, and its error does not quote it") {
   test::TempFolder parent;
   auto folder = StateFolder::open(parent / "state");

@@ -67,6 +67,7 @@ TEST_CASE("a switch whose fsync fails is taken back, and what was in force stays
   CHECK(current_generation(device.path()) == 1);
   CHECK(device.host() == "owner-1.example.com");
   CHECK_FALSE(device.has(2));
+  CHECK_MESSAGE(!is_rollback_untold(device.path()), "the hook never heard of it");
   REQUIRE(device.install(2));
   CHECK(device.host() == "owner-2.example.com");
 }

@@ -69,6 +69,13 @@ TEST_CASE("names come from MAC and serial, with the characters that topics canno
   CHECK(contains(identity->serial.source, "product_serial"));
 }
 
+TEST_CASE("each character that a topic cannot carry becomes a dash, and no other") {
+  Machine machine;
+  gateway(machine);
+  CHECK(machine.identify({.serial = "a/b+c#d.e"})->username.value == "0050C2A1B2C3-a-b-c-d-e");
+  CHECK(machine.identify({.serial = "a_b:c@d=e-f"})->username.value == "0050C2A1B2C3-a_b:c@d=e-f");
+}
+
 TEST_CASE("the default route with the lowest metric names the main interface") {
   Machine machine;
   gateway(machine).default_route("wlan0");

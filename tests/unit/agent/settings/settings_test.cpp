@@ -78,7 +78,7 @@ TEST_CASE("every setting is read under its protocol name") {
       "account-name: ec-provisioning\nusername: user-1\nclient-id: gw-1\npassword: written-here-1\n"
       "activation-key-file: key\ntimeout: 30\nretry-interval: 5m\nretry-max-attempts: 7\nbroker-ca-file: root.pem\n"
       "platform-root-file: root.pem\nstate-dir: state\ninterface: eth7\nserial: 0042\nhook: {}\nowner-timeout: 1h\npackage-allow-file: true\n"
-      "log-level: debug\n",
+      "package-max-size: 64MiB\npackage-max-unpacked: 2GiB\npackage-max-entries: 300\nlog-level: debug\n",
       (fixture.folder / "hook.sh").string()));
   REQUIRE_MESSAGE(loaded, loaded.error().message);
   const Settings& settings = loaded->settings;
@@ -102,6 +102,9 @@ TEST_CASE("every setting is read under its protocol name") {
   CHECK_MESSAGE(settings.serial == "0042", "leading zeros of a serial are part of it");
   CHECK(settings.hook == fixture.folder / "hook.sh");
   CHECK(settings.package_allow_file);
+  CHECK(settings.package_max_size == 64 * 1024 * 1024);
+  CHECK(settings.package_max_unpacked == std::uint64_t{2} << 30);
+  CHECK(settings.package_max_entries == 300);
   CHECK(settings.owner_timeout == std::chrono::hours(1));
   CHECK(settings.log_level == log::Level::kDebug);
 }
@@ -179,7 +182,8 @@ TEST_CASE("what differs between two versions of the settings is told by name") {
       "account-name: other\nusername: user-1\nclient-id: gw-1\npassword: written-here-1\n"
       "activation-key: ABCDEFGHIJKLMNOP\ntimeout: 30\nretry-interval: 5m\nretry-max-attempts: 7\n"
       "broker-ca-file: root.pem\nplatform-root-file: ./other/../hook.sh\nstate-dir: state\ninterface: eth7\n"
-      "serial: 0042\nhook: {}\nowner-timeout: 1h\npackage-allow-file: true\nlog-level: debug\n",
+      "serial: 0042\nhook: {}\nowner-timeout: 1h\npackage-allow-file: true\n"
+      "package-max-size: 64MiB\npackage-max-unpacked: 2GiB\npackage-max-entries: 300\nlog-level: debug\n",
       (fixture.folder / "hook.sh").string()));
   Names wanted;
   for (const SettingOption& option : setting_options()) {
@@ -320,6 +324,22 @@ TEST_CASE("pauses have sane bounds") {
   Fixture fixture;
   CHECK(contains(fixture.error(std::string(kMinimal) + "retry-interval: 0\n"), "retry-interval"));
   CHECK(contains(fixture.error(std::string(kMinimal) + "timeout: 900d\n"), "timeout"));
+}
+
+TEST_CASE("packages have the limits that were always there, and others within reason") {
+  Fixture fixture;
+  const auto loaded = fixture.load(kMinimal);
+  REQUIRE(loaded);
+  CHECK(loaded->settings.package_max_size == 256 << 20);
+  CHECK(loaded->settings.package_max_unpacked == 1 << 30);
+  CHECK(loaded->settings.package_max_entries == 20'000);
+  const std::string message = fixture.error(std::string(kMinimal) +
+                                            "package-max-size: 12 MB\npackage-max-unpacked: 100\n"
+                                            "package-max-entries: 0\n");
+  CHECK(contains(message, "agent.yaml:4:19: package-max-size: '12 MB' is not a size: write it as 512KiB"));
+  CHECK(contains(message, "agent.yaml:5:23: package-max-unpacked: must lie between 1KiB and 1TiB"));
+  CHECK(contains(message, "agent.yaml:6:22: package-max-entries: must lie between 1 and 10000000"));
+  CHECK(contains(fixture.error(kMinimal, {{"package-max-unpacked", "2TiB"}}), "command line: package-max-unpacked"));
 }
 
 TEST_CASE("inspection needs no password, no broker and no files") {

@@ -6,6 +6,7 @@
 #include <doctest/doctest.h>
 
 #include "core/crypto/certificate.hpp"
+#include "core/protocol/deploy.hpp"
 #include "core/protocol/message.hpp"
 #include "core/protocol/signature.hpp"
 #include "core/protocol/topic.hpp"
@@ -93,6 +94,33 @@ TEST_CASE("A CA of the owner's broker is posted under KEYS-V1 by its number and 
   REQUIRE(read.has_value());
   CHECK(read->alias == "ssl-owner-ca-2");
   CHECK(read->certificate_pem == pem);
+}
+
+TEST_CASE("A package to download is asked for under DEPLOY-V2, to be installed, and read back") {
+  PackageContent package{"app", "1.2.0", "https://x.test/app.tgz", std::string(64, 'a')};
+  package.job_id = 4711;
+  const auto payload = Speaker{}.step(package, "$EDC/provision/GW1/DEPLOY-V2/EXEC/download");
+  CHECK(protocol::parse_download_request(payload).value() ==
+        protocol::DownloadRequest{4711, {"app", "1.2.0"}, "https://x.test/app.tgz", std::string(64, 'a'), true});
+}
+
+TEST_CASE("An inline package is brought under DEPLOY-V1 by a file name that holds its name and version") {
+  const auto payload = Speaker{}.step(InlinePackageContent{"app", "1.2.0", "whatever.tar.gz", "content"},
+                                      "$EDC/provision/GW1/DEPLOY-V1/EXEC/install");
+  const auto read = protocol::parse_inline_package(payload);
+  REQUIRE(read.has_value());
+  CHECK(read->file_name == "app_1.2.0.tar.gz");
+  CHECK(read->content == "content");
+}
+
+TEST_CASE("An inline package of 512 KiB is sent, and one byte more is not") {
+  const Speaker speaker;
+  const auto sent = [&](std::size_t size) {
+    return speaker.dialect.step_message("GW1", kNonce, kRid, InlinePackageContent{"a", "1", "a", Bytes(size, 'x')}, kNow)
+        .has_value();
+  };
+  CHECK(sent(512 * 1024));
+  CHECK_FALSE(sent(512 * 1024 + 1));
 }
 
 TEST_CASE("A configuration is put under CONF-V1 as XML and read back") {

@@ -109,6 +109,24 @@ TEST_CASE("A PROV over 64 KiB is malformed, however small its gzip is") {
   CHECK(std::holds_alternative<MalformedHelloIn>(read("$EDC/provision/GW1/MQTT/PROV", protocol::encode(payload))));
 }
 
+TEST_CASE("A PROV of exactly 64 KiB is read, and one byte more is malformed, as it comes and as it inflates") {
+  // a PROV whose bytes are as many as wanted
+  const auto of_size = [](std::size_t size) {
+    auto payload = to_payload(full_prov(), "GW1", 1);
+    payload.body = Bytes(60'000, 'x');
+    payload.body->resize(payload.body->size() + size - protocol::encode(payload).size(), 'x');
+    REQUIRE(protocol::encode(payload).size() == size);
+    return payload;
+  };
+  const auto is_hello = [](const Bytes& bytes) {
+    return std::holds_alternative<HelloIn>(read("$EDC/provision/GW1/MQTT/PROV", bytes));
+  };
+  CHECK(is_hello(protocol::encode(of_size(64 * 1024))));
+  CHECK(is_hello(protocol::encode_gzip(of_size(64 * 1024))));
+  CHECK_FALSE(is_hello(protocol::encode(of_size(64 * 1024 + 1))));
+  CHECK_FALSE(is_hello(protocol::encode_gzip(of_size(64 * 1024 + 1))));
+}
+
 TEST_CASE("No secret of a malformed PROV is in what is said about it") {
   auto prov = full_prov();
   prov.password = Secret("very-secret-password");
@@ -174,6 +192,17 @@ TEST_CASE("Replies that nobody asked for are ignored, with the reason") {
     CHECK(reason.starts_with("a reply that cannot be read"));
     CHECK(reason.find(kRid) == std::string::npos);
   }
+}
+
+TEST_CASE("A reply or notification that inflates to more than a message may have is ignored") {
+  protocol::Reply reply;
+  reply.code = 200;
+  reply.body = Bytes(2 * 1024 * 1024, '\0');
+  const Bytes bomb = protocol::encode_gzip(to_payload(reply, 1));
+  REQUIRE(bomb.size() < 8 * 1024);
+  CHECK(why(read("$EDC/provision/provisioner/CONF-V1/REPLY/" + kRid, bomb)).starts_with("a reply that cannot be read"));
+  CHECK(why(read("$EDC/provision/provisioner/DEPLOY-V2/NOTIFY/GW1/install", bomb))
+            .starts_with("a notification that cannot be read"));
 }
 
 TEST_CASE("A device's leaving is told apart from its being found gone") {

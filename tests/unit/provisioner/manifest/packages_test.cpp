@@ -75,6 +75,14 @@ TEST_CASE("everything that is wrong with packages is said at once") {
   CHECK(problems_of(profile_yaml("  packages: {a: b}\n")).at(0) == "spec.packages: must be a list of packages");
 }
 
+TEST_CASE("nine packages are not too many: with the configuration they are the ten attachments of a request") {
+  std::string nine;
+  for (int i = 0; i < 9; ++i) {
+    nine += "    - {name: a" + std::to_string(i) + ", version: 1, url: \"https://x\", sha256: " + kHash + "}\n";
+  }
+  CHECK(packages_of(nine).size() == 9);
+}
+
 TEST_CASE("a file is found beside its document and measured") {
   const fleet::test::TempFolder folder;
   REQUIRE(write_file(folder / "driver-3.tar.gz", "content"));

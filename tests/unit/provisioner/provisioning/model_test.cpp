@@ -31,6 +31,14 @@ TEST_CASE("Every job status reads back from its name") {
   CHECK(!parse_job_status("created").has_value());
 }
 
+TEST_CASE("Job statuses have the names of the protocol, in its order") {
+  const std::vector<std::string_view> names{"CREATED",        "STARTED",       "RUNNING",      "APPS_INSTALLING",
+                                            "APPS_INSTALLED", "CONF_UPDATING", "CONF_UPDATED", "COMPLETED",
+                                            "FAILED",         "ABANDONED",     "SKIPPED",      "STOPPING",
+                                            "STOPPED"};
+  for (std::size_t i = 0; i < names.size(); ++i) CHECK(to_string(static_cast<JobStatus>(i)) == names[i]);
+}
+
 TEST_CASE("A request stands open unless it is disabled, abandoned or completed") {
   for (const JobStatus status : {JobStatus::kCreated, JobStatus::kRunning, JobStatus::kFailed, JobStatus::kStopped}) {
     const AdmissionRow row = admission_of(request_with(status));

@@ -81,6 +81,21 @@ TEST_CASE("The platform builds the owner connection itself") {
   CHECK(protocol::to_xml(*configurations).has_value());
 }
 
+TEST_CASE("The owner connection has the protocol's properties, each of its type") {
+  const auto configurations = render_configuration(gateway(), profile_with({}), plant());
+  REQUIRE(configurations.has_value());
+  std::vector<std::string> lines;
+  for (const protocol::Property& property : configurations->front().properties) {
+    lines.push_back(fmt::format("{} {} {}", to_string(property.type), property.name, fmt::join(property.values, ",")));
+    CHECK_FALSE(property.array);
+  }
+  CHECK(lines == std::vector<std::string>{"String broker-url mqtts://broker.plant:8883",
+                                          "String topic.context.account-name plant", "String client-id GW-1",
+                                          "Integer keep-alive 30", "Integer timeout 20", "Boolean clean-session true",
+                                          "String lwt.topic $EDC/plant/GW-1/MQTT/LWT", "Integer lwt.qos 0",
+                                          "Boolean lwt.retain false", "Integer protocol-version 4"});
+}
+
 TEST_CASE("What the profile says about the owner connection goes before what the platform builds") {
   const Profile profile = profile_with({
       {"org.plant.Modbus", {{"port", PropertyType::kInteger, false, false, {"${params.port}"}}}},

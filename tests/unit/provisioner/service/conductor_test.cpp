@@ -68,6 +68,17 @@ TEST_CASE("Nothing is swept without a session, and after each return deadlines a
   CHECK(stage.store.backlog() == 0);
 }
 
+TEST_CASE("A device that leaves, or is found gone, ends no attempt") {
+  Stage stage;
+  stage.conductor.on_session(true);
+  stage.open_attempt(wall_now(), Seconds(300));
+  for (const std::string event : {"DC", "LWT"}) {
+    stage.conductor.on_message(Inbound{"GW1", "$EDC/provision/GW1/MQTT/" + event}, "");
+  }
+  stage.store.let_all_through();
+  CHECK(stage.attempt().state == AttemptState::kOpen);
+}
+
 TEST_CASE("Of one device's messages so many wait for the store, of another's still its own") {
   Stage stage;
   const auto publish = [&](const std::string& client_id) {

@@ -25,3 +25,30 @@ TEST_CASE("what is wrong with the packages' settings is said where it stands") {
   CHECK(bad.error().message.find("packages.url: must begin with https://") != std::string::npos);
   CHECK(bad.error().message.find("packages.prot") != std::string::npos);
 }
+
+TEST_CASE("the account is provision unless the settings say otherwise, and no plain listener is opened unasked") {
+  const auto usual = parse_settings("logLevel: info\n", "f.yaml");
+  REQUIRE(usual);
+  CHECK(usual->account == "provision");
+  CHECK_FALSE(usual->plain_listen.has_value());
+  const auto own = parse_settings(
+      "account: ec-provisioning\nprovisionerId: prov-2\nbroker: {plainListen: \"127.0.0.1:1883\"}\n", "f.yaml");
+  REQUIRE(own);
+  CHECK(own->account == "ec-provisioning");
+  CHECK(own->provisioner_id == "prov-2");
+  REQUIRE(own->plain_listen.has_value());
+  CHECK(own->plain_listen->port == 1883);
+}
+
+TEST_CASE("account and provisioner id have the form of a topic's level") {
+  for (const std::string bad : {"a/b", "a:b", "a.b", "'+'", "'#'", "a@b", "''"}) {
+    CAPTURE(bad);
+    for (const std::string key : {"account", "provisionerId"}) {
+      const auto settings = parse_settings(key + ": " + bad + "\n", "f.yaml");
+      REQUIRE_FALSE(settings);
+      CHECK(settings.error().message.find(key + ": must be 1 to 64 of") != std::string::npos);
+    }
+  }
+  CHECK(parse_settings("account: " + std::string(64, 'a') + "\n", "f.yaml"));
+  CHECK_FALSE(parse_settings("account: " + std::string(65, 'a') + "\n", "f.yaml"));
+}

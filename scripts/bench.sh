@@ -1,0 +1,234 @@
+#!/usr/bin/env bash
+# Measures on real processes, everything on this machine; prints one JSON object a line to stdout, what it does to stderr.
+#   ./scripts/bench.sh [--devices N] [NAME…]
+#     floor       the broker alone, without the plugin: the same connections and messages, answered by the simulator
+#     provision   devices a second through TLS and plain TCP, as a ratio to the floor; latency; CPU a device
+#     owner       the same through TLS, and on to the owner's broker with the new certificate
+#     storm       20,000 devices at once, retrying as agents do
+#     agent       memory, size, start to accepted hello, wake-ups when idle
+#   Default: all of them, 10,000 devices a measurement.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() { sed -n '2,9s/^# \{0,1\}//p' scripts/bench.sh; }
+devices=10000
+names=()
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --devices) devices=${2:?a number}; shift 2 ;;
+    -h | --help) usage; exit 0 ;;
+    floor | provision | owner | storm | agent) names+=("$1"); shift ;;
+    *) usage >&2; exit 64 ;;
+  esac
+done
+[[ ${#names[@]} -gt 0 ]] || names=(floor provision owner storm agent)
+wants() { [[ " ${names[*]} " == *" $1 "* ]]; }
+
+say() { echo "$*" >&2; }
+./scripts/install-packages.sh --bench >&2
+say "building …"
+log=$(mktemp)
+./scripts/build.sh --programs >"$log" 2>&1 || { tail -n 40 "$log" >&2; exit 1; }
+rm -f "$log"
+bin=$PWD/build/bin
+# connections, four files each, on both sides
+ulimit -n "$(ulimit -Hn)"
+
+dir=$(mktemp -d /tmp/fleet-bench.XXXXXX)
+chmod 755 "$dir"
+pids=()
+clean_up() {
+  trap - EXIT
+  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do kill "${pids[i]}" 2>/dev/null || :; done
+  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || :; done
+  rm -rf "$dir"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+give_up() {
+  say "error: $1"
+  for log in "$dir"/*.log; do
+    [[ -s $log ]] && { say "--- last lines of ${log##*/}"; tail -n 8 "$log" >&2; }
+  done
+  exit 1
+}
+wait_for() { # SECONDS COMMAND…
+  local end=$((SECONDS + $1))
+  shift
+  until "$@" >/dev/null 2>&1; do
+    ((SECONDS < end)) || return 1
+    sleep 0.1
+  done
+}
+ports=()
+while ((${#ports[@]} < 6)); do
+  port=$((20000 + RANDOM % 12000))
+  (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && continue
+  [[ " ${ports[*]} " == *" $port "* ]] || ports+=("$port")
+done
+read -r tls_port plain_port packages_port owner_port floor_tls_port floor_plain_port <<<"${ports[*]}"
+export PROVISIONER_DATA=$dir/provisioner
+
+# --- the platform, and an owner's broker
+"$bin/provisioner" init --host localhost --host 127.0.0.1 --listen "127.0.0.1:$tls_port" >"$dir/init.log" 2>&1 || give_up "provisioner init"
+./certs/make-dev-pki.sh "$dir/owner" localhost 127.0.0.1 >"$dir/owner-pki.log" 2>&1 || give_up "make-dev-pki.sh"
+root=$PROVISIONER_DATA/pki/root.crt
+cat "$PROVISIONER_DATA/pki/device-ca.crt" "$root" >"$dir/owner/device-cas.crt"
+sed -i "s|^broker:|broker:\n  plainListen: \"127.0.0.1:$plain_port\"|" "$PROVISIONER_DATA/provisioner.yaml"
+printf 'packages: {listen: "127.0.0.1:%s"}\n' "$packages_port" >>"$PROVISIONER_DATA/provisioner.yaml"
+"$bin/provisioner" serve >"$dir/provisioner.log" 2>&1 &
+pids+=($!)
+provisioner_pid=$!
+wait_for 15 "$bin/provisioner" status || give_up "the provisioner did not start"
+broker_pid=$(pgrep -P "$provisioner_pid" -x mosquitto) || give_up "no broker below the provisioner"
+
+cat >"$dir/owner/owner.conf" <<CONF
+user $(id -un)
+log_type error
+listener $owner_port 127.0.0.1
+certfile $dir/owner/server.crt
+keyfile $dir/owner/server.key
+cafile $dir/owner/device-cas.crt
+require_certificate true
+set_tcp_nodelay true
+max_queued_messages 0
+plugin $PWD/build/lib/provisioner_auth.so
+plugin_opt_mode owner
+plugin_opt_account acme
+plugin_opt_credentials strict
+CONF
+PATH=$PATH:/usr/sbin mosquitto -c "$dir/owner/owner.conf" >"$dir/owner.log" 2>&1 &
+pids+=($!)
+owner_pid=$!
+
+mkdir "$dir/manifests"
+cp "$dir/owner/owner-root.crt" "$dir/manifests/owner-ca.pem"
+cat >"$dir/manifests/base.yaml" <<YAML
+apiVersion: provisioner/v1
+kind: Account
+metadata: {name: acme}
+spec:
+  broker: {url: "mqtts://localhost:$owner_port", caFile: owner-ca.pem}
+  credentials: x509
+---
+apiVersion: provisioner/v1
+kind: Profile
+metadata: {name: gateway}
+spec: {account: acme, attemptTimeout: 120s, retryMaxAttempts: -1}
+YAML
+"$bin/provisioner" apply -f "$dir/manifests/base.yaml" >"$dir/apply.log" 2>&1 || give_up "provisioner apply"
+
+# roster PREFIX N: that many requests; their secrets in DIR/PREFIX.csv
+roster() {
+  awk -v prefix="$1" -v n="$2" 'BEGIN {
+    for (i = 1; i <= n; i++)
+      printf "---\napiVersion: provisioner/v1\nkind: ProvisionRequest\nmetadata: {name: %s-%d}\nspec: {profile: gateway, clientId: %s%d, provisionUserUsername: %s%d-SN}\n", prefix, i, prefix, i, prefix, i
+  }' >"$dir/manifests/$1.yaml"
+  "$bin/provisioner" apply -f "$dir/manifests/$1.yaml" --secrets-out "$dir/$1.csv" >"$dir/apply.log" 2>&1 || give_up "provisioner apply"
+}
+# simulate PREFIX URL OPTIONS…: the outcome as JSON on stdout
+simulate() {
+  local prefix=$1 url=$2
+  shift 2
+  "$bin/fleet-sim" run --quiet -o json --roster "$dir/$prefix.csv" --broker-url "$url" --platform-root-file "$root" \
+    --cpu-of "provisioner=$provisioner_pid" --cpu-of "broker=$broker_pid" --time-limit 5m "$@" 2>"$dir/fleet-sim.log" || give_up "fleet-sim run"
+}
+# line NAME OUTCOME [EXTRA]: what everybody looks at, as one line of JSON; EXTRA: a jq object over the outcome
+line() {
+  jq -c --arg name "$1" "{bench: \$name, devices: .provisioned, perSecond: .devicesPerSecond, p50ms: .latencyMs.total.p50, p99ms: .latencyMs.total.p99, cpuMicrosPerDevice} + (${3:-{\}})" <<<"$2"
+}
+# floor KIND URL: the rate and the broker's CPU in floor_rate[KIND] and floor_cpu[KIND]
+declare -A floor_rate floor_cpu
+floor() {
+  local kind=$1 url=$2 outcome
+  say "floor over $kind: $devices devices"
+  outcome=$("$bin/fleet-sim" floor --quiet -o json --broker-url "$url" --platform-url "unix:$dir/floor.sock" --broker-ca-file "$root" \
+    --devices "$devices" --concurrency 200 --trace "$dir/trace.json" --cpu-of "broker=$floor_pid" 2>"$dir/fleet-sim.log") || give_up "fleet-sim floor"
+  floor_rate[$kind]=$(jq .devicesPerSecond <<<"$outcome")
+  floor_cpu[$kind]=$(jq .cpuMicrosPerDevice.broker <<<"$outcome")
+  line "floor_$kind" "$outcome"
+}
+
+# The sizes of a device's messages, for the floor; also warms everything up.
+roster WARM 200
+simulate WARM "mqtts://localhost:$tls_port" --no-owner --concurrency 50 --trace "$dir/trace.json" >/dev/null
+
+if wants floor || wants provision; then
+  cat >"$dir/floor.conf" <<CONF
+user $(id -un)
+log_type error
+allow_anonymous true
+set_tcp_nodelay true
+max_queued_messages 0
+max_inflight_messages 0
+listener $floor_tls_port 127.0.0.1
+certfile $dir/owner/server.crt
+keyfile $dir/owner/server.key
+listener $floor_plain_port 127.0.0.1
+listener 0 $dir/floor.sock
+CONF
+  cat "$root" "$dir/owner/owner-root.crt" >"$dir/floor-roots.crt"
+  PATH=$PATH:/usr/sbin mosquitto -c "$dir/floor.conf" >"$dir/floor.log" 2>&1 &
+  pids+=($!)
+  floor_pid=$!
+  wait_for 10 test -S "$dir/floor.sock" || give_up "the floor's broker did not start"
+  root_of_platform=$root
+  root=$dir/floor-roots.crt
+  floor tls "mqtts://localhost:$floor_tls_port"
+  floor plain "mqtt://localhost:$floor_plain_port"
+  root=$root_of_platform
+fi
+if wants provision; then
+  for kind in tls plain; do
+    [[ $kind == tls ]] && url=mqtts://localhost:$tls_port || url=mqtt://localhost:$plain_port
+    say "provisioning over $kind: $devices devices"
+    roster "P$kind" "$devices"
+    outcome=$(simulate "P$kind" "$url" --no-owner --concurrency 200)
+    line "provision_$kind" "$outcome" "{ratioToFloor: (.devicesPerSecond / ${floor_rate[$kind]} * 1000 | round / 1000), brokerCpuToFloor: (.cpuMicrosPerDevice.broker / ${floor_cpu[$kind]} * 1000 | round / 1000), p99ToP50: (.latencyMs.total.p99 / .latencyMs.total.p50 * 100 | round / 100)}"
+  done
+fi
+if wants owner; then
+  say "provisioning over TLS, and on to the owner's broker: $devices devices"
+  roster OWNER "$devices"
+  line provision_owner "$(simulate OWNER "mqtts://localhost:$tls_port" --concurrency 200 --cpu-of "owner=$owner_pid")"
+fi
+if wants storm; then
+  say "storm: 20000 devices at once"
+  roster STORM 20000
+  line storm "$(simulate STORM "mqtts://localhost:$tls_port" --no-owner --concurrency 4000 --retry-interval 10s)" \
+    "{attemptsFailed, lastHalfToFirst: (.lastHalfPerSecond / .firstHalfPerSecond * 1000 | round / 1000)}"
+fi
+if wants agent; then
+  say "agent"
+  roster AGENT 1
+  IFS=, read -r _ client_id username password _ < <(tail -n 1 "$dir/AGENT.csv")
+  mkdir -m 700 "$dir/agent"
+  (umask 077; echo "$password" >"$dir/agent/password")
+  cat >"$dir/agent/agent.yaml" <<YAML
+broker-url: mqtts://localhost:$tls_port
+client-id: "$client_id"
+username: "$username"
+password-file: password
+broker-ca-file: $root
+platform-root-file: $root
+state-dir: state
+YAML
+  begun=$(date +%s%N)
+  "$bin/provision-agent" run --config "$dir/agent/agent.yaml" >"$dir/agent.log" 2>&1 &
+  pids+=($!)
+  agent_pid=$!
+  until grep -q "has accepted our hello" "$dir/agent.log" 2>/dev/null; do
+    (( $(date +%s%N) - begun < 10000000000 )) || give_up "the agent did not say hello"
+  done
+  accepted=$(( ($(date +%s%N) - begun) / 1000000 ))
+  wait_for 20 "$bin/provision-agent" status --config "$dir/agent/agent.yaml" || give_up "the agent was not provisioned"
+  sleep 2
+  switches() { cat /proc/$agent_pid/task/*/status | awk '/^voluntary_ctxt_switches/ {n += $2} END {print n}'; }
+  before=$(switches)
+  sleep 20
+  after=$(switches)
+  rss=$(awk '/^VmRSS/ {print $2}' /proc/$agent_pid/status)
+  strip -o "$dir/stripped" "$bin/provision-agent"
+  jq -cn --argjson accepted "$accepted" --argjson rss "$rss" --argjson size "$(stat -c %s "$dir/stripped")" --argjson wakes $((after - before)) \
+    '{bench: "agent", startToAcceptedMs: $accepted, rssMiB: ($rss / 102.4 | round / 10), strippedMiB: ($size / 104857.6 | round / 10), wakeUpsPerSecond: ($wakes / 20)}'
+fi
