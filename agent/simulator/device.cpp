@@ -22,8 +22,6 @@ SessionConfig config_of(const FleetGround& ground, const RosterEntry& entry, Beh
   config.activation_key = entry.activation_key;
   if (behaviour == Behaviour::kWrongPassword) config.password = random_password();
   if (behaviour == Behaviour::kWrongKey) config.activation_key = random_password();
-  // One try shows what becomes of it.
-  if (!arrives(behaviour)) config.retry_max_attempts = 1;
   return config;
 }
 
@@ -75,6 +73,8 @@ void SimulatedDevice::handle(const Event& event) {
   const SessionState& state = session_.state();
   if (state.attempts_failed > failed_before) {
     ground_.tally.add_failure(state.last_failure ? state.last_failure->what : "no reason given");
+    // One try shows what becomes of it; a device would go on, since a refusal may be anybody's.
+    if (!arrives(behaviour_)) return finish(false);
   }
   if (state.phase != before) watch(before);
 }

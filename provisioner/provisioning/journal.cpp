@@ -23,10 +23,12 @@ std::string without_digits(std::string_view text) {
   return rest;
 }
 
-// Whether a line that begins with `what` says no more than that, but for circumstances: " (…" or ", from …".
-bool says(std::string_view line, const std::string& what) {
-  const std::string text = without_digits(line);
-  const std::string wanted = without_digits(what);
+// Whether a line that begins with `what` says no more than that, but for circumstances: " (…" or ", from …". What a lockout
+// counts grows with each one; elsewhere a number may be all that tells two things apart, as in the topics of two devices.
+bool says(const TimelineEntry& line, const std::string& what) {
+  const bool counts = line.kind == kLockedLine;
+  const std::string text = counts ? without_digits(line.text) : line.text;
+  const std::string wanted = counts ? without_digits(what) : what;
   if (!text.starts_with(wanted)) return false;
   const std::string_view rest = std::string_view(text).substr(wanted.size());
   return rest.empty() || rest.starts_with(" (") || rest.starts_with(", from ");
@@ -51,7 +53,7 @@ Result<void> add_incident(Transaction& tx, std::int64_t request_id, std::string_
                           const std::string& circumstances, WallTime now) {
   TRY_ASSIGN(const std::vector<TimelineEntry> last, tx.timeline_of(request_id, kIncidentsCompared));
   for (auto line = last.rbegin(); line != last.rend() && is_incident(line->kind); ++line) {
-    if (line->kind == kind && says(line->text, what)) return {};
+    if (line->kind == kind && says(*line, what)) return {};
   }
   return add_line(tx, request_id, std::nullopt, kind, what + circumstances, now);
 }

@@ -38,7 +38,7 @@ Result<void> add_line_once(Transaction& tx, std::int64_t request_id, std::option
 
 // As add_line, for what the request's device or strangers can bring about at will: `what` and its `circumstances` are the
 // text. Left out if, since the last line of another sort (kRefusedLine, kDeniedLine and kLockedLine are one), there is one
-// that says `what`, whatever the circumstances and whatever numbers it names.
+// that says `what`, whatever the circumstances and, of lockouts, whatever numbers it names.
 Result<void> add_incident(Transaction& tx, std::int64_t request_id, std::string_view kind, const std::string& what,
                           const std::string& circumstances, WallTime now);
 
