@@ -36,36 +36,8 @@ ulimit -n "$(ulimit -Hn)"
 
 dir=$(mktemp -d /tmp/fleet-bench.XXXXXX)
 chmod 755 "$dir"
-pids=()
-clean_up() {
-  trap - EXIT
-  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do kill "${pids[i]}" 2>/dev/null || :; done
-  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || :; done
-  rm -rf "$dir"
-}
-trap clean_up EXIT
-trap 'exit 130' INT TERM
-give_up() {
-  say "error: $1"
-  for log in "$dir"/*.log; do
-    [[ -s $log ]] && { say "--- last lines of ${log##*/}"; tail -n 8 "$log" >&2; }
-  done
-  exit 1
-}
-wait_for() { # SECONDS COMMAND…
-  local end=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    ((SECONDS < end)) || return 1
-    sleep 0.1
-  done
-}
-ports=()
-while ((${#ports[@]} < 6)); do
-  port=$((20000 + RANDOM % 12000))
-  (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && continue
-  [[ " ${ports[*]} " == *" $port "* ]] || ports+=("$port")
-done
+. scripts/processes.sh
+find_ports 6
 read -r tls_port plain_port packages_port owner_port floor_tls_port floor_plain_port <<<"${ports[*]}"
 export PROVISIONER_DATA=$dir/provisioner
 

@@ -26,45 +26,8 @@ bin=$PWD/build/bin
 
 dir=$(mktemp -d /tmp/fleet-demo.XXXXXX)
 chmod 755 "$dir" # the provisioner's broker runs as another user when this is root
-pids=()
-clean_up() {
-  trap - EXIT
-  # agents first, so that nothing reconnects to brokers that go away
-  for ((i = ${#pids[@]} - 1; i >= 0; i--)); do kill "${pids[i]}" 2>/dev/null || :; done
-  for pid in "${pids[@]}"; do wait "$pid" 2>/dev/null || :; done
-  rm -rf "$dir"
-}
-trap clean_up EXIT
-trap 'exit 130' INT TERM
-
-give_up() {
-  echo "error: $1" >&2
-  for log in "$dir"/*.log; do
-    [[ -s $log ]] && { echo "--- last lines of ${log##*/}" >&2; tail -n 8 "$log" >&2; }
-  done
-  exit 1
-}
-free_port() {
-  local port
-  while :; do
-    port=$((20000 + RANDOM % 20000))
-    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
-  done
-}
-wait_for() { # SECONDS COMMAND…
-  local end=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    ((SECONDS < end)) || return 1
-    sleep 0.1
-  done
-}
-
-ports=()
-while ((${#ports[@]} < 4)); do
-  port=$(free_port)
-  [[ " ${ports[*]} " == *" $port "* ]] || ports+=("$port")
-done
+. scripts/processes.sh
+find_ports 4
 read -r provision_port packages_port north_port south_port <<<"${ports[*]}"
 export PROVISIONER_DATA=$dir/provisioner
 
