@@ -47,8 +47,8 @@ struct Node::Entry {
 // quote, a key without ':', tabs as indentation, control characters, text behind the end of a document.
 class YamlReader {
  public:
-  // `text` must outlive the reader.
-  explicit YamlReader(std::string_view text);
+  // `text` must outlive the reader; `first_line` is the number of its first line.
+  explicit YamlReader(std::string_view text, int first_line = 1);
   ~YamlReader();
   // The next document that is not empty; nullopt at the end. kMalformed with "line:column: why"; nothing can be read
   // after that.

@@ -42,11 +42,15 @@ Mark mark_at(std::string_view text, std::size_t offset) {
 
 // YAML 1.2 §5.1, minus what is only allowed in other encodings. Needed before yaml-cpp sees the text: it takes U+0004
 // for the end of the file, and guesses at encodings.
-Result<void> check_characters(std::string_view text) {
+Result<void> check_characters(std::string_view text, int lines_above) {
+  const auto refused = [&](std::size_t at, std::string_view why) {
+    const Mark mark = mark_at(text, at);
+    return malformed({mark.line + lines_above, mark.column}, why);
+  };
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
     if ((c < 0x20 && c != '\t' && c != '\n' && c != '\r') || c == 0x7f) {
-      return malformed(mark_at(text, i), fmt::format("the control character 0x{:02x} is not allowed", c));
+      return refused(i, fmt::format("the control character 0x{:02x} is not allowed", c));
     }
   }
   if (is_utf8(text)) return {};
@@ -57,7 +61,7 @@ Result<void> check_characters(std::string_view text) {
     if (!is_utf8(text.substr(i, length))) break;
     i += length;
   }
-  return malformed(mark_at(text, i), "this is not UTF-8");
+  return refused(i, "this is not UTF-8");
 }
 
 // True if the scalar that begins at `position` is not quoted, or its closing quote is there: yaml-cpp takes the end of
@@ -92,8 +96,9 @@ class TextBuffer : public std::streambuf {
 }  // namespace
 
 struct YamlReader::Impl : YAML::EventHandler {
-  explicit Impl(std::string_view whole)
-      : text(whole.starts_with(kByteOrderMark) ? whole.substr(kByteOrderMark.size()) : whole),
+  Impl(std::string_view whole, int first_line)
+      : lines_above(first_line - 1),
+        text(whole.starts_with(kByteOrderMark) ? whole.substr(kByteOrderMark.size()) : whole),
         buffer(text),
         stream(&buffer) {}
 
@@ -102,7 +107,7 @@ struct YamlReader::Impl : YAML::EventHandler {
 
   Result<std::optional<Node>> read() {
     if (!checked) {
-      TRY(check_characters(text));
+      TRY(check_characters(text, lines_above));
       checked = true;
       parser.Load(stream);
     }
@@ -115,7 +120,7 @@ struct YamlReader::Impl : YAML::EventHandler {
         return malformed(builder.refusal()->mark, builder.refusal()->why);
       } catch (const YAML::Exception& error) {
         if (error.msg.starts_with(YAML::ErrorMsg::UNKNOWN_ANCHOR)) return malformed(translated(error.mark), kNoAliases);
-        return malformed(error.mark.is_null() ? Mark{1, 1} : translated(error.mark), error.msg);
+        return malformed(error.mark.is_null() ? Mark{lines_above + 1, 1} : translated(error.mark), error.msg);
       } catch (const std::exception& error) {
         return fail(ErrorCode::kMalformed, "YAML: {}", error.what());
       }
@@ -132,7 +137,7 @@ struct YamlReader::Impl : YAML::EventHandler {
     if (column <= position && position <= text.size()) {
       for (const char c : text.substr(position - column, column)) characters -= is_continuation(c) ? 1 : 0;
     }
-    return {mark.line + 1, characters + 1};
+    return {lines_above + mark.line + 1, characters + 1};
   }
 
   void stop_if_refused() const {
@@ -227,6 +232,7 @@ struct YamlReader::Impl : YAML::EventHandler {
   }
   void OnMapEnd() override { end(); }
 
+  int lines_above;
   std::string_view text;
   TextBuffer buffer;
   std::istream stream;
@@ -239,7 +245,7 @@ struct YamlReader::Impl : YAML::EventHandler {
   std::optional<Error> failure;
 };
 
-YamlReader::YamlReader(std::string_view text) : impl_(std::make_unique<Impl>(text)) {}
+YamlReader::YamlReader(std::string_view text, int first_line) : impl_(std::make_unique<Impl>(text, first_line)) {}
 YamlReader::~YamlReader() = default;
 
 Result<std::optional<Node>> YamlReader::next() {

@@ -13,7 +13,6 @@
 namespace fleet::provisioner {
 namespace {
 
-constexpr std::string_view kApiVersion = "provisioner/v1";
 constexpr std::size_t kMaxCas = 10;
 constexpr std::size_t kMaxUsername = 255;
 constexpr std::size_t kMaxActivationKey = 1024;
