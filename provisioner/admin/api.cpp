@@ -20,8 +20,10 @@ namespace json = boost::json;
 constexpr std::string_view kLog = "admin";
 constexpr std::size_t kTimelineLines = 1000;
 
+}  // namespace
+
 // An apply on its way: decoded and carried out on the store's thread, since a whole fleet takes a while.
-struct Application {
+struct AdminApi::Application {
   std::string body;
   ApplyOptions options;
   bool dry_run = false;
@@ -34,7 +36,7 @@ struct Application {
   Result<std::vector<NumberedManifest>> decode();
 };
 
-Result<std::vector<NumberedManifest>> Application::decode() {
+Result<std::vector<NumberedManifest>> AdminApi::Application::decode() {
   TRY_ASSIGN(const config::Node node, config::parse_json(body));
   wipe(body);
   config::Problems envelope_problems;
@@ -56,6 +58,8 @@ Result<std::vector<NumberedManifest>> Application::decode() {
   }
   return manifests;
 }
+
+namespace {
 
 AuditEntry operator_line(std::string kind, std::string by, std::string client_id, std::string text) {
   return {.at = wall_now(),
@@ -84,9 +88,11 @@ std::string summary_of(const ApplyReport& report) {
   return text.empty() ? "nothing changed" : text;
 }
 
-Result<void> Application::run(Transaction& tx, const Executor& executor) {
+}  // namespace
+
+Result<void> AdminApi::Application::run(Transaction& tx, const Executor& executor) {
   TRY_ASSIGN(const std::vector<NumberedManifest> manifests, decode());
-  if (dry_run) options.has_file = nullptr;  // they are uploaded when it is meant
+  if (dry_run || options.only_check) options.has_file = nullptr;  // they are uploaded when it is meant
   ErrorCode code = ErrorCode::kInvalidArgument;
   if (problems.empty()) {
     auto applied = provisioner::apply(tx, executor, manifests, options, wall_now(), report);
@@ -98,12 +104,11 @@ Result<void> Application::run(Transaction& tx, const Executor& executor) {
   if (!problems.empty()) {
     return fail(code, "{} problem{}; nothing was applied", problems.size(), problems.size() == 1 ? "" : "s");
   }
+  if (options.only_check) return {};
   if (!dry_run) return tx.add_audit(operator_line("apply", options.by, "", summary_of(report)));
   rolled_back = true;
   return fail(ErrorCode::kConflict, "a dry run is rolled back");
 }
-
-}  // namespace
 
 struct AdminApi::Answer {
   json::value body;
@@ -131,6 +136,7 @@ void AdminApi::handle(AdminCall call, Respond respond) {
 
   if (parts.size() == 3) {
     if (noun == "apply") return call.method == "POST" ? apply(std::move(call), std::move(respond)) : wrong_method();
+    if (noun == "check") return call.method == "POST" ? check(std::move(call), std::move(respond)) : wrong_method();
     if (noun == "requests" || noun == "certificates" || noun == "progress") return wrong_method();
     if (noun != "accounts" && noun != "profiles" && noun != "status" && noun != "audit") return nowhere();
     if (call.method != "GET") return wrong_method();
@@ -229,7 +235,7 @@ void AdminApi::read(Work work, Respond respond) {
       });
 }
 
-void AdminApi::apply(AdminCall call, Respond respond) {
+std::shared_ptr<AdminApi::Application> AdminApi::application_of(AdminCall& call) const {
   auto application = std::make_shared<Application>();
   application->body = std::move(call.body);
   application->options.by = call.by;
@@ -240,6 +246,21 @@ void AdminApi::apply(AdminCall call, Respond respond) {
       return packages->has(sha256);
     };
   }
+  return application;
+}
+
+void AdminApi::check(AdminCall call, Respond respond) {
+  const std::shared_ptr<Application> application = application_of(call);
+  application->options.only_check = true;
+  store_.read([self = shared_from_this(), application](Transaction& tx) { return application->run(tx, self->executor_); },
+              [application, respond = std::move(respond)](Result<void> done) {
+                if (!done) return respond(reply_with(done.error(), application->problems));
+                respond(reply_with(to_json_of_check(application->report)));
+              });
+}
+
+void AdminApi::apply(AdminCall call, Respond respond) {
+  const std::shared_ptr<Application> application = application_of(call);
   store_.submit(
       [self = shared_from_this(), application](Transaction& tx) { return application->run(tx, self->executor_); },
       [self = shared_from_this(), application, by = std::move(call.by),

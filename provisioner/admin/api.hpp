@@ -1,6 +1,8 @@
 // The operator's requests and what they do: routes, their work on the store, their answers. Knows no sockets.
 //
 //   POST   /v1/apply                 {"documents": [...], "dryRun": false, "allowWeak": false, "overwrite": false}
+//   POST   /v1/check                 the same documents: what apply would say and do. Writes nothing and makes no device wait,
+//                                    so that a long import can be checked to its end before any of it is applied
 //   GET    /v1/requests?…            paged by name: "next" is the `after` of the next page (see query.hpp, also below)
 //   GET    /v1/requests/{name}       the request, its attempts, certificates and timeline
 //   DELETE /v1/requests/{name}
@@ -50,6 +52,7 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
 
  private:
   struct Answer;
+  struct Application;
   using Work = std::function<Result<Answer>(Transaction&)>;
 
   void submit(Work work, Respond respond);
@@ -59,7 +62,9 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
   bool show(const AdminCall& call, const std::vector<std::string_view>& parts, const std::string& query,
             const Respond& respond);
   void show(Result<View> view, Respond respond);
+  std::shared_ptr<Application> application_of(AdminCall& call) const;
   void apply(AdminCall call, Respond respond);
+  void check(AdminCall call, Respond respond);
   void describe_request(std::string name, Respond respond);
   void change_request(std::string act, std::string name, std::string by, Respond respond);
   void list_accounts(Respond respond);

@@ -29,6 +29,14 @@ json::object map(const std::map<std::string, std::string>& values) {
   return object;
 }
 
+json::array to_json(const std::vector<Applied>& applied) {
+  json::array list;
+  for (const Applied& item : applied) {
+    list.push_back({{"document", item.document}, {"kind", item.kind}, {"name", item.name}, {"change", item.change}});
+  }
+  return list;
+}
+
 json::value secret(const std::optional<Secret>& value) {
   return value ? json::value(value->reveal()) : json::value(nullptr);
 }
@@ -192,10 +200,7 @@ json::object to_json(const std::vector<AuditEntry>& entries) {
 }
 
 json::object to_json(const ApplyReport& report) {
-  json::array applied, secrets;
-  for (const Applied& item : report.applied) {
-    applied.push_back({{"document", item.document}, {"kind", item.kind}, {"name", item.name}, {"change", item.change}});
-  }
+  json::array secrets;
   for (const GeneratedSecret& item : report.secrets) {
     secrets.push_back({{"name", item.name},
                        {"clientId", item.client_id},
@@ -203,7 +208,17 @@ json::object to_json(const ApplyReport& report) {
                        {"password", secret(item.password)},
                        {"activationKey", secret(item.activation_key)}});
   }
-  return {{"applied", std::move(applied)}, {"secrets", std::move(secrets)}};
+  return {{"applied", to_json(report.applied)}, {"secrets", std::move(secrets)}};
+}
+
+json::object to_json_of_check(const ApplyReport& report) {
+  json::array secrets;
+  for (const GeneratedSecret& item : report.secrets) {
+    secrets.push_back({{"name", item.name},
+                       {"password", item.password.has_value()},
+                       {"activationKey", item.activation_key.has_value()}});
+  }
+  return {{"applied", to_json(report.applied)}, {"secrets", std::move(secrets)}};
 }
 
 }  // namespace fleet::provisioner

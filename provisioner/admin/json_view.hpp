@@ -41,5 +41,7 @@ boost::json::object to_json(const std::vector<AuditEntry>& entries);
 
 // {"applied": […], "secrets": […]}
 boost::json::object to_json(const ApplyReport& report);
+// Which secrets would be made, instead of the secrets.
+boost::json::object to_json_of_check(const ApplyReport& report);
 
 }  // namespace fleet::provisioner

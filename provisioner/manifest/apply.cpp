@@ -81,7 +81,11 @@ class Application {
   Result<void> apply(std::size_t document, const Account& account) {
     if (!once(document, "Account", account.name)) return {};
     TRY_ASSIGN(const std::optional<Account> old, tx_.find_account(account.name));
-    if (!old || !same(*old, account)) TRY(tx_.put_account(account));
+    if (options_.only_check) {
+      accounts_to_come_.emplace(account.name, account);
+    } else if (!old || !same(*old, account)) {
+      TRY(tx_.put_account(account));
+    }
     if (old && old->broker_url != account.broker_url) {
       TRY_ASSIGN(const std::vector<Profile> profiles, tx_.list_profiles());
       for (const Profile& profile : profiles) {
@@ -94,7 +98,7 @@ class Application {
 
   Result<void> apply(std::size_t document, const Profile& profile) {
     if (!once(document, "Profile", profile.name)) return {};
-    TRY_ASSIGN(const std::optional<Account> account, tx_.find_account(profile.account));
+    TRY_ASSIGN(const std::optional<Account> account, find_account(profile.account));
     if (!account) {
       problem(document, "spec.account",
               fmt::format("no account '{}': apply it first, or in the same files", profile.account));
@@ -102,7 +106,11 @@ class Application {
     }
     if (!check_files(document, profile.packages)) return {};
     TRY_ASSIGN(const std::optional<Profile> old, tx_.find_profile(profile.name));
-    if (!old || !same(*old, profile)) TRY(tx_.put_profile(profile));
+    if (options_.only_check) {
+      targets_.emplace(profile.name, Target{profile, *account});
+    } else if (!old || !same(*old, profile)) {
+      TRY(tx_.put_profile(profile));
+    }
     if (old) drop_files(old->packages, profile.packages);
     if (old && (old->configuration != profile.configuration || old->account != profile.account ||
                 old->packages != profile.packages)) {
@@ -151,24 +159,13 @@ class Application {
   // edc §1: one username, one password. Judged when all documents are in, since they may change a shared password
   // together.
   Result<void> check_usernames() {
-    std::map<std::string, ProvisionRequest> first;
-    RequestFilter page;
-    while (!doubtful_usernames_.empty()) {
-      TRY_ASSIGN(const std::vector<ProvisionRequest> requests, tx_.list_requests(page));
+    for (const auto& [username, document] : doubtful_usernames_) {
+      TRY_ASSIGN(const std::vector<ProvisionRequest> requests, tx_.requests_with_username(username));
       for (const ProvisionRequest& request : requests) {
-        const auto doubtful = doubtful_usernames_.find(request.username);
-        if (doubtful == doubtful_usernames_.end()) continue;
-        const auto [same_name, is_first] = first.emplace(request.username, request);
-        if (is_first || same_name->second.username_verifier == request.username_verifier) continue;
-        problem(
-            doubtful->second, "spec.provisionUserUsername",
-            fmt::format("requests '{}' and '{}' would use this username with different passwords: give both the same "
-                        "provisionUserPassword, or another username",
-                        same_name->second.name, request.name));
-        doubtful_usernames_.erase(doubtful);
+        if (request.username_verifier == requests.front().username_verifier) continue;
+        refuse_username(document, requests.front().name, request.name);
+        break;
       }
-      if (requests.size() < page.limit) break;
-      page.after = requests.back().name;
     }
     return {};
   }
@@ -214,11 +211,16 @@ class Application {
     Account account;
   };
 
+  Result<std::optional<Account>> find_account(const std::string& name) {
+    if (const auto to_come = accounts_to_come_.find(name); to_come != accounts_to_come_.end()) return to_come->second;
+    return tx_.find_account(name);
+  }
+
   Result<const Target*> find_target(const std::string& profile_name) {
     if (const auto known = targets_.find(profile_name); known != targets_.end()) return &known->second;
     TRY_ASSIGN(std::optional<Profile> profile, tx_.find_profile(profile_name));
     if (!profile) return nullptr;
-    TRY_ASSIGN(std::optional<Account> account, tx_.find_account(profile->account));
+    TRY_ASSIGN(std::optional<Account> account, find_account(profile->account));
     if (!account)
       return fail(ErrorCode::kCorrupt, "profile {}: its account {} is gone", profile->name, profile->account);
     return &targets_.emplace(profile_name, Target{std::move(*profile), std::move(*account)}).first->second;
@@ -324,15 +326,17 @@ class Application {
     copy_wishes(manifest, request);
 
     GeneratedSecret secret{manifest.name, manifest.client_id, manifest.username, {}, {}};
-    if (!manifest.password) secret.password = random_password();
-    set_password(request, manifest.password ? *manifest.password : *secret.password);
-    secret.activation_key = settle_activation_key(manifest, request);
+    if (!manifest.password) secret.password = options_.only_check ? Secret() : random_password();
     TRY_ASSIGN(const std::optional<ProvisionRequest> namesake, tx_.find_request_by_username(request.username));
-    if (namesake && namesake->username_verifier != request.username_verifier)
-      doubtful_usernames_.emplace(request.username, document);
+    // its verifiers are what a check spends most of its time on
+    if (!options_.only_check || namesake) set_password(request, manifest.password ? *manifest.password : *secret.password);
+    secret.activation_key = settle_activation_key(manifest, request);
+    if (namesake && namesake->username_verifier != request.username_verifier) doubt_username(document, request, *namesake);
 
-    TRY(tx_.insert_request(request));
-    TRY(add_line(request, "created"));
+    if (!options_.only_check) {
+      TRY(tx_.insert_request(request));
+      TRY(add_line(request, "created"));
+    }
     if (secret.password || secret.activation_key) report_.secrets.push_back(std::move(secret));
     done(document, "ProvisionRequest", request.name, "created");
     return {};
@@ -409,12 +413,14 @@ class Application {
     const std::vector<Difference> differences = differences_of(old, request);
     TRY(check_differences(document, manifest, old, differences));
     if (report_.problems.size() != problems_before) return {};
-    if (request.username_verifier != old.username_verifier) doubtful_usernames_.emplace(request.username, document);
+    if (request.username_verifier != old.username_verifier) TRY(doubt_username(document, request));
     if (!differences.empty()) {
       request.updated_at = now_;
-      TRY(tx_.update_request(request));
+      if (!options_.only_check) {
+        TRY(tx_.update_request(request));
+        TRY(add_line(request, in_words(differences) + " changed"));
+      }
       drop_files(packages_of(old.packages), packages_of(request.packages));
-      TRY(add_line(request, in_words(differences) + " changed"));
       if (secret.activation_key) report_.secrets.push_back(std::move(secret));
       // a live connection that would not be let in any more
       const bool closed =
@@ -434,10 +440,38 @@ class Application {
   // that an apply does not let in again what an operator has shut out by hand.
   Result<bool> switch_status(const RequestManifest& manifest, const ProvisionRequest& old) {
     if (!manifest.enabled || *manifest.enabled == old.enabled) return false;
+    if (options_.only_check) return true;
     TRY_ASSIGN(Outcome outcome, executor_.set_enabled(tx_, old.name, *manifest.enabled, options_.by, now_));
     std::move(outcome.send.begin(), outcome.send.end(), std::back_inserter(report_.outcome.send));
     std::move(outcome.kick.begin(), outcome.kick.end(), std::back_inserter(report_.outcome.kick));
     return true;
+  }
+
+  // Its password is not that of another one of its username: judged at the end, or, where nothing is written that could
+  // be looked at then, now.
+  void doubt_username(std::size_t document, const ProvisionRequest& request, const ProvisionRequest& namesake) {
+    if (!options_.only_check) {
+      doubtful_usernames_.emplace(request.username, document);
+    } else {
+      refuse_username(document, namesake.name, request.name);
+    }
+  }
+
+  Result<void> doubt_username(std::size_t document, const ProvisionRequest& request) {
+    TRY_ASSIGN(const std::vector<ProvisionRequest> namesakes, tx_.requests_with_username(request.username));
+    for (const ProvisionRequest& other : namesakes) {
+      if (other.id == request.id || other.username_verifier == request.username_verifier) continue;
+      doubt_username(document, request, other);
+      break;
+    }
+    return {};
+  }
+
+  void refuse_username(std::size_t document, const std::string& one, const std::string& other) {
+    problem(document, "spec.provisionUserUsername",
+            fmt::format("requests '{}' and '{}' would use this username with different passwords: give both the same "
+                        "provisionUserPassword, or another username",
+                        one, other));
   }
 
   Result<void> add_line(const ProvisionRequest& request, const std::string& what) {
@@ -451,6 +485,7 @@ class Application {
   ApplyReport& report_;
   std::map<std::string, std::size_t> seen_;
   std::map<std::string, Target> targets_;
+  std::map<std::string, Account> accounts_to_come_;  // only_check: what is in no store yet
   std::map<std::string, std::size_t> rendered_anew_;  // profiles, and the document that changes what they give
   std::map<std::string, std::size_t> doubtful_usernames_;  // and the document that makes them so
 };

@@ -23,6 +23,9 @@ struct NumberedManifest {
 
 struct ApplyOptions {
   bool allow_weak = false;     // accept passwords and activation keys under kMinPassword characters
+  // Writes nothing, so that a transaction that only reads will do: finds the problems that an apply would have, and what it
+  // would do. Stricter in one thing: requests of one username cannot get another password together.
+  bool only_check = false;
   bool overwrite = false;      // as overwriteIfDuplicate: true in each request that does not say it
   std::string by;              // who, for the timeline
   std::string provisioner_id;  // reserved client id

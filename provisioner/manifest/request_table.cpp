@@ -37,6 +37,7 @@ constexpr std::array kKnown{
     KnownColumn{"expiresOn", "expiresOn"},
     KnownColumn{"retryMaxAttempts", "retryMaxAttempts", false},
     KnownColumn{"overwriteIfDuplicate", "overwriteIfDuplicate", false},
+    KnownColumn{"optlock", "optlock", false},
 };
 
 Node scalar(std::string text, config::Mark mark, bool quoted) {

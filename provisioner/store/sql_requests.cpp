@@ -219,6 +219,12 @@ Result<std::optional<ProvisionRequest>> SqlTransaction::find_request_by_username
   return read_one<ProvisionRequest>(*query, read_request);
 }
 
+Result<std::vector<ProvisionRequest>> SqlTransaction::requests_with_username(std::string_view username) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT " REQUEST_COLUMNS " FROM request WHERE username = ?1 ORDER BY name"));
+  Binder(*query).text(username);
+  return read_all<ProvisionRequest>(*query, read_request);
+}
+
 Result<std::vector<ProvisionRequest>> SqlTransaction::list_requests(const RequestFilter& filter) {
   // The number of conditions shapes the text, so it is prepared each time.
   TRY_ASSIGN(sqlite::Statement query, database_.prepare("SELECT " REQUEST_COLUMNS " FROM request WHERE name > ? AND " +

@@ -64,6 +64,7 @@ class SqlTransaction final : public Transaction {
   Result<std::optional<ProvisionRequest>> find_request_by_name(std::string_view name) override;
   Result<std::optional<ProvisionRequest>> find_request_by_client_id(std::string_view client_id) override;
   Result<std::optional<ProvisionRequest>> find_request_by_username(std::string_view username) override;
+  Result<std::vector<ProvisionRequest>> requests_with_username(std::string_view username) override;
   Result<std::vector<ProvisionRequest>> list_requests(const RequestFilter& filter) override;
   Result<std::map<JobStatus, std::int64_t>> count_requests() override;
   Result<std::vector<std::string>> expired_between(WallTime after, WallTime until) override;

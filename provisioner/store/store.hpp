@@ -103,6 +103,8 @@ class Transaction {
   virtual Result<std::optional<ProvisionRequest>> find_request_by_client_id(std::string_view client_id) = 0;
   // Any one request with that username (all share its password).
   virtual Result<std::optional<ProvisionRequest>> find_request_by_username(std::string_view username) = 0;
+  // All of them, by name.
+  virtual Result<std::vector<ProvisionRequest>> requests_with_username(std::string_view username) = 0;
   virtual Result<std::vector<ProvisionRequest>> list_requests(const RequestFilter& filter) = 0;
   virtual Result<std::map<JobStatus, std::int64_t>> count_requests() = 0;
   // Client ids of the requests with after < expires_on <= until.
