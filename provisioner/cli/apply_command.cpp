@@ -8,6 +8,7 @@
 #include "provisioner/cli/call.hpp"
 #include "provisioner/cli/commands.hpp"
 #include "provisioner/cli/documents.hpp"
+#include "provisioner/cli/import.hpp"
 #include "provisioner/cli/output.hpp"
 #include "provisioner/cli/secrets_file.hpp"
 
@@ -27,41 +28,16 @@ std::string body_of(const std::vector<SourceDocument>& documents, const ApplyArg
   return body;
 }
 
-int report_problems(const std::vector<config::Problem>& problems) {
-  std::set<std::string> files;
-  for (const config::Problem& problem : problems) {
-    files.insert(problem.file);
-    print_error(printable(problem.str()));
-  }
-  print_error(fmt::format("error: {} problem{} in {} file{}: nothing was applied", problems.size(),
-                          problems.size() == 1 ? "" : "s", files.size(), files.size() == 1 ? "" : "s"));
-  return EX_DATAERR;
-}
-
 // The service knows documents by their number; a person knows files and lines.
 std::vector<config::Problem> to_positions(const std::vector<DocumentProblem>& details,
                                           const std::vector<SourceDocument>& documents) {
   std::vector<config::Problem> problems;
   for (const DocumentProblem& detail : details) {
-    config::Problem problem{"", {}, detail.path, detail.message};
-    if (detail.document < documents.size()) {
-      const SourceDocument& document = documents[detail.document];
-      problem.file = document.file;
-      problem.mark = locate(document.node, detail.path);
-    }
-    problems.push_back(std::move(problem));
+    problems.push_back(detail.document < documents.size()
+                           ? problem_at(documents[detail.document], detail.path, detail.message)
+                           : config::Problem{"", {}, detail.path, detail.message});
   }
   return problems;
-}
-
-std::vector<SecretRow> secrets_of(const json::object& answer) {
-  std::vector<SecretRow> rows;
-  for (const json::value& value : array_at(answer, "secrets")) {
-    const json::object& object = value.as_object();
-    rows.push_back({text_at(object, "name"), text_at(object, "clientId"), text_at(object, "username"),
-                    Secret(text_at(object, "password")), Secret(text_at(object, "activationKey"))});
-  }
-  return rows;
 }
 
 void print_secrets(const std::vector<SecretRow>& rows) {
@@ -72,15 +48,6 @@ void print_secrets(const std::vector<SecretRow>& rows) {
   }
   print("\nGenerated secrets. They are shown this once and cannot be shown again:\n");
   print_table({"NAME", "CLIENT ID", "USERNAME", "PASSWORD", "ACTIVATION KEY"}, cells);
-}
-
-void print_changes(const json::object& answer, bool dry_run) {
-  for (const json::value& value : array_at(answer, "applied")) {
-    const json::object& item = value.as_object();
-    print(printable(fmt::format("{} {}: {}{}", text_at(item, "kind"), text_at(item, "name"), text_at(item, "change"),
-                                dry_run ? " (dry run)" : "")) +
-          "\n");
-  }
 }
 
 // The requests among what was applied, also unchanged ones.
@@ -129,29 +96,69 @@ int hand_over(const std::vector<SecretRow>& rows, std::optional<SecretsFile>& fi
       "is enough to apply a spec.provisionUserPassword with --overwrite");
 }
 
-Result<void> upload_packages(const DataLayout& layout, const std::vector<SourceDocument>& documents) {
-  for (const SourceDocument& document : documents) {
-    for (const PackageFile& file : document.packages) {
-      TRY_ASSIGN(const bool uploaded, upload_to_service(layout, file));
-      if (uploaded) print(printable(fmt::format("{}: uploaded, {} bytes", file.path.string(), file.size)) + "\n");
-    }
+}  // namespace
+
+int report_problems(const std::vector<config::Problem>& problems, std::size_t count) {
+  std::set<std::string> files;
+  for (const config::Problem& problem : problems) {
+    files.insert(problem.file);
+    print_error(printable(problem.str()));
   }
-  return {};
+  if (count > problems.size()) print_error(fmt::format("… and {} more", count - problems.size()));
+  print_error(fmt::format("error: {} problem{} in {} file{}: nothing was applied", count, count == 1 ? "" : "s",
+                          files.size(), files.size() == 1 ? "" : "s"));
+  return EX_DATAERR;
 }
 
-// A source that cannot be read; what is wrong with its content is another matter.
 int report_unreadable(const Error& error) {
   const bool content = error.code == ErrorCode::kInvalidArgument || error.code == ErrorCode::kLimitExceeded;
   return complain(error, content ? EX_DATAERR : EX_NOINPUT);
 }
 
-}  // namespace
+void print_changes(const json::object& answer, bool dry_run) {
+  for (const json::value& value : array_at(answer, "applied")) {
+    const json::object& item = value.as_object();
+    print(printable(fmt::format("{} {}: {}{}", text_at(item, "kind"), text_at(item, "name"), text_at(item, "change"),
+                                dry_run ? " (dry run)" : "")) +
+          "\n");
+  }
+}
+
+std::vector<SecretRow> secrets_of(const json::object& answer) {
+  std::vector<SecretRow> rows;
+  for (const json::value& value : array_at(answer, "secrets")) {
+    const json::object& object = value.as_object();
+    rows.push_back({text_at(object, "name"), text_at(object, "clientId"), text_at(object, "username"),
+                    Secret(text_at(object, "password")), Secret(text_at(object, "activationKey"))});
+  }
+  return rows;
+}
+
+Result<void> upload_packages(const DataLayout& layout, const std::vector<PackageFile>& packages) {
+  for (const PackageFile& file : packages) {
+    TRY_ASSIGN(const bool uploaded, upload_to_service(layout, file));
+    if (uploaded) print(printable(fmt::format("{}: uploaded, {} bytes", file.path.string(), file.size)) + "\n");
+  }
+  return {};
+}
 
 Result<int> apply_documents(const DataLayout& layout, const ApplyArguments& arguments) {
-  const auto read = load_documents(arguments.sources);
-  if (!read) return report_unreadable(read.error());
-  const LoadedDocuments& loaded = *read;
-  if (!loaded.problems.empty()) return report_problems(loaded.problems);
+  auto stream = DocumentStream::open(arguments.sources, arguments.profile);
+  if (!stream) return report_unreadable(stream.error());
+  std::vector<DocumentPiece> pieces;
+  std::size_t count = 0;
+  while (true) {
+    auto piece = stream->next();
+    if (!piece) return report_unreadable(piece.error());
+    if (!*piece) break;
+    count += (*piece)->documents.size();
+    pieces.push_back(std::move(**piece));
+    if (count > kImportFrom || (count > 1 && stream->bytes_read() > kImportFromBytes)) {
+      return import_documents(layout, arguments, std::move(pieces), *stream);
+    }
+  }
+  const LoadedDocuments loaded = joined(std::move(pieces));
+  if (!loaded.problems.empty()) return report_problems(loaded.problems, loaded.problems.size());
   if (loaded.documents.empty()) return fail(ErrorCode::kInvalidArgument, "there is no document in what -f names");
 
   std::optional<SecretsFile> file;
@@ -165,10 +172,15 @@ Result<int> apply_documents(const DataLayout& layout, const ApplyArguments& argu
     }
     file.emplace(std::move(*created));
   }
-  if (!arguments.dry_run) TRY(upload_packages(layout, loaded.documents));
+  for (const SourceDocument& document : loaded.documents) {
+    if (!arguments.dry_run) TRY(upload_packages(layout, document.packages));
+  }
   auto answer = post_to_service(layout, "/v1/apply", body_of(loaded.documents, arguments));
   if (!answer) {
-    if (!answer.error().details.empty()) return report_problems(to_positions(answer.error().details, loaded.documents));
+    if (!answer.error().details.empty()) {
+      const std::vector<config::Problem> problems = to_positions(answer.error().details, loaded.documents);
+      return report_problems(problems, problems.size());
+    }
     return fail(std::move(answer).error().error);
   }
   print_changes(*answer, arguments.dry_run);

@@ -230,20 +230,23 @@ class CommandLine {
         add_leaf(app_, "apply", "Create or change accounts, profiles and provision requests: all or nothing",
                  "provisioner apply -f gateways/ --secrets-out secrets.csv", Act::kApply,
                  [this] { return apply_documents(layout_, apply_); });
-    apply->add_option("-f,--file", apply_.sources, "YAML file, folder of *.yaml, or - for stdin; may be repeated")
+    apply->add_option("-f,--file", apply_.sources,
+                      "YAML file, table of requests (*.csv), folder of *.yaml, or - for YAML on stdin; may be repeated")
         ->required()
         ->type_name("FILE|DIR|-");
     CLI::Option* dry_run = apply->add_flag("--dry-run", apply_.dry_run, "say what would change, and change nothing");
     add_wait(*apply, apply_.wait, apply_.timeout,
              "then show how the applied requests come on; exit code 0 once all are COMPLETED, 76 when some cannot be");
     dry_run->excludes("--wait");
+    apply->add_option("--profile", apply_.profile, "the profile of rows of tables that name none")->type_name("NAME");
     apply->add_flag("--allow-weak", apply_.allow_weak, "accept passwords and activation keys of fewer than 16 characters");
     apply->add_flag("--overwrite", apply_.overwrite,
                     "replace provision requests that exist; without it only their dates, status and retryMaxAttempts are "
                     "edited");
     apply
         ->add_option("--secrets-out", apply_.secrets_out,
-                     "write generated secrets to this new file instead of the terminal")
+                     "write generated secrets to this new file instead of the terminal; of more than 5,000 "
+                     "documents also to the one that an interrupted apply of them has left")
         ->type_name("FILE");
   }
 

@@ -16,6 +16,7 @@ namespace fleet::provisioner {
 
 struct ApplyArguments {
   std::vector<std::string> sources;  // files, folders, or "-"
+  std::string profile;               // of rows of tables that name none
   bool dry_run = false;
   bool allow_weak = false;
   bool overwrite = false;

@@ -20,13 +20,17 @@ std::string csv_field(std::string_view text) {
 
 }  // namespace
 
-Secret secrets_csv(const std::vector<SecretRow>& rows) {
-  std::string text = "name,clientId,username,password,activationKey\n";
+Secret secrets_rows(const std::vector<SecretRow>& rows) {
+  std::string text;
   for (const SecretRow& row : rows) {
     text += fmt::format("{},{},{},{},{}\n", csv_field(row.name), csv_field(row.client_id), csv_field(row.username),
                         csv_field(row.password.reveal()), csv_field(row.activation_key.reveal()));
   }
   return Secret(std::move(text));
+}
+
+Secret secrets_csv(const std::vector<SecretRow>& rows) {
+  return Secret(std::string(kSecretsHeader) + std::string(secrets_rows(rows).reveal()));
 }
 
 Result<SecretsFile> SecretsFile::create(const std::filesystem::path& path) {

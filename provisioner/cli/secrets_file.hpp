@@ -18,7 +18,10 @@ struct SecretRow {
   Secret password, activation_key;  // empty: none was generated
 };
 
-// RFC 4180 with the header "name,clientId,username,password,activationKey", lines end with "\n".
+// RFC 4180, lines end with "\n".
+inline constexpr std::string_view kSecretsHeader = "name,clientId,username,password,activationKey\n";
+Secret secrets_rows(const std::vector<SecretRow>& rows);
+// The same below the header.
 Secret secrets_csv(const std::vector<SecretRow>& rows);
 
 // A new file of mode 0600. Unless it is kept, it is removed again when the object goes.

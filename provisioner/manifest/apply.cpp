@@ -509,7 +509,10 @@ Result<void> apply(Transaction& tx, const Executor& executor, const std::vector<
   TRY(apply_kind<Account>(application, manifests));
   TRY(apply_kind<Profile>(application, manifests));
   TRY(apply_kind<RequestManifest>(application, manifests));
-  TRY(application.check_existing_requests());
+  const auto is_request = [](const NumberedManifest& one) { return std::holds_alternative<RequestManifest>(one.manifest); };
+  if (!options.only_check || std::none_of(manifests.begin(), manifests.end(), is_request)) {
+    TRY(application.check_existing_requests());
+  }
   TRY(application.check_usernames());
   if (!report.problems.empty()) {
     report.applied.clear();

@@ -24,7 +24,8 @@ struct NumberedManifest {
 struct ApplyOptions {
   bool allow_weak = false;     // accept passwords and activation keys under kMinPassword characters
   // Writes nothing, so that a transaction that only reads will do: finds the problems that an apply would have, and what it
-  // would do. Stricter in one thing: requests of one username cannot get another password together.
+  // would do. Requests of one username that would get another password together are a problem, though. What profiles would
+  // do to requests that there are is only judged if there is no request among the manifests.
   bool only_check = false;
   bool overwrite = false;      // as overwriteIfDuplicate: true in each request that does not say it
   std::string by;              // who, for the timeline

@@ -1,0 +1,51 @@
+// The requests of a long import between their check and their apply: on the disk, read once and decoded once however long
+// that takes, and the same when the source has changed meanwhile. Private to provisioner/cli.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/base/result.hpp"
+#include "core/config/node.hpp"
+
+namespace fleet::provisioner {
+
+struct ImportedRequest {
+  std::string name, client_id, username;
+  std::uint64_t password = 0;  // a hash of the one that is given; 0: none
+  bool wants_key = false;      // generateActivationKey: true
+  std::uint32_t file = 0;      // its number among the sources, for messages
+  config::Mark mark;           // in it
+  std::string json;            // the document without generateActivationKey, its spec last
+};
+
+// The document with more in its spec: `json` as above, `more` as "\"key\":value".
+std::string with_spec(const std::string& json, const std::string& more);
+
+// A file that has no name and goes with the process, in TMPDIR or /var/tmp.
+class ImportSpool {
+ public:
+  static Result<ImportSpool> create();
+
+  Result<void> add(const ImportedRequest& request);
+  // What was added is read from its beginning; nothing is added after that.
+  Result<void> rewind();
+  Result<std::optional<ImportedRequest>> next();
+  std::uint64_t size() const { return size_; }
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  explicit ImportSpool(std::FILE* file) : file_(file) {}
+  Result<void> write(const void* bytes, std::size_t size);
+  Result<void> read(void* bytes, std::size_t size);
+
+  std::unique_ptr<std::FILE, Close> file_;
+  std::uint64_t size_ = 0, read_ = 0;
+};
+
+}  // namespace fleet::provisioner
