@@ -18,6 +18,8 @@ using Socket = asio::local::stream_protocol;
 using BoostError = boost::system::error_code;
 
 constexpr Seconds kConnectLimit{10};
+// An empty buffer would be read into by 512 bytes a time.
+constexpr std::size_t kReadSize = 64 * 1024;
 
 Error connect_error(BoostError error, const std::string& path) {
   if (error == asio::error::access_denied) return errno_error(error.value(), path);
@@ -54,6 +56,7 @@ Result<AdminReply> exchange(const std::string& path, http::request<Body>& reques
   const BoostError write_error = wait();
 
   beast::flat_buffer buffer;
+  buffer.reserve(kReadSize);
   http::response_parser<http::string_body> parser;
   parser.body_limit(boost::none);
   http::async_read(stream, buffer, parser, finished);

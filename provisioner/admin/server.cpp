@@ -32,6 +32,8 @@ constexpr Seconds kIdleLimit{30};
 // What a caller still sends behind an answer is read and dropped for so long, or it would lose the answer.
 constexpr Seconds kLingerLimit{2};
 constexpr std::size_t kUploadPiece = 256 * 1024;
+// An empty buffer would be read into by 512 bytes a time.
+constexpr std::size_t kReadSize = 16 * 1024;
 
 // "uid 0 (root)"
 std::string peer_of(int fd) {
@@ -54,6 +56,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
         api_(std::move(api)),
         on_end_(std::move(on_end)),
         peer_(peer_of(stream_.socket().native_handle())) {
+    buffer_.reserve(kReadSize);
     header_.body_limit(boost::none);  // judged by what the header asks for
     header_.header_limit(16 * 1024);
   }

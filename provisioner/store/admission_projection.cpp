@@ -134,13 +134,17 @@ Result<void> AdmissionProjection::in_transaction(const std::function<Result<void
 
 Result<bool> AdmissionProjection::close_before(const WantedRows& rows) {
   WantedRows closings;
-  for (const auto& [client_id, wanted] : rows) {
-    TRY_ASSIGN(const std::optional<AdmissionRow> current, row_of(client_id));
-    if (!current || covers(wanted, *current)) continue;
-    // A row that only narrows can be written at once; one that also admits something new waits for the commit.
-    const bool only_narrows = wanted && covers(current, *wanted);
-    closings[client_id] = only_narrows ? wanted : std::nullopt;
-  }
+  // one transaction, or each row would take a lock of the file and give it back
+  TRY(in_transaction([&]() -> Result<void> {
+    for (const auto& [client_id, wanted] : rows) {
+      TRY_ASSIGN(const std::optional<AdmissionRow> current, row_of(client_id));
+      if (!current || covers(wanted, *current)) continue;
+      // A row that only narrows can be written at once; one that also admits something new waits for the commit.
+      const bool only_narrows = wanted && covers(current, *wanted);
+      closings[client_id] = only_narrows ? wanted : std::nullopt;
+    }
+    return {};
+  }));
   if (closings.empty()) return false;
   TRY(settle(closings, kOutOfDate));
   return true;

@@ -197,6 +197,11 @@ constexpr std::string_view kCompletedAttempts = R"sql(
 CREATE INDEX attempt_completed ON attempt (ended_at) WHERE state = 'COMPLETED';
 )sql";
 
+// So that what package files are named is known without a look at every request.
+constexpr std::string_view kRequestsWithPackages = R"sql(
+CREATE INDEX request_with_packages ON request (id) WHERE packages IS NOT NULL;
+)sql";
+
 constexpr std::array kMigrations{
     Migration{"0001-initial", kInitial},
     Migration{"0002-list-indexes", kListIndexes},
@@ -206,6 +211,7 @@ constexpr std::array kMigrations{
     Migration{"0006-owner-account", kOwnerAccount},
     Migration{"0007-given-logins", kGivenLogins},
     Migration{"0008-completed-attempts", kCompletedAttempts},
+    Migration{"0009-requests-with-packages", kRequestsWithPackages},
 };
 
 // "FLTP": tells our file from any other SQLite database.

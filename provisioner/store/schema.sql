@@ -62,6 +62,7 @@ CREATE INDEX request_by_username ON request (username);
 -- For lists by status in the order of names, and for counts that read nothing but this.
 CREATE INDEX request_by_status ON request (status, name, enabled, expires_on, activates_on);
 CREATE INDEX request_with_error ON request (status) WHERE last_error <> '';
+CREATE INDEX request_with_packages ON request (id) WHERE packages IS NOT NULL;
 CREATE INDEX request_by_expiry ON request (expires_on) WHERE expires_on IS NOT NULL;
 
 CREATE TABLE attempt (

@@ -28,6 +28,9 @@ constexpr Millis kGatherFor{50};
 // How soon the projection is tried again when it could not be written.
 constexpr Seconds kRetryProjection{1};
 
+// The inner pages of the indexes of a million requests, and the leaves in use: without them each change reads some again.
+constexpr int kCacheKib = 32 * 1024;
+
 struct Piece {
   Work work;
   Done done;                                            // carried by `post`; or
@@ -82,6 +85,8 @@ class SqlStore final : public Store {
 
   // Client ids whose row in the projection may differ from the store, after a commit or a failed one.
   std::set<std::string> unsettled_;
+  // What the commit in progress makes of the rows that it touched; nothing once it failed.
+  std::optional<WantedRows> committed_rows_;
   bool rebuild_projection_ = false;
   bool projection_failed_ = false;
 
@@ -165,6 +170,8 @@ void SqlStore::write() {
 void SqlStore::commit(std::vector<Piece>& batch) {
   std::set<std::string> touched;
   const Result<void> committed = carry_out(batch, touched);
+  // rows that an earlier commit has left over have to be looked up with them
+  if (!committed || !unsettled_.empty()) committed_rows_.reset();
   unsettled_.merge(touched);
   if (committed) return;
   log::error("store", "cannot commit", {{"error", committed.error().message}, {"pieces", batch.size()}});
@@ -220,8 +227,8 @@ Result<void> SqlStore::carry_out(Piece& piece, std::set<std::string>& touched) {
 
 Result<void> SqlStore::announce_closings(const std::set<std::string>& touched) {
   TRY(transaction_.bump_admission_generation());
-  TRY_ASSIGN(const WantedRows rows, wanted_rows(touched));
-  const auto closed = projection_->close_before(rows);
+  TRY_ASSIGN(committed_rows_, wanted_rows(touched));
+  const auto closed = projection_->close_before(*committed_rows_);
   if (!closed) {
     if (closed.error().code == ErrorCode::kCorrupt) rebuild_projection_ = true;
     return fail(with_context(closed.error(), "admission projection"));
@@ -249,10 +256,12 @@ void SqlStore::settle_projection() {
 }
 
 Result<void> SqlStore::write_projection() {
+  const std::optional<WantedRows> known = std::exchange(committed_rows_, std::nullopt);
   TRY_ASSIGN(const std::int64_t generation, transaction_.admission_generation());
   if (rebuild_projection_) {
     return projection_->rebuild([this](const auto& each) { return transaction_.all_admission_rows(each); }, generation);
   }
+  if (known) return projection_->settle(*known, generation);
   TRY_ASSIGN(const WantedRows rows, wanted_rows(unsettled_));
   return projection_->settle(rows, generation);
 }
@@ -282,7 +291,7 @@ void SqlStore::answer(Piece& piece) {
 }  // namespace
 
 Result<std::unique_ptr<Store>> Store::open(StoreSettings settings, std::function<void(std::function<void()>)> post) {
-  TRY_ASSIGN(sqlite::Database database, sqlite::Database::open(settings.database, {}));
+  TRY_ASSIGN(sqlite::Database database, sqlite::Database::open(settings.database, {.cache_kib = kCacheKib}));
   // What is emptied holds passwords and configurations: it shall not linger in free pages.
   TRY(database.execute("PRAGMA secure_delete = ON"));
   TRY(migrate(database));
