@@ -6,6 +6,11 @@
 #include "core/config/scalar.hpp"
 
 namespace fleet::config {
+namespace {
+
+constexpr std::size_t kFew = 16;
+
+}  // namespace
 
 void TreeBuilder::begin(Node::Kind kind, Mark mark) {
   if (refusal_) return;
@@ -39,9 +44,18 @@ void TreeBuilder::refuse(Mark mark, std::string why) {
   if (!refusal_) refusal_ = Refusal{mark, std::move(why)};
 }
 
+bool TreeBuilder::is_known(Open& mapping, const std::string& key) {
+  const std::vector<Node::Entry>& entries = mapping.node.entries;
+  if (entries.size() < kFew) return mapping.node.find(key) != nullptr;
+  if (mapping.keys.empty()) {
+    for (const Node::Entry& entry : entries) mapping.keys.insert(entry.key);
+  }
+  return !mapping.keys.insert(key).second;
+}
+
 void TreeBuilder::take_key(Open& mapping, const Node& node) {
   if (node.kind == Node::Kind::kNull) return refuse(node.mark, "a key must not be null");
-  if (!mapping.keys.insert(node.text).second) {
+  if (is_known(mapping, node.text)) {
     return refuse(node.mark, fmt::format("the key {} appears twice", shown(node.text)));
   }
   mapping.key = node.text;

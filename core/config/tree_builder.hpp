@@ -38,9 +38,10 @@ class TreeBuilder {
     bool at_key = true;  // kMapping: the next node is a key
     std::string key;
     Mark key_mark;
-    std::unordered_set<std::string> keys;
+    std::unordered_set<std::string> keys;  // once there are more than are soon compared one by one
   };
 
+  static bool is_known(Open& mapping, const std::string& key);
   void take_key(Open& mapping, const Node& node);
   void add(Node node);
 

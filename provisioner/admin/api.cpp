@@ -22,21 +22,25 @@ constexpr std::size_t kTimelineLines = 1000;
 
 }  // namespace
 
-// An apply on its way: decoded and carried out on the store's thread, since a whole fleet takes a while.
+// An apply on its way. A whole fleet takes a while, so that it is decoded and prepared on the thread of the store's reader, and
+// only what is left of it is done where devices wait.
 struct AdminApi::Application {
   std::string body;
   ApplyOptions options;
   bool dry_run = false;
   bool rolled_back = false;  // all went well, and the dry run undid it
   std::size_t documents = 0;
+  std::vector<NumberedManifest> manifests;
+  Preparation prepared;
   ApplyReport report;
   std::vector<DocumentProblem> problems;
 
   Result<void> run(Transaction& tx, const Executor& executor);
-  Result<std::vector<NumberedManifest>> decode();
+  Result<void> prepare(Transaction& tx, const Executor& executor);
+  Result<void> decode();
 };
 
-Result<std::vector<NumberedManifest>> AdminApi::Application::decode() {
+Result<void> AdminApi::Application::decode() {
   TRY_ASSIGN(const config::Node node, config::parse_json(body));
   wipe(body);
   config::Problems envelope_problems;
@@ -50,13 +54,20 @@ Result<std::vector<NumberedManifest>> AdminApi::Application::decode() {
   TRY(envelope_problems.result());
 
   documents = list->items.size();
-  std::vector<NumberedManifest> manifests;
   for (std::size_t i = 0; i < list->items.size(); ++i) {
     config::Problems found;
     if (auto manifest = decode_manifest(list->items[i], found)) manifests.push_back({i, std::move(*manifest)});
     for (const config::Problem& problem : found.list()) problems.push_back({i, problem.path, problem.why});
   }
-  return manifests;
+  return {};
+}
+
+Result<void> AdminApi::Application::prepare(Transaction& tx, const Executor& executor) {
+  TRY(decode());
+  if (problems.empty()) {
+    TRY_ASSIGN(prepared, provisioner::prepare(tx, executor, manifests, options.verifier_key));
+  }
+  return {};
 }
 
 namespace {
@@ -91,11 +102,10 @@ std::string summary_of(const ApplyReport& report) {
 }  // namespace
 
 Result<void> AdminApi::Application::run(Transaction& tx, const Executor& executor) {
-  TRY_ASSIGN(const std::vector<NumberedManifest> manifests, decode());
   if (dry_run || options.only_check) options.has_file = nullptr;  // they are uploaded when it is meant
   ErrorCode code = ErrorCode::kInvalidArgument;
   if (problems.empty()) {
-    auto applied = provisioner::apply(tx, executor, manifests, options, wall_now(), report);
+    auto applied = provisioner::apply(tx, executor, manifests, options, wall_now(), report, prepared);
     for (const ApplyProblem& problem : report.problems)
       problems.push_back({problem.document, problem.path, problem.why, problem.code});
     if (!applied && problems.empty()) return fail(std::move(applied).error());
@@ -252,37 +262,53 @@ std::shared_ptr<AdminApi::Application> AdminApi::application_of(AdminCall& call)
 void AdminApi::check(AdminCall call, Respond respond) {
   const std::shared_ptr<Application> application = application_of(call);
   application->options.only_check = true;
-  store_.read([self = shared_from_this(), application](Transaction& tx) { return application->run(tx, self->executor_); },
-              [application, respond = std::move(respond)](Result<void> done) {
-                if (!done) return respond(reply_with(done.error(), application->problems));
-                respond(reply_with(to_json_of_check(application->report)));
-              });
+  store_.read(
+      [self = shared_from_this(), application](Transaction& tx) -> Result<void> {
+        TRY(application->decode());
+        return application->run(tx, self->executor_);
+      },
+      [application, respond = std::move(respond)](Result<void> done) {
+        if (!done) return respond(reply_with(done.error(), application->problems));
+        respond(reply_with(to_json_of_check(application->report)));
+      });
 }
 
 void AdminApi::apply(AdminCall call, Respond respond) {
   const std::shared_ptr<Application> application = application_of(call);
+  store_.read([self = shared_from_this(), application](Transaction& tx) { return application->prepare(tx, self->executor_); },
+              [self = shared_from_this(), application, by = std::move(call.by),
+               respond = std::move(respond)](Result<void> prepared) mutable {
+                if (!prepared) return self->finish_apply(*application, by, std::move(prepared), respond);
+                self->apply_prepared(application, std::move(by), std::move(respond));
+              });
+}
+
+void AdminApi::apply_prepared(const std::shared_ptr<Application>& application, std::string by, Respond respond) {
   store_.submit(
       [self = shared_from_this(), application](Transaction& tx) { return application->run(tx, self->executor_); },
-      [self = shared_from_this(), application, by = std::move(call.by),
-       respond = std::move(respond)](Result<void> done) {
-        const bool good = done || application->rolled_back;
-        log::info(kLog,
-                  application->rolled_back ? "apply, dry run"
-                  : good                   ? "apply"
-                                           : "apply refused",
-                  {{"by", by}, {"documents", application->documents}, {"outcome", good ? "ok" : done.error().message}});
-        if (!good) {
-          if (!application->dry_run) self->record(operator_line("apply", by, "", "refused: " + done.error().message));
-          return respond(reply_with(done.error(), application->problems));
-        }
-        if (application->rolled_back) {
-          application->report.secrets.clear();
-        } else if (!self->stopped_) {
-          self->settings_.deliver(std::move(application->report.outcome));
-          if (self->settings_.on_applied) self->settings_.on_applied(std::move(application->report.dropped_files));
-        }
-        respond(reply_with(to_json(application->report)));
+      [self = shared_from_this(), application, by = std::move(by), respond = std::move(respond)](Result<void> done) {
+        self->finish_apply(*application, by, std::move(done), respond);
       });
+}
+
+void AdminApi::finish_apply(Application& application, const std::string& by, Result<void> done, const Respond& respond) {
+  const bool good = done || application.rolled_back;
+  log::info(kLog,
+            application.rolled_back ? "apply, dry run"
+            : good                  ? "apply"
+                                    : "apply refused",
+            {{"by", by}, {"documents", application.documents}, {"outcome", good ? "ok" : done.error().message}});
+  if (!good) {
+    if (!application.dry_run) record(operator_line("apply", by, "", "refused: " + done.error().message));
+    return respond(reply_with(done.error(), application.problems));
+  }
+  if (application.rolled_back) {
+    application.report.secrets.clear();
+  } else if (!stopped_) {
+    settings_.deliver(std::move(application.report.outcome));
+    if (settings_.on_applied) settings_.on_applied(std::move(application.report.dropped_files));
+  }
+  respond(reply_with(to_json(application.report)));
 }
 
 void AdminApi::describe_request(std::string name, Respond respond) {

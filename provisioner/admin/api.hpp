@@ -64,6 +64,8 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
   void show(Result<View> view, Respond respond);
   std::shared_ptr<Application> application_of(AdminCall& call) const;
   void apply(AdminCall call, Respond respond);
+  void apply_prepared(const std::shared_ptr<Application>& application, std::string by, Respond respond);
+  void finish_apply(Application& application, const std::string& by, Result<void> done, const Respond& respond);
   void check(AdminCall call, Respond respond);
   void describe_request(std::string name, Respond respond);
   void change_request(std::string act, std::string name, std::string by, Respond respond);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <deque>
 #include <future>
 #include <iterator>
 #include <map>
@@ -31,6 +32,8 @@ namespace json = boost::json;
 constexpr std::size_t kCheckBatch = 1000;
 constexpr std::size_t kApplyBatch = 500;
 constexpr std::size_t kBatchBytes = 4 * 1024 * 1024;
+// Batches that the service has: it prepares one while it writes the other.
+constexpr std::size_t kInFlight = 2;
 constexpr std::size_t kProblemsShown = 100;
 // Accounts and profiles are held, and may be sent with each batch.
 constexpr std::size_t kSharedBytes = 4 * 1024 * 1024;
@@ -328,6 +331,10 @@ class Import {
     std::vector<SecretRow> secrets;
     std::vector<std::pair<std::uint32_t, config::Mark>> places;
   };
+  struct InFlight {
+    Batch batch;
+    std::future<Reply> reply;
+  };
 
   Result<int> apply_all() {
     const InterruptGuard guard;
@@ -343,9 +350,7 @@ class Import {
     TRY(spool_->rewind());
     if (secrets_) secrets_->rewind();
     progress_.begin("applying");
-    auto applied = apply_batches();
-    if (!applied) return report_stop(applied.error());
-    if (*applied != EX_OK) return *applied;
+    if (auto applied = apply_batches(); !applied) return report_stop(applied.error());
     if (counts_.all() < expected_) {
       return report_stop({ErrorCode::kUnavailable, "interrupted"});
     }
@@ -355,17 +360,31 @@ class Import {
     return EX_OK;
   }
 
-  // The next batch is made while the service has one.
-  Result<int> apply_batches() {
-    while (!interrupted) {
-      TRY_ASSIGN(Batch batch, next_batch());
-      TRY_ASSIGN(const int exit_code, finish_apply());
-      if (exit_code != EX_OK || batch.places.empty()) return exit_code;
-      if (secrets_) TRY(secrets_->append(batch.secrets));
-      applying_ = post("/v1/apply", batch.documents);
-      in_apply_ = std::move(batch);
+  // The next batch is made while the service has others. What goes wrong with one does not keep those behind it from
+  // their answers: what is applied is to be known.
+  Result<void> apply_batches() {
+    std::optional<Error> failure;
+    while (!interrupted && !failure) {
+      auto batch = next_batch();
+      if (batch && batch->places.empty()) break;
+      if (batch && secrets_) {
+        if (auto kept = secrets_->append(batch->secrets); !kept) batch = fail(std::move(kept).error());
+      }
+      if (batch) {
+        std::future<Reply> reply = post("/v1/apply", batch->documents);
+        batch->documents.clear();
+        applying_.push_back({std::move(*batch), std::move(reply)});
+      } else {
+        failure = std::move(batch).error();
+      }
+      if (applying_.size() < kInFlight && !failure) continue;
+      if (auto finished = finish_apply(); !finished && !failure) failure = std::move(finished).error();
     }
-    return finish_apply();
+    while (!applying_.empty()) {
+      if (auto finished = finish_apply(); !finished && !failure) failure = std::move(finished).error();
+    }
+    if (failure) return fail(*failure);
+    return {};
   }
 
   Result<Batch> next_batch() {
@@ -405,32 +424,29 @@ class Import {
     return spec;
   }
 
-  Result<int> finish_apply() {
-    if (!applying_.valid()) return EX_OK;
-    const Reply reply = applying_.get();
-    if (!reply) return refused(reply.error());
+  // Of the batch that the service has had for longest.
+  Result<void> finish_apply() {
+    if (applying_.empty()) return {};
+    InFlight first = std::move(applying_.front());
+    applying_.pop_front();
+    const Reply reply = first.reply.get();
+    if (!reply) return refused(reply.error(), first.batch);
     for (const json::value& value : array_at(*reply, "applied")) counts_.add(text_at(value.as_object(), "change"));
+    progress_.show(counts_.all(), counts_.all(), expected_);
     // only of what was deleted since it was checked
     const std::vector<SecretRow> made_by_service = secrets_of(*reply);
-    if (!made_by_service.empty()) {
-      if (!secrets_) return fail(ErrorCode::kConflict, "requests were deleted meanwhile, and made anew with unknown passwords");
-      TRY(secrets_->append(made_by_service));
-    }
-    progress_.show(counts_.all(), counts_.all(), expected_);
-    return EX_OK;
+    if (made_by_service.empty()) return {};
+    if (!secrets_) return fail(ErrorCode::kConflict, "requests were deleted meanwhile, and made anew with unknown passwords");
+    return secrets_->append(made_by_service);
   }
 
-  Result<int> refused(const AdminFailure& failure) {
-    // the service may have applied what it could not say that it applied
-    const ErrorCode code = failure.error.code;
-    const bool unknown = code == ErrorCode::kIo || code == ErrorCode::kTimedOut || code == ErrorCode::kUnavailable;
-    if (!unknown && secrets_) TRY(secrets_->take_back());
+  Result<void> refused(const AdminFailure& failure, const Batch& batch) const {
     if (failure.details.empty()) return fail(failure.error);
     for (const DocumentProblem& detail : failure.details) {
       config::Problem problem{"", {}, detail.path, detail.message};
-      if (detail.document < in_apply_.places.size()) {
-        problem.file = files_[in_apply_.places[detail.document].first];
-        problem.mark = in_apply_.places[detail.document].second;
+      if (detail.document < batch.places.size()) {
+        problem.file = files_[batch.places[detail.document].first];
+        problem.mark = batch.places[detail.document].second;
       }
       print_error(printable(problem.str()));
     }
@@ -482,8 +498,7 @@ class Import {
   std::future<Reply> checking_;
 
   std::uint64_t expected_ = 0, sent_ = 0;
-  Batch in_apply_;
-  std::future<Reply> applying_;
+  std::deque<InFlight> applying_;
 };
 
 }  // namespace

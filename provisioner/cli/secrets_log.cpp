@@ -78,7 +78,7 @@ Result<void> SecretsLog::find_end() {
     }
     at += size;
   }
-  rows_ = rows_before_ = lines > 0 ? lines - 1 : 0;
+  rows_ = lines > 0 ? lines - 1 : 0;
   torn_ = size_ != end;
   return {};
 }
@@ -120,8 +120,6 @@ Result<void> SecretsLog::create() {
 }
 
 Result<void> SecretsLog::append(const std::vector<SecretRow>& rows) {
-  size_before_ = size_;
-  rows_before_ = rows_;
   if (rows.empty()) return {};
   if (!fd_) TRY(create());
   if (std::exchange(torn_, false) && ::ftruncate(fd_.get(), static_cast<off_t>(size_)) != 0) {
@@ -129,21 +127,13 @@ Result<void> SecretsLog::append(const std::vector<SecretRow>& rows) {
   }
   if (size_ == 0) {
     TRY(write_at(fd_.get(), kSecretsHeader, 0, path_));
-    size_ = size_before_ = kSecretsHeader.size();
+    size_ = kSecretsHeader.size();
   }
   const Secret text = secrets_rows(rows);
   TRY(write_at(fd_.get(), text.reveal(), size_, path_));
   if (::fdatasync(fd_.get()) != 0) return fail(errno_error(errno, path_.string()));
   size_ += text.reveal().size();
   rows_ += rows.size();
-  return {};
-}
-
-Result<void> SecretsLog::take_back() {
-  if (!fd_ || size_ == size_before_) return {};
-  size_ = size_before_;
-  rows_ = rows_before_;
-  if (::ftruncate(fd_.get(), static_cast<off_t>(size_)) != 0) return fail(errno_error(errno, path_.string()));
   return {};
 }
 

@@ -34,8 +34,6 @@ class SecretsLog {
 
   // Written and synced when it returns.
   Result<void> append(const std::vector<SecretRow>& rows);
-  // Takes the rows of the last append away again: their requests were refused.
-  Result<void> take_back();
 
  private:
   SecretsLog(std::filesystem::path path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
@@ -45,8 +43,7 @@ class SecretsLog {
   std::filesystem::path path_;
   Fd fd_;  // none: the file is not there yet
   std::uint64_t size_ = 0;         // of its whole rows
-  std::uint64_t size_before_ = 0;  // the last append
-  std::uint64_t rows_ = 0, rows_before_ = 0;
+  std::uint64_t rows_ = 0;
   bool torn_ = false;              // there is half a row behind them
   std::uint64_t read_ = 0;
   std::optional<config::CsvReader> reader_;

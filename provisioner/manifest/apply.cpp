@@ -72,11 +72,24 @@ ErrorCode code_of(const std::vector<ApplyProblem>& problems) {
   return std::all_of(problems.begin(), problems.end(), same_code) ? code : ErrorCode::kInvalidArgument;
 }
 
+// As much of a request as rendering looks at.
+ProvisionRequest probe_of(const RequestManifest& manifest) {
+  ProvisionRequest probe;
+  probe.name = manifest.name;
+  probe.client_id = manifest.client_id;
+  probe.labels = manifest.labels;
+  probe.params = manifest.params;
+  probe.configuration = manifest.configuration;
+  probe.packages = manifest.packages;
+  return probe;
+}
+
 // One call of apply(): what it works on, and its report.
 class Application {
  public:
-  Application(Transaction& tx, const Executor& executor, const ApplyOptions& options, WallTime now, ApplyReport& report)
-      : tx_(tx), executor_(executor), options_(options), now_(now), report_(report) {}
+  Application(Transaction& tx, const Executor& executor, const ApplyOptions& options, WallTime now, ApplyReport& report,
+              const Preparation& prepared)
+      : tx_(tx), executor_(executor), options_(options), now_(now), report_(report), prepared_(prepared) {}
 
   Result<void> apply(std::size_t document, const Account& account) {
     if (!once(document, "Account", account.name)) return {};
@@ -263,18 +276,24 @@ class Application {
               fmt::format("no profile '{}': apply it first, or in the same files", manifest.profile));
       return {};
     }
-    ProvisionRequest probe;
-    probe.name = manifest.name;
-    probe.client_id = manifest.client_id;
-    probe.labels = manifest.labels;
-    probe.params = manifest.params;
-    probe.configuration = manifest.configuration;
-    probe.packages = manifest.packages;
-    if (auto rendered = executor_.check_renders(probe, target->profile, target->account); !rendered) {
+    if (is_prepared(document, *target)) return {};
+    if (auto rendered = executor_.check_renders(probe_of(manifest), target->profile, target->account); !rendered) {
       problem(document, "spec.profile",
               fmt::format("profile '{}' does not fit: {}", manifest.profile, rendered.error().message));
     }
     return {};
+  }
+
+  // Whether it was found to render with what is still so.
+  bool is_prepared(std::size_t document, const Target& target) {
+    if (!prepared_.rendered.contains(document)) return false;
+    const auto [known, is_new] = still_so_.try_emplace(target.profile.name, false);
+    if (is_new) {
+      const auto then = prepared_.targets.find(target.profile.name);
+      known->second = then != prepared_.targets.end() && same(then->second.first, target.profile) &&
+                      same(then->second.second, target.account);
+    }
+    return known->second;
   }
 
   Bytes verifier(std::string_view purpose, std::string_view owner, const Secret& secret) const {
@@ -292,7 +311,12 @@ class Application {
     request.packages = manifest.packages;
   }
 
-  void set_password(ProvisionRequest& request, const Secret& password) const {
+  void set_password(ProvisionRequest& request, const Secret& password, std::size_t document) const {
+    if (const auto known = prepared_.verifiers.find(document); known != prepared_.verifiers.end()) {
+      request.connect_verifier = known->second.connect;
+      request.username_verifier = known->second.username;
+      return;
+    }
     request.connect_verifier = verifier(kConnectPurpose, request.client_id, password);
     request.username_verifier = verifier(kUsernamePurpose, request.username, password);
   }
@@ -329,7 +353,9 @@ class Application {
     if (!manifest.password) secret.password = options_.only_check ? Secret() : random_password();
     TRY_ASSIGN(const std::optional<ProvisionRequest> namesake, tx_.find_request_by_username(request.username));
     // its verifiers are what a check spends most of its time on
-    if (!options_.only_check || namesake) set_password(request, manifest.password ? *manifest.password : *secret.password);
+    if (!options_.only_check || namesake) {
+      set_password(request, manifest.password ? *manifest.password : *secret.password, document);
+    }
     secret.activation_key = settle_activation_key(manifest, request);
     if (namesake && namesake->username_verifier != request.username_verifier) doubt_username(document, request, *namesake);
 
@@ -407,7 +433,7 @@ class Application {
 
     ProvisionRequest request = old;
     copy_wishes(manifest, request);
-    if (manifest.password) set_password(request, *manifest.password);
+    if (manifest.password) set_password(request, *manifest.password, document);
     GeneratedSecret secret{manifest.name, manifest.client_id, manifest.username, {}, {}};
     secret.activation_key = settle_activation_key(manifest, request);
     const std::vector<Difference> differences = differences_of(old, request);
@@ -483,6 +509,8 @@ class Application {
   const ApplyOptions& options_;
   WallTime now_;
   ApplyReport& report_;
+  const Preparation& prepared_;
+  std::map<std::string, bool> still_so_;  // profiles, and whether they are as in prepared_
   std::map<std::string, std::size_t> seen_;
   std::map<std::string, Target> targets_;
   std::map<std::string, Account> accounts_to_come_;  // only_check: what is in no store yet
@@ -502,10 +530,36 @@ Result<void> apply_kind(Application& application, const std::vector<NumberedMani
 
 }  // namespace
 
+Result<Preparation> prepare(Transaction& tx, const Executor& executor, const std::vector<NumberedManifest>& manifests,
+                            const Bytes& verifier_key) {
+  Preparation prepared;
+  for (const NumberedManifest& numbered : manifests) {
+    const auto* const manifest = std::get_if<RequestManifest>(&numbered.manifest);
+    if (manifest == nullptr) continue;
+    if (manifest->password) {
+      const std::string_view password = manifest->password->reveal();
+      prepared.verifiers[numbered.document] = {
+          crypto::secret_verifier(verifier_key, kConnectPurpose, manifest->client_id, password),
+          crypto::secret_verifier(verifier_key, kUsernamePurpose, manifest->username, password)};
+    }
+    auto target = prepared.targets.find(manifest->profile);
+    if (target == prepared.targets.end()) {
+      TRY_ASSIGN(std::optional<Profile> profile, tx.find_profile(manifest->profile));
+      if (!profile) continue;
+      TRY_ASSIGN(std::optional<Account> account, tx.find_account(profile->account));
+      if (!account) continue;
+      target = prepared.targets.try_emplace(manifest->profile, std::move(*profile), std::move(*account)).first;
+    }
+    const auto& [profile, account] = target->second;
+    if (executor.check_renders(probe_of(*manifest), profile, account)) prepared.rendered.insert(numbered.document);
+  }
+  return prepared;
+}
+
 Result<void> apply(Transaction& tx, const Executor& executor, const std::vector<NumberedManifest>& manifests,
-                   const ApplyOptions& options, WallTime now, ApplyReport& report) {
+                   const ApplyOptions& options, WallTime now, ApplyReport& report, const Preparation& prepared) {
   report = {};
-  Application application(tx, executor, options, now, report);
+  Application application(tx, executor, options, now, report, prepared);
   TRY(apply_kind<Account>(application, manifests));
   TRY(apply_kind<Profile>(application, manifests));
   TRY(apply_kind<RequestManifest>(application, manifests));

@@ -3,8 +3,11 @@
 
 #include <cstddef>
 #include <functional>
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/base/result.hpp"
@@ -19,6 +22,18 @@ namespace fleet::provisioner {
 struct NumberedManifest {
   std::size_t document = 0;
   Manifest manifest;
+};
+
+// What of an apply takes its time and no transaction that writes: made where no device waits for it. What it rests on is
+// looked at again when it is used.
+struct Preparation {
+  struct Verifiers {
+    Bytes connect, username;
+  };
+  std::map<std::size_t, Verifiers> verifiers;  // of the passwords that are given, by document
+  // Documents that render with the profile and the account as they were then.
+  std::set<std::size_t> rendered;
+  std::map<std::string, std::pair<Profile, Account>> targets;  // by the profile's name
 };
 
 struct ApplyOptions {
@@ -66,12 +81,16 @@ struct ApplyReport {
   std::vector<std::string> dropped_files;  // of packages, by SHA-256: what was changed named them, and does not any more
 };
 
+// `tx` may be one that only reads. What does not go well is left to apply().
+Result<Preparation> prepare(Transaction& tx, const Executor& executor, const std::vector<NumberedManifest>& manifests,
+                            const Bytes& verifier_key);
+
 // Applies accounts, then profiles, then requests, whatever their order, and reports. Of a request that exists the dates,
 // the status and retryMaxAttempts are edited (edc §6); what else differs needs leave to overwrite, and client id and
 // username never change. If report.problems is not empty (all of them, not just the first) the error is theirs where they
 // have one code, else kInvalidArgument; else the store's errors. On any error the caller lets the transaction roll back,
 // as it does for a dry run.
 Result<void> apply(Transaction& tx, const Executor& executor, const std::vector<NumberedManifest>& manifests,
-                   const ApplyOptions& options, WallTime now, ApplyReport& report);
+                   const ApplyOptions& options, WallTime now, ApplyReport& report, const Preparation& prepared = {});
 
 }  // namespace fleet::provisioner
