@@ -1,27 +1,31 @@
 #!/usr/bin/env bash
 # Measures on real processes, everything on this machine; prints one JSON object a line to stdout, what it does to stderr.
-#   ./scripts/bench.sh [--devices N] [NAME…]
+#   ./scripts/bench.sh [--devices N] [--requests N] [NAME…]
 #     floor       the broker alone, without the plugin: the same connections and messages, answered by the simulator
 #     provision   devices a second through TLS and plain TCP, as a ratio to the floor; latency; CPU a device
 #     owner       the same through TLS, and on to the owner's broker with the new certificate
 #     storm       20,000 devices at once, retrying as agents do
 #     agent       memory, size, start to accepted hello, wake-ups when idle
+#     import      apply of a table and of YAML of 1,000,000 requests (--requests), each into a fresh service
+#     population  provisioning with 1,000, 100,000 and 1,000,000 (--requests) open requests in the store; start to ready
 #   Default: all of them, 10,000 devices a measurement.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' scripts/bench.sh; }
+usage() { sed -n '2,11s/^# \{0,1\}//p' scripts/bench.sh; }
 devices=10000
+requests=1000000
 names=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --devices) devices=${2:?a number}; shift 2 ;;
+    --requests) requests=${2:?a number}; shift 2 ;;
     -h | --help) usage; exit 0 ;;
-    floor | provision | owner | storm | agent) names+=("$1"); shift ;;
+    floor | provision | owner | storm | agent | import | population) names+=("$1"); shift ;;
     *) usage >&2; exit 64 ;;
   esac
 done
-[[ ${#names[@]} -gt 0 ]] || names=(floor provision owner storm agent)
+[[ ${#names[@]} -gt 0 ]] || names=(floor provision owner storm agent import population)
 wants() { [[ " ${names[*]} " == *" $1 "* ]]; }
 
 say() { echo "$*" >&2; }
@@ -203,4 +207,86 @@ YAML
   strip -o "$dir/stripped" "$bin/provision-agent"
   jq -cn --argjson accepted "$accepted" --argjson rss "$rss" --argjson size "$(stat -c %s "$dir/stripped")" --argjson wakes $((after - before)) \
     '{bench: "agent", startToAcceptedMs: $accepted, rssMiB: ($rss / 102.4 | round / 10), strippedMiB: ($size / 104857.6 | round / 10), wakeUpsPerSecond: ($wakes / 20)}'
+fi
+
+# For import and population: services of their own, with the same account, profile and ports.
+fleet_table() { # PREFIX N: a table of so many requests
+  awk -v prefix="$1" -v n="$2" 'BEGIN {
+    print "name,clientId,username,profile,labels.site"
+    for (i = 1; i <= n; i++) printf "%s-%07d,02%010X,%s%d-SN,gateway,S%d\n", prefix, i, i, prefix, i, i % 100
+  }'
+}
+fleet_yaml() { # PREFIX N: the same as documents
+  awk -v prefix="$1" -v n="$2" 'BEGIN {
+    for (i = 1; i <= n; i++)
+      printf "---\napiVersion: provisioner/v1\nkind: ProvisionRequest\nmetadata: {name: %s-%07d, labels: {site: S%d}}\nspec: {profile: gateway, clientId: 02%010X, provisionUserUsername: %s%d-SN}\n", prefix, i, i % 100, i, prefix, i
+  }'
+}
+end_service() {
+  kill "$provisioner_pid" && wait "$provisioner_pid" || :
+}
+begin_service() { # starts the service of $PROVISIONER_DATA and waits until devices are admitted
+  "$bin/provisioner" serve >"$dir/provisioner.log" 2>&1 &
+  provisioner_pid=$!
+  pids+=("$provisioner_pid")
+  until grep -q "ready: devices are admitted" "$dir/provisioner.log"; do
+    kill -0 "$provisioner_pid" 2>/dev/null || give_up "the provisioner did not start"
+    sleep 0.02
+  done
+  broker_pid=$(pgrep -P "$provisioner_pid" -x mosquitto) || give_up "no broker below the provisioner"
+}
+fresh_service() {
+  end_service
+  rm -f "$PROVISIONER_DATA"/provisioner.db* "$PROVISIONER_DATA"/broker/admission.db*
+  begin_service
+  "$bin/provisioner" apply -f "$dir/manifests/base.yaml" >"$dir/apply.log" 2>&1 || give_up "provisioner apply"
+}
+peak_rss() { awk '/^VmHWM/ {printf "%.1f", $2 / 1024}' "/proc/$1/status"; }
+rss() { awk '/^VmRSS/ {printf "%.1f", $2 / 1024}' "/proc/$1/status"; }
+cpu_ms() { awk -v tick="$(getconf CLK_TCK)" '{print int(($14 + $15) * 1000 / tick)}' "/proc/$1/stat"; }
+now_ms() { echo $(($(date +%s%N) / 1000000)); }
+import_file() { # FILE SECRETS: applies it; sets took_ms, cli_cpu_ms, cli_rss_mib, service_cpu_ms
+  local begun cpu_before
+  begun=$(now_ms)
+  cpu_before=$(cpu_ms "$provisioner_pid")
+  /usr/bin/time -f '%U %S %M' -o "$dir/time" "$bin/provisioner" apply -f "$1" --secrets-out "$2" >"$dir/apply.log" 2>&1 || give_up "provisioner apply"
+  took_ms=$(($(now_ms) - begun))
+  service_cpu_ms=$(($(cpu_ms "$provisioner_pid") - cpu_before))
+  read -r cli_cpu_ms cli_rss_mib < <(awk '{printf "%d %.1f\n", ($1 + $2) * 1000, $3 / 1024}' "$dir/time")
+}
+if wants import; then
+  for kind in csv yaml; do
+    say "import: $requests requests, $kind"
+    fresh_service
+    if [[ $kind == csv ]]; then fleet_table I "$requests"; else fleet_yaml I "$requests"; fi >"$dir/import.$kind"
+    base=$(rss "$provisioner_pid")
+    import_file "$dir/import.$kind" "$dir/import-secrets.csv"
+    jq -cn --arg kind "$kind" --argjson n "$requests" --argjson ms "$took_ms" --argjson cli "$cli_cpu_ms" --argjson service "$service_cpu_ms" \
+      --argjson cliRss "$cli_rss_mib" --argjson base "$base" --argjson peak "$(peak_rss "$provisioner_pid")" \
+      '{bench: "import_\($kind)", requests: $n, seconds: ($ms / 100 | round / 10), perSecond: ($n * 1000 / $ms | round),
+        cpuMicrosPerRequest: {cli: ($cli * 1000 / $n | round), service: ($service * 1000 / $n | round)},
+        peakRssMiB: {cli: $cliRss, service: $peak}, serviceRssBeforeMiB: $base}'
+    rm -f "$dir/import.$kind" "$dir/import-secrets.csv"
+  done
+fi
+if wants population; then
+  fresh_service
+  population=0
+  first_rate=0
+  for target in 1000 $((requests / 10)) "$requests"; do
+    say "population: $target open requests"
+    fleet_table "O$target" $((target - population)) | awk -F, -v OFS=, -v from="$population" 'NR > 1 {$2 = sprintf("03%010X", NR - 1 + from)} {print}' >"$dir/population.csv"
+    import_file "$dir/population.csv" "$dir/population-secrets.csv"
+    rm -f "$dir/population.csv" "$dir/population-secrets.csv"
+    population=$target
+    roster "N$target" "$devices"
+    end_service
+    begun=$(now_ms)
+    begin_service
+    ready_ms=$(($(now_ms) - begun))
+    outcome=$(simulate "N$target" "mqtts://localhost:$tls_port" --no-owner --concurrency 200)
+    rate=$(jq .devicesPerSecond <<<"$outcome")
+    [[ $first_rate != 0 ]] || first_rate=$rate
+    line "population_$target" "$outcome" "{openRequests: $target, rateToFirst: ($rate / $first_rate * 1000 | round / 1000), connectP50ms: .latencyMs.connect.p50, startToReadyMs: $ready_ms, rssMiB: $(rss "$provisioner_pid"), peakRssMiB: $(peak_rss "$provisioner_pid")}"
+  done
 fi

@@ -12,7 +12,7 @@ packages=(
   mosquitto mosquitto-clients openssl
 )
 test_packages=(protobuf-compiler sqlite3 curl git procps)
-bench_packages=(jq procps binutils)
+bench_packages=(jq procps binutils time)
 
 case ${1:-} in
   "") ;;

@@ -242,15 +242,14 @@ class Import {
   // something go with each batch of requests, which cannot be judged without them.
   Result<void> check_shared() {
     if (std::exchange(shared_checked_, true) || shared_.empty()) return {};
-    std::string documents;
-    for (const SourceDocument& document : shared_) append(documents, config::to_json(document.node));
-    Reply reply = post("/v1/check", documents).get();
+    for (const SourceDocument& document : shared_) append(shared_body_, config::to_json(document.node));
+    Reply reply = post("/v1/check", shared_body_).get();
     if (!reply) return note_problems(reply.error(), shared_);
     for (const json::value& value : array_at(*reply, "applied")) {
       const json::object& item = value.as_object();
       if (text_at(item, "change") == "unchanged") continue;
       const auto number = static_cast<std::size_t>(number_at(item, "document"));
-      if (number < shared_.size()) append(shared_body_, config::to_json(shared_[number].node));
+      if (number < shared_.size()) append(changing_body_, config::to_json(shared_[number].node));
     }
     shared_answer_ = std::move(*reply);
     return {};
@@ -260,7 +259,7 @@ class Import {
     TRY(check_shared());
     TRY(finish_check());
     if (batch_.empty()) return {};
-    if (!shared_body_.empty()) append(batch_body_, shared_body_);
+    if (!changing_body_.empty()) append(batch_body_, changing_body_);
     checking_ = post("/v1/check", std::exchange(batch_body_, {}));
     in_check_ = std::exchange(batch_, {});
     return {};
@@ -489,7 +488,7 @@ class Import {
 
   std::vector<SourceDocument> shared_;  // accounts and profiles
   std::size_t shared_bytes_ = 0;
-  std::string shared_body_;  // those that change something
+  std::string shared_body_, changing_body_;  // all of them, and those that change something
   json::object shared_answer_;
   bool shared_checked_ = false;
   std::vector<SourceDocument> batch_, in_check_;
