@@ -226,7 +226,8 @@ end_service() {
   kill "$provisioner_pid" && wait "$provisioner_pid" || :
 }
 begin_service() { # starts the service of $PROVISIONER_DATA and waits until devices are admitted
-  "$bin/provisioner" serve >"$dir/provisioner.log" 2>&1 &
+  : >"$dir/provisioner.log"
+  "$bin/provisioner" serve >>"$dir/provisioner.log" 2>&1 &
   provisioner_pid=$!
   pids+=("$provisioner_pid")
   until grep -q "ready: devices are admitted" "$dir/provisioner.log"; do

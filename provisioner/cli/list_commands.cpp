@@ -41,21 +41,26 @@ class Quota {
   std::optional<std::size_t> left_;  // none: no limit
 };
 
+// What was shown of an answer, and behind what the next page begins; empty: that was the last one.
+struct Page {
+  std::size_t rows = 0;
+  std::string next;
+};
+using ShowPage = std::function<Result<Page>(const std::string& body)>;
+
 // What comes page by page from `target`, which holds a query ("/v1/requests?"), until the quota is spent. True if there
 // is more. No more than a page is held at a time.
 Result<bool> for_each_page(const DataLayout& layout, const std::string& target, Quota& quota,
-                           const std::function<Result<std::size_t>(const std::string& body)>& show) {
+                           const ShowPage& show) {
   std::string after;
   while (!quota.spent()) {
     const std::string page = fmt::format("{}limit={}{}", target, quota.next_page(),
                                          after.empty() ? "" : "&after=" + percent_encode(after));
     TRY_ASSIGN(const std::string body, ask_service(layout, "GET", page));
-    TRY_ASSIGN(const std::size_t rows, show(body));
-    quota.take(rows);
-    TRY_ASSIGN(const config::Node answer, config::parse_json(body));
-    const config::Node* next = answer.find("next");
-    if (next == nullptr || next->kind != config::Node::Kind::kScalar) return false;
-    after = next->text;
+    TRY_ASSIGN(Page shown, show(body));
+    quota.take(shown.rows);
+    if (shown.next.empty()) return false;
+    after = std::move(shown.next);
   }
   return true;
 }
@@ -84,7 +89,7 @@ std::vector<std::string> targets_of(const std::string& path, const Selection& se
 
 // All pages of all addresses; tells a person if that was not all.
 Result<void> fetch(const DataLayout& layout, const std::vector<std::string>& targets, Quota quota, OutputFormat format,
-                   const std::function<Result<std::size_t>(const std::string& body)>& show) {
+                   const ShowPage& show) {
   bool more = false;
   for (const std::string& target : targets) {
     TRY_ASSIGN(const bool rest, for_each_page(layout, target, quota, show));
@@ -94,15 +99,15 @@ Result<void> fetch(const DataLayout& layout, const std::vector<std::string>& tar
   return {};
 }
 
-Result<json::array> rows_of(const std::string& body, std::string_view key) {
+Result<json::object> list_of(const std::string& body) {
   boost::system::error_code error;
-  const json::value answer = json::parse(body, error);
+  json::value answer = json::parse(body, error);
   if (error || !answer.is_object()) return fail(ErrorCode::kInternal, "the service answered what is no list");
-  return array_at(answer.get_object(), key);
+  return std::move(answer.get_object());
 }
 
 // Documents that apply takes.
-Result<std::size_t> print_manifests(const std::string& body, std::set<std::string>& seen,
+Result<Page> print_manifests(const std::string& body, std::set<std::string>& seen,
                                     const std::vector<std::string>& wanted) {
   TRY_ASSIGN(const config::Node answer, config::parse_json(body));
   const config::Node* const manifests = answer.find("manifests");
@@ -115,7 +120,9 @@ Result<std::size_t> print_manifests(const std::string& body, std::set<std::strin
     seen.insert(text);
     print("---\n" + config::to_yaml(manifest));
   }
-  return manifests->items.size();
+  const config::Node* const next = answer.find("next");
+  const bool has_next = next != nullptr && next->kind == config::Node::Kind::kScalar;
+  return Page{manifests->items.size(), has_next ? next->text : std::string()};
 }
 
 // What is null there was hidden.
@@ -195,8 +202,9 @@ Result<int> get_requests(const DataLayout& layout, const ListArguments& argument
   ListPrinter list(format);
   TablePrinter table({"NAME", "STATUS", "ADMITTED", "FAILURES", "CLIENT ID", "PROFILE", "LABELS", "CHANGED"});
   std::size_t total = 0;
-  const auto show = [&](const std::string& body) -> Result<std::size_t> {
-    TRY_ASSIGN(const json::array requests, rows_of(body, "requests"));
+  const auto show = [&](const std::string& body) -> Result<Page> {
+    TRY_ASSIGN(const json::object answer, list_of(body));
+    const json::array& requests = array_at(answer, "requests");
     const WallTime now = wall_now();
     std::vector<std::vector<std::string>> rows;
     for (const json::value& value : requests) {
@@ -212,7 +220,7 @@ Result<int> get_requests(const DataLayout& layout, const ListArguments& argument
     }
     if (!rows.empty()) table.print(rows);
     total += requests.size();
-    return requests.size();
+    return Page{requests.size(), text_at(answer, "next")};
   };
   TRY(fetch(layout, targets_of("/v1/requests", selection), Quota(arguments.limit, arguments.all, format), format, show));
   if (format == OutputFormat::kJson) list.finish();
@@ -230,8 +238,9 @@ Result<int> get_certificates(const DataLayout& layout, const CertificateArgument
   ListPrinter list(format);
   TablePrinter table({"SERIAL", "CLIENT ID", "REQUEST", "EXPIRES"});
   std::size_t total = 0;
-  const auto show = [&](const std::string& body) -> Result<std::size_t> {
-    TRY_ASSIGN(const json::array certificates, rows_of(body, "certificates"));
+  const auto show = [&](const std::string& body) -> Result<Page> {
+    TRY_ASSIGN(const json::object answer, list_of(body));
+    const json::array& certificates = array_at(answer, "certificates");
     const WallTime now = wall_now();
     std::vector<std::vector<std::string>> rows;
     for (const json::value& value : certificates) {
@@ -245,7 +254,7 @@ Result<int> get_certificates(const DataLayout& layout, const CertificateArgument
     }
     if (!rows.empty()) table.print(rows);
     total += certificates.size();
-    return certificates.size();
+    return Page{certificates.size(), text_at(answer, "next")};
   };
   TRY(fetch(layout, {target}, Quota(arguments.limit, arguments.all, format), format, show));
   if (format != OutputFormat::kTable) list.finish();
