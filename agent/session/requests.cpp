@@ -295,9 +295,9 @@ Session::Step::Answer Session::Step::post_private_key(const Request& request) {
     if (!certificate) return fail(with_context(certificate.error(), fmt::format("certificateChain[{}]", i)));
     chain.push_back(std::move(*certificate));
   }
-  TRY_ASSIGN(const crypto::Csr csr, crypto::Csr::from_der(live_.csr_der));
+  TRY_ASSIGN(const crypto::PublicKey own_key, crypto::Csr::key_of_own(live_.csr_der));
   const crypto::Certificate& leaf = chain.front();
-  if (leaf.public_key().spki_sha256() != csr.public_key().spki_sha256()) {
+  if (leaf.public_key().spki_sha256() != own_key.spki_sha256()) {
     return fail(ErrorCode::kInvalidArgument, "the certificate '{}' is not for this device's key", leaf.subject_cn());
   }
   if (leaf.subject_cn() != config_.client_id) {

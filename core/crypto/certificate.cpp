@@ -73,9 +73,14 @@ Failure not_for_signing(const Certificate& certificate, std::string_view why) {
               why);
 }
 
-// The key of a CSR (RFC 2986 §4) for a P-256 key, signed by it with SHA-256, as nearly all are; nullopt for any other and
-// for any that is wrong: OpenSSL judges those.
-std::optional<PublicKey> read_usual(std::string_view der) {
+// A CSR (RFC 2986 §4) for a P-256 key, signed by it with SHA-256, as nearly all are.
+struct UsualCsr {
+  PublicKey key;
+  std::string_view signed_part, signature;
+};
+
+// nullopt for any other and for any that is malformed: OpenSSL judges those. The signature is not checked.
+std::optional<UsualCsr> read_usual(std::string_view der) {
   der::Reader text(der);
   const auto request = text.next(der::kSequence);
   if (!request || !text.at_end()) return std::nullopt;
@@ -95,8 +100,7 @@ std::optional<PublicKey> read_usual(std::string_view der) {
   if (!version || version->content != kVersion1 || !subject || !spki || !attributes || !info.at_end()) return std::nullopt;
   auto key = PublicKey::from_spki_der(spki->whole);
   if (!key || key->algorithm() != "ES256") return std::nullopt;
-  if (!key->verify("ES256", signed_part->whole, signature->content.substr(1))) return std::nullopt;
-  return std::move(*key);
+  return UsualCsr{std::move(*key), signed_part->whole, signature->content.substr(1)};
 }
 
 }  // namespace
@@ -193,10 +197,7 @@ Result<std::vector<Certificate>> Certificate::chain_from_pem(std::string_view pe
 }
 
 std::string Certificate::to_pem() const {
-  const ErrorGuard guard;
-  const BioHandle out(BIO_new(BIO_s_mem()));
-  if (!out || PEM_write_bio_X509(out.get(), native()) != 1) return {};
-  return std::string(written(out.get()));
+  return pem_of("CERTIFICATE", to_der());
 }
 
 Bytes Certificate::to_der() const {
@@ -316,7 +317,9 @@ Result<Bytes> Csr::create(const PrivateKey& key, std::string_view common_name) {
 Result<Csr> Csr::from_der(std::string_view der) {
   if (der.size() > kMaxCsrSize) return fail(ErrorCode::kMalformed, "CSR: larger than {} bytes", kMaxCsrSize);
   const ErrorGuard guard;
-  if (auto usual = read_usual(der)) return Csr(std::move(*usual));
+  if (auto usual = read_usual(der); usual && usual->key.verify("ES256", usual->signed_part, usual->signature)) {
+    return Csr(std::move(usual->key));
+  }
   const X509ReqHandle request(decode_der(d2i_X509_REQ, X509_REQ_free, der));
   if (!request) return fail(ErrorCode::kMalformed, "CSR: not a PKCS#10 request in DER: {}", last_reason());
   std::shared_ptr<EVP_PKEY> native_key(X509_REQ_get_pubkey(request.get()), EVP_PKEY_free);
@@ -328,6 +331,13 @@ Result<Csr> Csr::from_der(std::string_view der) {
     return fail(ErrorCode::kUnauthenticated, "CSR: its signature does not verify with its own key");
   }
   return Csr(std::move(key));
+}
+
+Result<PublicKey> Csr::key_of_own(std::string_view der) {
+  const ErrorGuard guard;
+  if (auto usual = read_usual(der)) return std::move(usual->key);
+  TRY_ASSIGN(const Csr csr, from_der(der));
+  return csr.public_key();
 }
 
 Result<Csr> Csr::from_pem(std::string_view pem) {

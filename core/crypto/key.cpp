@@ -133,14 +133,15 @@ Result<PublicKey> PublicKey::from_pem(std::string_view pem) {
 
 Result<PublicKey> PublicKey::from_spki_der(std::string_view der) {
   const ErrorGuard guard;
-  if (auto key = read_ec_spki(der, kP256Head, p256_parameters())) return PublicKey(std::move(key), "ES256");
-  if (auto key = read_ec_spki(der, kP384Head, p384_parameters())) return PublicKey(std::move(key), "ES384");
+  if (auto key = read_ec_spki(der, kP256Head, p256_parameters())) return PublicKey(std::move(key), "ES256", der);
+  if (auto key = read_ec_spki(der, kP384Head, p384_parameters())) return PublicKey(std::move(key), "ES384", der);
   EVP_PKEY* key = decode_der(d2i_PUBKEY, EVP_PKEY_free, der);
   if (key == nullptr) return fail(ErrorCode::kMalformed, "public key: not a SubjectPublicKeyInfo: {}", last_reason());
   return PublicKey(share(key));
 }
 
 Bytes PublicKey::spki_der() const {
+  if (!spki_.empty()) return spki_;
   const ErrorGuard guard;
   // by hand, since OpenSSL would keep a compressed point compressed (and takes 50 times as long)
   if (algorithm_ == "ES256") return ec_spki(key_.get(), kP256Head, 32);

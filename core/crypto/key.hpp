@@ -45,10 +45,12 @@ class PublicKey {
   evp_pkey_st* native() const { return key_.get(); }
 
  private:
-  PublicKey(std::shared_ptr<evp_pkey_st> key, std::string_view algorithm) : key_(std::move(key)), algorithm_(algorithm) {}
+  PublicKey(std::shared_ptr<evp_pkey_st> key, std::string_view algorithm, std::string_view spki)
+      : key_(std::move(key)), algorithm_(algorithm), spki_(spki) {}
 
   std::shared_ptr<evp_pkey_st> key_;
   std::string_view algorithm_;
+  Bytes spki_;  // if it was read from that one form
 };
 
 enum class KeyType { kP256, kP384, kEd25519, kRsa2048 };

@@ -36,7 +36,6 @@ struct Application {
 
 Result<std::vector<NumberedManifest>> Application::decode() {
   TRY_ASSIGN(const config::Node node, config::parse_json(body));
-  wipe(body);
   config::Problems envelope_problems;
   config::Object envelope(node, "", envelope_problems);
   envelope.optional("dryRun", dry_run);
@@ -85,6 +84,9 @@ std::string summary_of(const ApplyReport& report) {
 }
 
 Result<void> Application::run(Transaction& tx, const Executor& executor) {
+  rolled_back = false;
+  report = {};
+  problems.clear();
   TRY_ASSIGN(const std::vector<NumberedManifest> manifests, decode());
   if (dry_run) options.has_file = nullptr;  // they are uploaded when it is meant
   ErrorCode code = ErrorCode::kInvalidArgument;
@@ -244,6 +246,7 @@ void AdminApi::apply(AdminCall call, Respond respond) {
       [self = shared_from_this(), application](Transaction& tx) { return application->run(tx, self->executor_); },
       [self = shared_from_this(), application, by = std::move(call.by),
        respond = std::move(respond)](Result<void> done) {
+        wipe(application->body);
         const bool good = done || application->rolled_back;
         log::info(kLog,
                   application->rolled_back ? "apply, dry run"

@@ -155,6 +155,7 @@ Result<std::vector<Step>> Executor::make_steps(const std::string& client_id, con
 Result<void> Executor::begin_steps(Transaction& tx, const ProvisionRequest& request, const Attempt& attempt,
                                    std::vector<Step> steps, Outcome& outcome, WallTime now) const {
   const std::vector<std::string> waits_for = obstacles(attempt, steps);
+  std::vector<std::string> sent;
   for (Step& step : steps) {
     step.attempt_id = attempt.id;
     TRY(tx.insert_step(step));
@@ -163,10 +164,11 @@ Result<void> Executor::begin_steps(Transaction& tx, const ProvisionRequest& requ
                    fmt::format("{} waits for {}", step.summary, fmt::join(waits_for, ", ")), now));
       continue;
     }
-    TRY(add_line(tx, request.id, attempt.id, kSentLine, "sent " + step.summary, now));
+    sent.push_back(std::move(step.summary));
     outcome.send.push_back({request.client_id, std::move(step.topic), std::move(step.payload)});
   }
-  return {};
+  if (sent.empty()) return {};
+  return add_line(tx, request.id, attempt.id, kSentLine, fmt::format("sent {}", fmt::join(sent, "; ")), now);
 }
 
 // The signing request that the platform had to ask for is here: the rest of the plan follows it.
