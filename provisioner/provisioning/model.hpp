@@ -97,7 +97,8 @@ struct Profile {
   bool wants_certificate = false;
 };
 
-// edc §6, job status.
+// edc §6, job status. No request rests in kConfUpdated, kStopping or kSkipped: what comes after the first two is in the same
+// commit, and nothing is skipped.
 enum class JobStatus : std::uint8_t {
   kCreated,
   kStarted,

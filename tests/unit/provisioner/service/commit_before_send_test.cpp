@@ -95,7 +95,7 @@ struct Scene {
     settings.verifier_key = kVerifierKey;
     settings.signing_chain_pem = settings.device_ca_chain_pem = root.to_pem();
     settings.issue = [this](const std::string& client_id, const crypto::PublicKey& key, Millis validity, WallTime when) {
-      return crypto::issue({crypto::CertificateProfile::kDevice, client_id, {}, when, when + validity}, key,
+      return crypto::issue_unread({crypto::CertificateProfile::kDevice, client_id, {}, when, when + validity}, key,
                            crypto::Issuer{root, root_key});
     };
     return settings;
