@@ -197,6 +197,15 @@ constexpr std::string_view kCompletedAttempts = R"sql(
 CREATE INDEX attempt_completed ON attempt (ended_at) WHERE state = 'COMPLETED';
 )sql";
 
+// STRICT was what an account had that said nothing: it inherits that from now on.
+constexpr std::string_view kSecureUrlAndTight = R"sql(
+ALTER TABLE account ADD COLUMN tight TEXT NOT NULL DEFAULT 'INHERITED' CHECK (tight IN ('INHERITED', 'STRICT', 'LOOSE'));
+UPDATE account SET tight = 'LOOSE' WHERE strict = 0;
+ALTER TABLE account DROP COLUMN strict;
+ALTER TABLE request ADD COLUMN secure_url INTEGER NOT NULL DEFAULT 1 CHECK (secure_url IN (0, 1));
+ALTER TABLE request ADD COLUMN tight TEXT NOT NULL DEFAULT 'INHERITED' CHECK (tight IN ('INHERITED', 'STRICT', 'LOOSE'));
+)sql";
+
 constexpr std::array kMigrations{
     Migration{"0001-initial", kInitial},
     Migration{"0002-list-indexes", kListIndexes},
@@ -206,6 +215,7 @@ constexpr std::array kMigrations{
     Migration{"0006-owner-account", kOwnerAccount},
     Migration{"0007-given-logins", kGivenLogins},
     Migration{"0008-completed-attempts", kCompletedAttempts},
+    Migration{"0009-secure-url-and-tight", kSecureUrlAndTight},
 };
 
 // "FLTP": tells our file from any other SQLite database.

@@ -8,7 +8,7 @@ namespace {
 #define REQUEST_COLUMNS                                                                                            \
   "id, name, profile, client_id, username, connect_verifier, username_verifier, activation_key_verifier, "         \
   "activation_key_used, labels, params, enabled, activates_on, expires_on, retry_max_attempts, status, failures, " \
-  "last_error, facts, optlock, created_at, updated_at, completed_at, configuration, packages"
+  "last_error, facts, optlock, created_at, updated_at, completed_at, configuration, packages, secure_url, tight"
 // What admission_of() looks at, and what an update must check.
 #define ADMISSION_COLUMNS                                                                                        \
   "client_id, username, connect_verifier, enabled, activates_on, expires_on, status, updated_at, completed_at, " \
@@ -46,6 +46,8 @@ Result<ProvisionRequest> read_request(const sqlite::Statement& statement) {
   if (const auto packages = row.maybe_text()) {
     TRY_ASSIGN(request.packages, packages_from_json(*packages));
   }
+  request.secure_url = row.flag();
+  TRY_ASSIGN(request.tight, enum_from(row.text(), CredentialsTight::kInherited, CredentialsTight::kLoose));
   return request;
 }
 
@@ -104,7 +106,9 @@ Result<void> bind_request(sqlite::Statement& statement, const ProvisionRequest& 
       .time(request.updated_at)
       .time(request.completed_at)
       .maybe_text(configuration)
-      .maybe_text(packages);
+      .maybe_text(packages)
+      .flag(request.secure_url)
+      .text(to_string(request.tight));
   return {};
 }
 
@@ -152,7 +156,7 @@ Result<void> SqlTransaction::insert_request(ProvisionRequest& request) {
   TRY_ASSIGN(const auto change,
              statements_.use("INSERT INTO request (" REQUEST_COLUMNS
                              ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, "
-                             "?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)"));
+                             "?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)"));
   TRY(bind_request(*change, request, std::nullopt, request.optlock));
   TRY(change->run());
   request.id = database_.last_insert_id();
@@ -184,7 +188,7 @@ Result<void> SqlTransaction::update_request(ProvisionRequest& request) {
                              "activation_key_used = ?9, labels = ?10, params = ?11, enabled = ?12, activates_on = ?13, "
                              "expires_on = ?14, retry_max_attempts = ?15, status = ?16, failures = ?17, "
                              "last_error = ?18, facts = ?19, optlock = ?20, updated_at = ?22, completed_at = ?23, "
-                             "configuration = ?24, packages = ?25 "
+                             "configuration = ?24, packages = ?25, secure_url = ?26, tight = ?27 "
                              "WHERE id = ?1"));
   TRY(bind_request(*change, request, request.id, request.optlock + 1));
   TRY(change->run());

@@ -321,8 +321,9 @@ TEST_CASE("five hellos with the same nonce at once are answered five times, and 
   RawDevice device(rig, rig.request("hasty-hellos", "02FC30000012"));
   device.join();
   const auto begun = std::chrono::steady_clock::now();
+  CHECK(device.say_and_hear(device.hello()) == 202);
   std::vector<std::string> ids;
-  for (int i = 0; i < 5; ++i) ids.push_back(device.say(device.hello()));
+  for (int i = 0; i < 4; ++i) ids.push_back(device.say(device.hello()));
   for (const std::string& id : ids) {
     const auto answer = device.answer(id);
     REQUIRE(answer);
