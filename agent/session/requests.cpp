@@ -13,7 +13,6 @@ namespace {
 
 constexpr std::size_t kMaxOwnerCas = 20;
 constexpr Millis kConfirmAtLeast{10'000};  // two repetitions of the reply
-constexpr std::size_t kPemLine = 64;
 
 protocol::Reply ok() {
   return {.code = 200, .error = {}, .retry_after_s = {}, .body = {}};
@@ -68,13 +67,6 @@ bool is_owner_ca_alias(std::string_view alias) {
     if (alias == protocol::owner_ca_alias(number)) return true;
   }
   return false;
-}
-
-std::string csr_pem(std::string_view der) {
-  const std::string text = to_base64(der);
-  std::string pem = "-----BEGIN CERTIFICATE REQUEST-----\n";
-  for (std::size_t at = 0; at < text.size(); at += kPemLine) pem += text.substr(at, kPemLine) + "\n";
-  return pem + "-----END CERTIFICATE REQUEST-----\n";
 }
 
 }  // namespace
@@ -342,7 +334,7 @@ Session::Step::Answer Session::Step::post_trusted_certificate(const Request& req
 
 Session::Step::Answer Session::Step::post_csr(const Request&) {
   protocol::Reply reply = ok();
-  reply.body = boost::json::serialize(boost::json::object{{"signingRequest", csr_pem(live_.csr_der)}});
+  reply.body = boost::json::serialize(boost::json::object{{"signingRequest", crypto::pem_of("CERTIFICATE REQUEST", live_.csr_der)}});
   return reply;
 }
 

@@ -41,6 +41,7 @@ Result<std::vector<NumberedManifest>> Application::decode() {
   config::Object envelope(node, "", envelope_problems);
   envelope.optional("dryRun", dry_run);
   envelope.optional("allowWeak", options.allow_weak);
+  envelope.optional("overwrite", options.overwrite);
   const config::Node* list = envelope.require("documents");
   if (list != nullptr && list->kind != config::Node::Kind::kSequence) envelope.problem("documents", "must be a list");
   envelope.finish();
@@ -86,15 +87,16 @@ std::string summary_of(const ApplyReport& report) {
 Result<void> Application::run(Transaction& tx, const Executor& executor) {
   TRY_ASSIGN(const std::vector<NumberedManifest> manifests, decode());
   if (dry_run) options.has_file = nullptr;  // they are uploaded when it is meant
+  ErrorCode code = ErrorCode::kInvalidArgument;
   if (problems.empty()) {
     auto applied = provisioner::apply(tx, executor, manifests, options, wall_now(), report);
     for (const ApplyProblem& problem : report.problems)
-      problems.push_back({problem.document, problem.path, problem.why});
+      problems.push_back({problem.document, problem.path, problem.why, problem.code});
     if (!applied && problems.empty()) return fail(std::move(applied).error());
+    if (!applied) code = applied.error().code;
   }
   if (!problems.empty()) {
-    return fail(ErrorCode::kInvalidArgument, "{} problem{}; nothing was applied", problems.size(),
-                problems.size() == 1 ? "" : "s");
+    return fail(code, "{} problem{}; nothing was applied", problems.size(), problems.size() == 1 ? "" : "s");
   }
   if (!dry_run) return tx.add_audit(operator_line("apply", options.by, "", summary_of(report)));
   rolled_back = true;

@@ -1,6 +1,6 @@
 // The operator's requests and what they do: routes, their work on the store, their answers. Knows no sockets.
 //
-//   POST   /v1/apply                 {"documents": [...], "dryRun": false, "allowWeak": false}
+//   POST   /v1/apply                 {"documents": [...], "dryRun": false, "allowWeak": false, "overwrite": false}
 //   GET    /v1/requests?…            paged by name: "next" is the `after` of the next page (see query.hpp, also below)
 //   GET    /v1/requests/{name}       the request, its attempts, certificates and timeline
 //   DELETE /v1/requests/{name}

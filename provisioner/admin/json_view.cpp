@@ -103,6 +103,7 @@ json::object to_json(const ProvisionRequest& request) {
           {"expiresOn", time(request.expires_on)},
           {"failures", request.failures},
           {"lastError", text(request.last_error)},
+          {"optlock", request.optlock},
           {"createdAt", format_time(request.created_at)},
           {"updatedAt", format_time(request.updated_at)},
           {"completedAt", time(request.completed_at)}};

@@ -60,6 +60,7 @@ DocumentProblem problem_of(const json::object& object) {
   }
   problem.path = text_of(object, "path");
   problem.message = text_of(object, "message");
+  problem.code = code_of(text_of(object, "code"));
   return problem;
 }
 
@@ -78,7 +79,10 @@ AdminReply reply_with(const Error& error, const std::vector<DocumentProblem>& de
   if (!details.empty()) {
     json::array list;
     for (const DocumentProblem& problem : details) {
-      list.push_back({{"document", problem.document}, {"path", problem.path}, {"message", problem.message}});
+      list.push_back({{"document", problem.document},
+                      {"path", problem.path},
+                      {"message", problem.message},
+                      {"code", to_string(problem.code)}});
     }
     body["details"] = std::move(list);
   }

@@ -1,6 +1,6 @@
 // What both ends of the admin socket agree on: replies, and errors as JSON. Errors are
 //   {"error": {"code": "not_found", "message": "what: why", "details": [{"document": 0, "path": "spec.x", "message":
-//   "why"}]}}
+//   "why", "code": "conflict"}]}}
 // with the HTTP status that fits; `details` only where documents were refused.
 #pragma once
 
@@ -27,6 +27,7 @@ struct DocumentProblem {
   std::size_t document = 0;
   std::string path;
   std::string message;
+  ErrorCode code = ErrorCode::kInvalidArgument;
 };
 
 AdminReply reply_with(const boost::json::value& body);

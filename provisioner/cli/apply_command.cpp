@@ -22,7 +22,8 @@ std::string body_of(const std::vector<SourceDocument>& documents, const ApplyArg
     if (body.back() != '[') body += ',';
     body += config::to_json(document.node);
   }
-  body += fmt::format("],\"dryRun\":{},\"allowWeak\":{}}}", arguments.dry_run, arguments.allow_weak);
+  body += fmt::format("],\"dryRun\":{},\"allowWeak\":{},\"overwrite\":{}}}", arguments.dry_run, arguments.allow_weak,
+                      arguments.overwrite);
   return body;
 }
 
@@ -125,7 +126,7 @@ int hand_over(const std::vector<SecretRow>& rows, std::optional<SecretsFile>& fi
                                    names_of(rows))},
       EX_IOERR,
       "delete these requests and apply them again with --secrets-out FILE; where only the password was generated, it "
-      "is enough to apply a spec.provisionUserPassword");
+      "is enough to apply a spec.provisionUserPassword with --overwrite");
 }
 
 Result<void> upload_packages(const DataLayout& layout, const std::vector<SourceDocument>& documents) {

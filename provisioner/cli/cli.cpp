@@ -238,6 +238,9 @@ class CommandLine {
              "then show how the applied requests come on; exit code 0 once all are COMPLETED, 76 when some cannot be");
     dry_run->excludes("--wait");
     apply->add_flag("--allow-weak", apply_.allow_weak, "accept passwords and activation keys of fewer than 16 characters");
+    apply->add_flag("--overwrite", apply_.overwrite,
+                    "replace provision requests that exist; without it only their dates, status and retryMaxAttempts are "
+                    "edited");
     apply
         ->add_option("--secrets-out", apply_.secrets_out,
                      "write generated secrets to this new file instead of the terminal")

@@ -18,6 +18,7 @@ struct ApplyArguments {
   std::vector<std::string> sources;  // files, folders, or "-"
   bool dry_run = false;
   bool allow_weak = false;
+  bool overwrite = false;
   std::filesystem::path secrets_out;  // empty: to stdout
   bool wait = false;                  // until nothing that was applied can move any more
   std::optional<Millis> timeout;      // of the wait

@@ -26,6 +26,52 @@ std::vector<Package> packages_of(const std::optional<std::vector<Package>>& pack
   return packages.value_or(std::vector<Package>{});
 }
 
+// A field in which a manifest and the request that it names differ.
+struct Difference {
+  enum class Sort : std::uint8_t {
+    kPermission,  // when and how often the device may come
+    kContent,     // what it gets: an attempt that is open has it already
+    kSecret,      // what it has to know
+  };
+  std::string_view name;  // for a person
+  std::string_view path;  // in the manifest
+  Sort sort;
+};
+
+std::vector<Difference> differences_of(const ProvisionRequest& old, const ProvisionRequest& request) {
+  using Sort = Difference::Sort;
+  std::vector<Difference> found;
+  const auto note = [&](bool differs, const Difference& difference) {
+    if (differs) found.push_back(difference);
+  };
+  note(old.profile != request.profile, {"profile", "spec.profile", Sort::kContent});
+  note(old.labels != request.labels, {"labels", "metadata.labels", Sort::kContent});
+  note(old.params != request.params, {"params", "spec.params", Sort::kContent});
+  note(old.configuration != request.configuration, {"configuration", "spec.configuration", Sort::kContent});
+  note(old.packages != request.packages, {"packages", "spec.packages", Sort::kContent});
+  note(old.activates_on != request.activates_on, {"activatesOn", "spec.activatesOn", Sort::kPermission});
+  note(old.expires_on != request.expires_on, {"expiresOn", "spec.expiresOn", Sort::kPermission});
+  note(old.retry_max_attempts != request.retry_max_attempts,
+       {"retryMaxAttempts", "spec.retryMaxAttempts", Sort::kPermission});
+  note(old.connect_verifier != request.connect_verifier, {"password", "spec.provisionUserPassword", Sort::kSecret});
+  note(old.activation_key_verifier != request.activation_key_verifier,
+       {"activation key", "spec.activationKey", Sort::kSecret});
+  return found;
+}
+
+std::string in_words(const std::vector<Difference>& differences) {
+  std::vector<std::string_view> names;
+  for (const Difference& difference : differences) names.push_back(difference.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+// Of all problems, if they have one.
+ErrorCode code_of(const std::vector<ApplyProblem>& problems) {
+  const ErrorCode code = problems.front().code;
+  const auto same_code = [&](const ApplyProblem& problem) { return problem.code == code; };
+  return std::all_of(problems.begin(), problems.end(), same_code) ? code : ErrorCode::kInvalidArgument;
+}
+
 // One call of apply(): what it works on, and its report.
 class Application {
  public:
@@ -128,8 +174,8 @@ class Application {
   }
 
  private:
-  void problem(std::size_t document, std::string path, std::string why) {
-    report_.problems.push_back({document, std::move(path), std::move(why)});
+  void problem(std::size_t document, std::string path, std::string why, ErrorCode code = ErrorCode::kInvalidArgument) {
+    report_.problems.push_back({document, std::move(path), std::move(why), code});
   }
 
   void done(std::size_t document, std::string kind, const std::string& name, std::string change) {
@@ -293,9 +339,19 @@ class Application {
   }
 
   void check_unchangeable(std::size_t document, const RequestManifest& manifest, const ProvisionRequest& old) {
-    if (!manifest.overwrite_if_duplicate) {
+    if (manifest.overwrite_if_duplicate == false) {
       problem(document, "metadata.name",
-              fmt::format("request '{}' exists already, and overwriteIfDuplicate is false", old.name));
+              fmt::format("request '{}' exists already, and overwriteIfDuplicate is false: leave it out to edit the "
+                          "request, set it to true to replace it",
+                          old.name),
+              ErrorCode::kAlreadyExists);
+    }
+    if (manifest.optlock && *manifest.optlock != old.optlock) {
+      problem(document, "spec.optlock",
+              fmt::format("request '{}' has been changed by someone else since you read it (optlock {}, now {}): get it "
+                          "again, and make your change to that",
+                          old.name, *manifest.optlock, old.optlock),
+              ErrorCode::kConflict);
     }
     if (manifest.client_id != old.client_id) {
       problem(document, "spec.clientId",
@@ -307,31 +363,58 @@ class Application {
     }
   }
 
+  // edc §6: dates, status and retryMaxAttempts of an existing request are edited, the rest only with leave to overwrite,
+  // and then not under a device that is on its way.
+  Result<void> check_differences(std::size_t document, const RequestManifest& manifest, const ProvisionRequest& old,
+                                 const std::vector<Difference>& differences) {
+    std::vector<std::string_view> names;
+    std::string_view path;
+    bool content = false;
+    for (const Difference& difference : differences) {
+      if (difference.sort == Difference::Sort::kPermission) continue;
+      if (names.empty()) path = difference.path;
+      names.push_back(difference.name);
+      content = content || difference.sort == Difference::Sort::kContent;
+    }
+    if (names.empty()) return {};
+    if (!manifest.overwrite_if_duplicate.value_or(options_.overwrite)) {
+      problem(document, std::string(path),
+              fmt::format("request '{}' exists already and differs in {}; only activatesOn, expiresOn, status and "
+                          "retryMaxAttempts of it are edited: apply with --overwrite, or with overwriteIfDuplicate: "
+                          "true in this document, to replace it",
+                          old.name, fmt::join(names, ", ")),
+              ErrorCode::kAlreadyExists);
+      return {};
+    }
+    if (!content) return {};
+    TRY_ASSIGN(const std::optional<Attempt> attempt, tx_.latest_attempt(old.id));
+    if (attempt && attempt->state == AttemptState::kOpen) {
+      problem(document, "spec",
+              "an attempt is in progress: profile, labels, params, configuration and packages can change when it has "
+              "ended");
+    }
+    return {};
+  }
+
   Result<void> change(std::size_t document, const RequestManifest& manifest, const ProvisionRequest& old) {
     const std::size_t problems_before = report_.problems.size();
     check_unchangeable(document, manifest, old);
-    if (old.profile != manifest.profile || old.labels != manifest.labels || old.params != manifest.params ||
-        old.configuration != manifest.configuration || old.packages != manifest.packages) {
-      TRY_ASSIGN(const std::optional<Attempt> attempt, tx_.latest_attempt(old.id));
-      if (attempt && attempt->state == AttemptState::kOpen) {
-        problem(document, "spec", "an attempt is in progress: profile, labels, params, configuration and packages can change when it has "
-                "ended");
-      }
-    }
     if (report_.problems.size() != problems_before) return {};
 
     ProvisionRequest request = old;
     copy_wishes(manifest, request);
     if (manifest.password) set_password(request, *manifest.password);
-    if (request.username_verifier != old.username_verifier) doubtful_usernames_.emplace(request.username, document);
     GeneratedSecret secret{manifest.name, manifest.client_id, manifest.username, {}, {}};
     secret.activation_key = settle_activation_key(manifest, request);
-    const std::string what = changes(old, request);
-    if (!what.empty()) {
+    const std::vector<Difference> differences = differences_of(old, request);
+    TRY(check_differences(document, manifest, old, differences));
+    if (report_.problems.size() != problems_before) return {};
+    if (request.username_verifier != old.username_verifier) doubtful_usernames_.emplace(request.username, document);
+    if (!differences.empty()) {
       request.updated_at = now_;
       TRY(tx_.update_request(request));
       drop_files(packages_of(old.packages), packages_of(request.packages));
-      TRY(add_line(request, what + " changed"));
+      TRY(add_line(request, in_words(differences) + " changed"));
       if (secret.activation_key) report_.secrets.push_back(std::move(secret));
       // a live connection that would not be let in any more
       const bool closed =
@@ -343,7 +426,7 @@ class Application {
       if (closed || request.connect_verifier != old.connect_verifier) report_.outcome.kick.push_back(request.client_id);
     }
     TRY_ASSIGN(const bool switched, switch_status(manifest, old));
-    done(document, "ProvisionRequest", request.name, what.empty() && !switched ? "unchanged" : "configured");
+    done(document, "ProvisionRequest", request.name, differences.empty() && !switched ? "unchanged" : "configured");
     return {};
   }
 
@@ -359,22 +442,6 @@ class Application {
 
   Result<void> add_line(const ProvisionRequest& request, const std::string& what) {
     return tx_.add_timeline({request.id, std::nullopt, now_, "operator", fmt::format("{} by {}", what, options_.by)});
-  }
-
-  // The names of what differs, for the timeline; empty if nothing does.
-  static std::string changes(const ProvisionRequest& old, const ProvisionRequest& request) {
-    std::vector<std::string_view> names;
-    if (old.profile != request.profile) names.push_back("profile");
-    if (old.labels != request.labels) names.push_back("labels");
-    if (old.params != request.params) names.push_back("params");
-    if (old.configuration != request.configuration) names.push_back("configuration");
-    if (old.packages != request.packages) names.push_back("packages");
-    if (old.activates_on != request.activates_on) names.push_back("activatesOn");
-    if (old.expires_on != request.expires_on) names.push_back("expiresOn");
-    if (old.retry_max_attempts != request.retry_max_attempts) names.push_back("retryMaxAttempts");
-    if (old.connect_verifier != request.connect_verifier) names.push_back("password");
-    if (old.activation_key_verifier != request.activation_key_verifier) names.push_back("activation key");
-    return fmt::format("{}", fmt::join(names, ", "));
   }
 
   Transaction& tx_;
@@ -414,7 +481,7 @@ Result<void> apply(Transaction& tx, const Executor& executor, const std::vector<
     report.secrets.clear();
     report.outcome = {};
     report.dropped_files.clear();
-    return fail(ErrorCode::kInvalidArgument, "{} problems; nothing was applied", report.problems.size());
+    return fail(code_of(report.problems), "{} problems; nothing was applied", report.problems.size());
   }
   return {};
 }

@@ -23,6 +23,7 @@ struct NumberedManifest {
 
 struct ApplyOptions {
   bool allow_weak = false;     // accept passwords and activation keys under kMinPassword characters
+  bool overwrite = false;      // as overwriteIfDuplicate: true in each request that does not say it
   std::string by;              // who, for the timeline
   std::string provisioner_id;  // reserved client id
   Bytes verifier_key;
@@ -49,6 +50,8 @@ struct ApplyProblem {
   std::size_t document = 0;
   std::string path;  // "spec.profile"
   std::string why;
+  // kAlreadyExists: the request is there and may not be replaced; kConflict: it is not as it was read
+  ErrorCode code = ErrorCode::kInvalidArgument;
 };
 
 struct ApplyReport {
@@ -59,9 +62,11 @@ struct ApplyReport {
   std::vector<std::string> dropped_files;  // of packages, by SHA-256: what was changed named them, and does not any more
 };
 
-// Applies accounts, then profiles, then requests, whatever their order, and reports. kInvalidArgument if
-// report.problems is not empty (all of them, not just the first), else the store's errors; on any error the caller lets
-// the transaction roll back, as it does for a dry run.
+// Applies accounts, then profiles, then requests, whatever their order, and reports. Of a request that exists the dates,
+// the status and retryMaxAttempts are edited (edc §6); what else differs needs leave to overwrite, and client id and
+// username never change. If report.problems is not empty (all of them, not just the first) the error is theirs where they
+// have one code, else kInvalidArgument; else the store's errors. On any error the caller lets the transaction roll back,
+// as it does for a dry run.
 Result<void> apply(Transaction& tx, const Executor& executor, const std::vector<NumberedManifest>& manifests,
                    const ApplyOptions& options, WallTime now, ApplyReport& report);
 

@@ -182,6 +182,7 @@ Node to_manifest(const ProvisionRequest& request, Secrets secrets) {
   if (request.expires_on) put(spec, "expiresOn", text(exact_time(*request.expires_on)));
   if (request.retry_max_attempts) put(spec, "retryMaxAttempts", number(*request.retry_max_attempts));
   put(spec, "status", text(request.enabled ? "ENABLED" : "DISABLED"));
+  put(spec, "optlock", number(request.optlock));
   return node;
 }
 

@@ -196,6 +196,9 @@ RequestManifest decode_request(config::Object& spec, config::Problems& problems)
   }
   read_retries(spec, request.retry_max_attempts);
   spec.optional("overwriteIfDuplicate", request.overwrite_if_duplicate);
+  if (spec.optional("optlock", request.optlock) && *request.optlock < 1) {
+    spec.problem("optlock", "must be 1 or more, as `get requests NAME -o yaml` shows it; or leave it out");
+  }
   return request;
 }
 

@@ -39,7 +39,10 @@ struct RequestManifest {
   std::optional<bool> enabled;  // status: ENABLED | DISABLED; absent: as it is, ENABLED when the request is new
   std::optional<WallTime> activates_on, expires_on;
   std::optional<int> retry_max_attempts;
-  bool overwrite_if_duplicate = true;  // overwriteIfDuplicate: false makes an existing name an error
+  // overwriteIfDuplicate: what an existing name means. absent: its permission is edited, nothing else; true: all of it is
+  // replaced; false: an error.
+  std::optional<bool> overwrite_if_duplicate;
+  std::optional<std::int64_t> optlock;  // of the request as it was read; another one by now is an error
 };
 
 using Manifest = std::variant<Account, Profile, RequestManifest>;

@@ -86,13 +86,13 @@ Result<std::optional<RefuseHello>> Executor::certify(const ProvisionRequest& req
   if (opening.certificate && is_reusable(*opening.certificate, now)) return std::optional<RefuseHello>{};
   auto issued = settings_.issue(request.client_id, *opening.key, opening.profile.certificate_validity, now);
   if (!issued) return std::optional(not_now("the device CA does not issue: " + issued.error().message));
-  opening.certificate = IssuedCertificate{.serial = issued->serial(),
+  opening.certificate = IssuedCertificate{.serial = issued->serial,
                                           .spki_sha256 = opening.key->spki_sha256(),
                                           .client_id = request.client_id,
                                           .request_id = request.id,
                                           .pem = issued->to_pem(),
-                                          .not_before = issued->not_before(),
-                                          .not_after = issued->not_after(),
+                                          .not_before = issued->not_before,
+                                          .not_after = issued->not_after,
                                           .issued_at = now};
   opening.newly_issued = true;
   return std::optional<RefuseHello>{};

@@ -77,6 +77,28 @@ TEST_CASE("weak passwords are allowed when the call says so") {
   CHECK(admin.apply(yaml, ",\"allowWeak\":true").status == 200);
 }
 
+TEST_CASE("an existing request is replaced only when the call says so, and what stands against it has a code") {
+  AdminFixture admin;
+  admin.apply_account_and_profile();
+  REQUIRE(admin.apply(request_yaml("gw", "C1")).status == 200);
+  const std::string yaml = request_yaml("gw", "C1", "  params: {a: b}\n");
+  const AdminReply refused = admin.apply(yaml);
+  CHECK(refused.status == 409);
+  CHECK(error_code(refused) == "already_exists");
+  CHECK(json_of(refused).at("error").at("details").at(0).at("code") == "already_exists");
+  CHECK(admin.apply(yaml, ",\"overwrite\":true").status == 200);
+  CHECK(admin.platform.request("gw").params.at("a") == "b");
+
+  const std::int64_t optlock = admin.get("/v1/requests").at("requests").at(0).at("optlock").as_int64();
+  CHECK(optlock == admin.platform.request("gw").optlock);
+  const std::string stale = request_yaml("gw", "C1", fmt::format("  params: {{a: b}}\n  optlock: {}\n", optlock - 1));
+  CHECK(error_code(admin.apply(stale)) == "conflict");
+  // a code of its own only where all problems have it
+  const AdminReply both = admin.apply(stale + kNextDocument + request_yaml("gw2", "C1"));
+  CHECK(error_code(both) == "invalid_argument");
+  CHECK(json_of(both).at("error").at("details").at(0).at("code") == "conflict");
+}
+
 TEST_CASE("bodies that are no apply are refused and change nothing") {
   AdminFixture admin;
   for (const std::string body : {"", "x", "[]", "5", "null", "{}", "{\"documents\":5}", "{\"documents\":[",

@@ -78,6 +78,20 @@ TEST_CASE("apply names file, line and column of what the service refuses") {
   CHECK(has(outcome.errors, "error: 2 problems in 1 file: nothing was applied"));
 }
 
+TEST_CASE("apply replaces an existing request with --overwrite only, and says where and what else would be") {
+  Prompt prompt;
+  prompt.apply_request("gw", "C1");
+  const std::string yaml = prompt.file("gw.yaml", request_yaml("gw", "C1", "  params: {a: b}\n"));
+  const auto refused = prompt.cli({"apply", "-f", yaml});
+  CHECK(refused.exit_code == EX_DATAERR);
+  CHECK(has(refused.errors, yaml + ":8:11: spec.params: request 'gw' exists already and differs in params; "));
+  CHECK(has(refused.errors, "apply with --overwrite"));
+  CHECK(prompt.platform.request("gw").params.empty());
+  const auto replaced = prompt.cli({"apply", "-f", yaml, "--overwrite"});
+  CHECK_MESSAGE(replaced.exit_code == 0, replaced.errors);
+  CHECK(prompt.platform.request("gw").params.at("a") == "b");
+}
+
 TEST_CASE("apply names all problems of all files, and asks the service for nothing") {
   const TempFolder folder;
   REQUIRE(write_file(folder / "a.yaml", request_yaml("gw", "a b")));

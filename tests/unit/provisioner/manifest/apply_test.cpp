@@ -36,6 +36,8 @@ struct Fleet : Platform {
 };
 
 const std::string kPassword = "  provisionUserPassword: correct-horse-battery\n";
+// Leave to replace, from the document itself.
+const std::string kOverwrite = "  overwriteIfDuplicate: true\n";
 
 }  // namespace
 
@@ -102,7 +104,7 @@ TEST_CASE("an activation key is generated, bound to the client id, and taken awa
   CHECK(fleet.request("gw").activation_key_verifier ==
         crypto::secret_verifier(Platform::kVerifierKey, kActivationKeyPurpose, "C1",
                                 created.secrets[0].activation_key->reveal()));
-  CHECK(changes(fleet.apply(request_yaml("gw", "C1", kPassword))) ==
+  CHECK(changes(fleet.apply(request_yaml("gw", "C1", kPassword + kOverwrite))) ==
         std::vector<std::string>{"ProvisionRequest gw configured"});
   CHECK_FALSE(fleet.request("gw").activation_key_verifier.has_value());
 }
@@ -141,7 +143,7 @@ TEST_CASE("a given activation key that has been used stays used until another is
         std::vector<std::string>{"ProvisionRequest gw unchanged"});
   CHECK(fleet.request("gw").activation_key_used);
 
-  const ApplyReport other = fleet.apply(with("the-second-of-the-keys"));
+  const ApplyReport other = fleet.apply(with("the-second-of-the-keys") + kOverwrite);
   CHECK(changes(other) == std::vector<std::string>{"ProvisionRequest gw configured"});
   CHECK(other.outcome.forgiven == std::vector<std::string>{"C1"});
   CHECK_FALSE(fleet.request("gw").activation_key_used);
@@ -228,11 +230,93 @@ TEST_CASE("client id and username of a request stay") {
   CHECK(report.problems[1].path == "spec.provisionUserUsername");
 }
 
-TEST_CASE("an existing request is an error if overwriteIfDuplicate is false") {
+TEST_CASE("an existing request is an error if overwriteIfDuplicate is false, also for who may overwrite") {
   Fleet fleet;
-  CHECK(fleet.apply(request_yaml("gw", "C1", "  overwriteIfDuplicate: false\n")).problems.empty());
-  CHECK(only_problem(fleet.apply(request_yaml("gw", "C1", "  overwriteIfDuplicate: false\n")))
-            .starts_with("0 metadata.name: request 'gw' exists already"));
+  const std::string yaml = request_yaml("gw", "C1", "  overwriteIfDuplicate: false\n");
+  CHECK(fleet.apply(yaml).problems.empty());
+  ApplyOptions options = Platform::kOperator;
+  for (const bool overwrite : {false, true}) {
+    options.overwrite = overwrite;
+    const ApplyReport report = fleet.apply(yaml, options);
+    CHECK(only_problem(report).starts_with("0 metadata.name: request 'gw' exists already"));
+    CHECK(report.problems[0].code == ErrorCode::kAlreadyExists);
+  }
+}
+
+TEST_CASE("of an existing request dates, status and retryMaxAttempts are edited, and nothing else") {
+  Fleet fleet;
+  const std::string made = "  params: {a: b}\n  generateActivationKey: true\n";
+  fleet.apply(request_yaml("gw", "C1", kPassword + made));
+  const ProvisionRequest before = fleet.request("gw");
+  CHECK(changes(fleet.apply(request_yaml("gw", "C1", made + "  activatesOn: 2020-01-01\n  expiresOn: 2099-01-01\n"
+                                                              "  retryMaxAttempts: 9\n  status: DISABLED\n"))) ==
+        std::vector<std::string>{"ProvisionRequest gw configured"});
+  ProvisionRequest edited = fleet.request("gw");
+  CHECK(edited.activates_on.has_value());
+  CHECK(edited.expires_on.has_value());
+  CHECK(edited.retry_max_attempts == 9);
+  CHECK_FALSE(edited.enabled);
+  CHECK(edited.connect_verifier == before.connect_verifier);
+
+  const auto refused = [&](const std::string& yaml, const std::string& where, const std::string& what) {
+    const ApplyReport report = fleet.apply(yaml);
+    CHECK(only_problem(report) ==
+          "0 " + where + ": request 'gw' exists already and differs in " + what +
+              "; only activatesOn, expiresOn, status and retryMaxAttempts of it are edited: apply with --overwrite, or "
+              "with overwriteIfDuplicate: true in this document, to replace it");
+    CHECK(report.problems[0].code == ErrorCode::kAlreadyExists);
+    CHECK(fleet.request("gw").optlock == edited.optlock);
+  };
+  std::string relabelled = request_yaml("gw", "C1", made);
+  relabelled.replace(relabelled.find("north"), 5, "south");
+  refused(relabelled, "metadata.labels", "labels");
+  refused(request_yaml("gw", "C1", "  generateActivationKey: true\n"), "spec.params", "params");
+  refused(request_yaml("gw", "C1", made + "  configuration: {org.example.A: {b: c}}\n"), "spec.configuration", "configuration");
+  refused(request_yaml("gw", "C1", made + "  packages: []\n"), "spec.packages", "packages");
+  refused(request_yaml("gw", "C1", made + "  provisionUserPassword: another-long-password\n"),
+          "spec.provisionUserPassword", "password");
+  refused(request_yaml("gw", "C1", "  params: {a: b}\n"), "spec.activationKey", "activation key");
+  REQUIRE(fleet.apply("apiVersion: provisioner/v1\nkind: Profile\nmetadata: {name: other}\nspec: {account: acme}\n")
+              .problems.empty());
+  std::string moved = relabelled;
+  moved.replace(moved.find("profile: gateway"), 16, "profile: other");
+  refused(moved, "spec.profile", "profile, labels");
+}
+
+TEST_CASE("an existing request is replaced with leave of its document or of the operator") {
+  Fleet fleet;
+  fleet.apply(request_yaml("gw", "C1", kPassword));
+  CHECK(changes(fleet.apply(request_yaml("gw", "C1", kOverwrite + "  params: {a: b}\n"))) ==
+        std::vector<std::string>{"ProvisionRequest gw configured"});
+  CHECK(fleet.timeline("gw").back().text == "params changed by uid 1000 (olga)");
+  ApplyOptions options = Platform::kOperator;
+  options.overwrite = true;
+  CHECK(changes(fleet.apply(request_yaml("gw", "C1", "  params: {a: c}\n"), options)) ==
+        std::vector<std::string>{"ProvisionRequest gw configured"});
+  CHECK(fleet.request("gw").params.at("a") == "c");
+  // leave to replace is none to be somebody else
+  CHECK(fleet.apply(request_yaml("gw", "C2"), options).problems.size() == 2);
+}
+
+TEST_CASE("a request that has changed since it was read is not written over") {
+  Fleet fleet;
+  fleet.apply(request_yaml("gw", "C1", "  optlock: 7\n"));  // a new one has nothing to lose
+  CHECK(fleet.request("gw").optlock == 1);
+  const auto with = [](int optlock, const std::string& spec) {
+    return request_yaml("gw", "C1", fmt::format("  optlock: {}\n{}", optlock, spec));
+  };
+  CHECK(fleet.apply(with(1, "  retryMaxAttempts: 9\n")).problems.empty());
+  const std::int64_t now = fleet.request("gw").optlock;
+  REQUIRE(now == 2);
+  for (const std::string& spec : {std::string("  retryMaxAttempts: 8\n"), std::string("  retryMaxAttempts: 9\n"), kOverwrite}) {
+    const ApplyReport report = fleet.apply(with(1, spec));
+    CHECK(only_problem(report) ==
+          "0 spec.optlock: request 'gw' has been changed by someone else since you read it (optlock 1, now 2): get it "
+          "again, and make your change to that");
+    CHECK(report.problems[0].code == ErrorCode::kConflict);
+  }
+  CHECK(fleet.request("gw").retry_max_attempts == 9);
+  CHECK(fleet.apply(with(2, "  retryMaxAttempts: 8\n")).problems.empty());
 }
 
 TEST_CASE("a request whose configuration does not render is refused with what it lacks") {
@@ -252,6 +336,8 @@ TEST_CASE("a username is shared only with its password") {
            (password.empty() ? "" : ", provisionUserPassword: " + password) + "}\n";
   };
   const std::string one = "first-password-of-all", two = "second-password-of-all";
+  ApplyOptions overwrite = Platform::kOperator;
+  overwrite.overwrite = true;
   CHECK(fleet.apply(all(shared("a", "A", one), shared("b", "B", one))).problems.empty());
 
   SUBCASE("a new request with another password is refused") {
@@ -264,11 +350,11 @@ TEST_CASE("a username is shared only with its password") {
     CHECK_FALSE(fleet.has_request("c"));
   }
   SUBCASE("one of them alone cannot change it") {
-    CHECK(fleet.apply(shared("a", "A", two)).problems.size() == 1);
-    CHECK(fleet.apply(shared("b", "B", two)).problems.size() == 1);
+    CHECK(only_problem(fleet.apply(shared("a", "A", two), overwrite)).starts_with("0 spec.provisionUserUsername: "));
+    CHECK(only_problem(fleet.apply(shared("b", "B", two), overwrite)).starts_with("0 spec.provisionUserUsername: "));
   }
   SUBCASE("together they can, and a third may join them") {
-    CHECK(fleet.apply(all(shared("c", "C", two), shared("a", "A", two), shared("b", "B", two))).problems.empty());
+    CHECK(fleet.apply(all(shared("c", "C", two), shared("a", "A", two), shared("b", "B", two)), overwrite).problems.empty());
     CHECK(fleet.request("a").username_verifier == fleet.request("c").username_verifier);
   }
 }
@@ -276,7 +362,7 @@ TEST_CASE("a username is shared only with its password") {
 TEST_CASE("a new password replaces the old one and ends a live connection") {
   Fleet fleet;
   fleet.apply(request_yaml("gw", "C1", kPassword));
-  const ApplyReport report = fleet.apply(request_yaml("gw", "C1", "  provisionUserPassword: another-long-password\n"));
+  const ApplyReport report = fleet.apply(request_yaml("gw", "C1", "  provisionUserPassword: another-long-password\n" + kOverwrite));
   CHECK(changes(report) == std::vector<std::string>{"ProvisionRequest gw configured"});
   CHECK(report.outcome.kick == std::vector<std::string>{"C1"});
   CHECK(fleet.request("gw").connect_verifier ==
@@ -317,7 +403,7 @@ TEST_CASE("while an attempt is in progress its permission may change but not its
   Fleet fleet;
   fleet.apply(request_yaml("gw", "C1"));
   fleet.open_attempt("gw");
-  CHECK(only_problem(fleet.apply(request_yaml("gw", "C1", "  params: {a: b}\n")))
+  CHECK(only_problem(fleet.apply(request_yaml("gw", "C1", "  params: {a: b}\n" + kOverwrite)))
             .starts_with("0 spec: an attempt is in progress"));
   CHECK(changes(fleet.apply(request_yaml("gw", "C1", "  retryMaxAttempts: 2\n"))) ==
         std::vector<std::string>{"ProvisionRequest gw configured"});
@@ -358,7 +444,7 @@ TEST_CASE("a profile that would no longer fit requests that are waiting is refus
   CHECK(problem.find("parameter \"room\"") != std::string::npos);
 
   // one that is given what it lacks in the same apply is not among them
-  const std::string room = "  params: {room: a}\n";
+  const std::string room = kOverwrite + "  params: {room: a}\n";
   CHECK(only_problem(fleet.apply(all(wants_room, request_yaml("gw-1", "C1", room)))).find("fit 6 requests: gw-2") !=
         std::string::npos);
   std::string rooms = wants_room;

@@ -112,7 +112,7 @@ TEST_CASE("a request carries all of its wishes") {
   const auto request = decode_one<RequestManifest>(request_with(
       "  provisionUserPassword: correct-horse-battery\n  generateActivationKey: true\n  params: {rack: N1, port: 7}\n"
       "  status: DISABLED\n  activatesOn: 2026-01-01\n  expiresOn: 2026-06-01T12:00:00+02:00\n  retryMaxAttempts: 2\n"
-      "  overwriteIfDuplicate: false\n"));
+      "  overwriteIfDuplicate: false\n  optlock: 7\n"));
   CHECK(request.name == "gw");
   CHECK(request.labels == std::map<std::string, std::string>{{"site", "north"}});
   CHECK(request.profile == "gateway");
@@ -126,7 +126,8 @@ TEST_CASE("a request carries all of its wishes") {
   CHECK(format_time(*request.activates_on) == "2026-01-01T00:00:00Z");
   CHECK(format_time(*request.expires_on) == "2026-06-01T10:00:00Z");
   CHECK(request.retry_max_attempts == 2);
-  CHECK_FALSE(request.overwrite_if_duplicate);
+  CHECK(request.overwrite_if_duplicate == false);
+  CHECK(request.optlock == 7);
 }
 
 TEST_CASE("what a request does not say is left open") {
@@ -135,7 +136,8 @@ TEST_CASE("what a request does not say is left open") {
   CHECK_FALSE(request.enabled.has_value());
   CHECK_FALSE(request.activates_on.has_value());
   CHECK_FALSE(request.retry_max_attempts.has_value());
-  CHECK(request.overwrite_if_duplicate);
+  CHECK_FALSE(request.overwrite_if_duplicate.has_value());
+  CHECK_FALSE(request.optlock.has_value());
 }
 
 TEST_CASE("values of a request outside their form are refused") {

@@ -125,6 +125,7 @@ TEST_CASE("applying what the service wrote changes nothing, also not a request's
   });
   CAPTURE(yaml);
   const ProvisionRequest before = platform.request("gw");
+  CHECK(yaml.find(fmt::format("\n  optlock: {}\n", before.optlock)) != std::string::npos);
   const ApplyReport report = platform.apply(yaml);
   REQUIRE(report.applied.size() == 3);
   for (const Applied& applied : report.applied) CHECK_MESSAGE(applied.change == "unchanged", applied.kind);

@@ -139,7 +139,7 @@ TEST_CASE("a request's own configuration and packages are kept with it, and go w
   REQUIRE(request.packages.has_value());
   CHECK(request.packages->at(0).url == "https://x/${clientId}");
   CHECK(platform.apply(request_yaml("gw", "C1", own)).applied.at(0).change == "unchanged");
-  CHECK(platform.apply(request_yaml("gw", "C1")).applied.at(0).change == "configured");
+  CHECK(platform.apply(request_yaml("gw", "C1", "  overwriteIfDuplicate: true\n")).applied.at(0).change == "configured");
   request = platform.request("gw");
   CHECK(!request.configuration);
   CHECK(!request.packages);
