@@ -4,6 +4,7 @@
 
 #include <boost/json.hpp>
 
+#include "agent/session/owner_connection.hpp"
 #include "agent/session/step.hpp"
 #include "core/protocol/signature.hpp"
 
@@ -340,22 +341,8 @@ Session::Step::Answer Session::Step::post_csr(const Request&) {
 Session::Step::Answer Session::Step::put_configurations(const Request& request) {
   if (!request.payload.body) return fail(ErrorCode::kMalformed, "body is missing");
   TRY_ASSIGN(protocol::Configurations configurations, protocol::parse_xml(*request.payload.body));
-  const auto owner = std::find_if(configurations.begin(), configurations.end(),
-                                  [](const auto& component) { return component.pid == protocol::kMqttTransportPid; });
-  if (owner == configurations.end()) {
-    return fail(ErrorCode::kInvalidArgument, "the configuration has no component {}", protocol::kMqttTransportPid);
-  }
-  if (owner->value("broker-url").empty()) {
-    return fail(ErrorCode::kInvalidArgument, "the owner connection has no broker-url");
-  }
-  if (!protocol::is_account(owner->value("topic.context.account-name"))) {
-    return fail(ErrorCode::kInvalidArgument, "the owner connection has no valid topic.context.account-name");
-  }
-  if (const std::string_view id = owner->value("client-id"); !id.empty() && !protocol::is_client_id(id)) {
-    return fail(ErrorCode::kInvalidArgument, "the owner connection's client-id '{}' is not a client id", printable(id));
-  }
-  const bool has_password = !owner->value("username").empty() && !owner->value("password").empty();
-  if (!has_password && state_.attempt->staged.device_chain_pem.empty()) {
+  TRY_ASSIGN(const OwnerConnection owner, parse_owner_connection(configurations));
+  if (!owner.username && state_.attempt->staged.device_chain_pem.empty()) {
     return fail(ErrorCode::kInvalidArgument,
                 "the owner connection has neither username and password nor a device certificate (KEYS-V2)");
   }

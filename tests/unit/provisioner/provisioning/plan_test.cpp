@@ -190,6 +190,28 @@ TEST_CASE("A request that counts on other deviceCredentialsTight than its accoun
   CHECK(says(delivered_url(request, plant()), "deviceCredentialsTight is for accounts with credentials: password"));
 }
 
+TEST_CASE("A profile can set will, session, version and timeout of the owner connection; Kura's placeholders reach the device") {
+  const Profile profile = profile_with({
+      {std::string(protocol::kMqttTransportPid),
+       {{"lwt.topic", PropertyType::kString, false, false, {"$EDC/#account-name/#client-id/MQTT/GONE"}},
+        {"lwt.payload", PropertyType::kString, false, false, {"gone"}},
+        {"lwt.qos", PropertyType::kInteger, false, false, {"1"}},
+        {"lwt.retain", PropertyType::kBoolean, false, false, {"true"}},
+        {"timeout", PropertyType::kInteger, false, false, {"7"}},
+        {"clean-session", PropertyType::kBoolean, false, false, {"false"}},
+        {"protocol-version", PropertyType::kInteger, false, false, {"5"}}}},
+  });
+  const auto configurations = render_configuration(gateway(), profile, plant());
+  REQUIRE(configurations.has_value());
+  REQUIRE(configurations->size() == 1);
+  for (const protocol::Property& wish : profile.configuration[0].properties) {
+    CAPTURE(wish.name);
+    REQUIRE(configurations->front().find(wish.name) != nullptr);
+    CHECK(*configurations->front().find(wish.name) == wish);
+  }
+  CHECK(configurations->front().properties.size() == 11);
+}
+
 TEST_CASE("Every value of an array is rendered") {
   const Profile profile =
       profile_with({{"p", {{"hosts", PropertyType::kString, true, false, {"${labels.site}", "x", "${clientId}"}}}}});
