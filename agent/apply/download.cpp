@@ -15,7 +15,6 @@
 
 #include "core/base/fd.hpp"
 #include "core/base/file.hpp"
-#include "core/base/size.hpp"
 #include "core/crypto/digest.hpp"
 #include "core/crypto/tls.hpp"
 
@@ -364,10 +363,6 @@ std::string shown(std::string_view uri) {
 }
 
 }  // namespace
-
-Error too_large(const DownloadLimits& limits) {
-  return {ErrorCode::kLimitExceeded, fmt::format("has more than {} (package-max-size)", format_size(limits.max_size))};
-}
 
 Result<void> download(const DownloadSource& source, const fs::path& file, const DownloadLimits& limits,
                       const DownloadProgress& progress) {

@@ -1,5 +1,5 @@
 // Fetches one file over http or https (libcurl), resumes what was interrupted, and keeps it only if its SHA-256 is
-// right.
+// right. The agent has this done by its package helper (package_helper.hpp).
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/base/result.hpp"
+#include "core/base/size.hpp"
 #include "core/base/time.hpp"
 #include "core/crypto/certificate.hpp"
 
@@ -45,7 +46,9 @@ Result<void> download(const DownloadSource& source, const std::filesystem::path&
                       const DownloadProgress& progress);
 
 // Of a file that is larger than `limits.max_size`: kLimitExceeded, names the setting.
-Error too_large(const DownloadLimits& limits);
+inline Error too_large(const DownloadLimits& limits) {
+  return {ErrorCode::kLimitExceeded, fmt::format("has more than {} (package-max-size)", format_size(limits.max_size))};
+}
 
 // 64 lower-case hex digits.
 Result<std::string> sha256_of_file(const std::filesystem::path& file);

@@ -12,7 +12,7 @@
 #include <optional>
 #include <vector>
 
-#include "agent/apply/owner_connection.hpp"
+#include "agent/session/owner_connection.hpp"
 #include "agent/session/session.hpp"
 #include "core/base/result.hpp"
 #include "core/crypto/key.hpp"

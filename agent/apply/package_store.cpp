@@ -49,11 +49,11 @@ bool is_called_archive(std::string_view name) {
   return name.ends_with(".tar.gz") || name.ends_with(".tgz");
 }
 
-Result<void> fill(const fs::path& folder, const fs::path& file, const std::string& file_name,
-                  const UnpackLimits& limits, const UnpackProgress& progress) {
+Result<void> fill(const fs::path& folder, const fs::path& file, const std::string& file_name, const Unpack& unpack,
+                  const UnpackProgress& progress) {
   TRY(make_folder(folder, kPackageFolder));
-  TRY_ASSIGN(const bool archive, is_archive(file));
-  if (archive) return unpack(file, folder, limits, progress);
+  TRY_ASSIGN(const bool unpacked, unpack(file, folder, progress));
+  if (unpacked) return {};
   if (is_called_archive(file_name)) {
     return fail(ErrorCode::kMalformed, "{} is not a tar archive in gzip", file_name);
   }
@@ -86,12 +86,12 @@ bool has_package(const fs::path& state_folder, const Package& package) {
 }
 
 Result<void> store_package(const fs::path& state_folder, const Package& package, const fs::path& file,
-                           const std::string& file_name, const UnpackLimits& limits, const UnpackProgress& progress) {
+                           const std::string& file_name, const Unpack& unpack, const UnpackProgress& progress) {
   if (has_package(state_folder, package)) return {};
   const fs::path place = package_folder(state_folder, package);
   const fs::path temporary = packages(state_folder) / fmt::format(".{}.tmp", to_hex(random_bytes(6)));
   Result<void> stored = make_folder(packages(state_folder), kPackageFolder);
-  if (stored) stored = fill(temporary, file, file_name, limits, progress);
+  if (stored) stored = fill(temporary, file, file_name, unpack, progress);
   if (stored) stored = sync_tree(temporary);
   if (stored) stored = make_folder(place.parent_path().parent_path(), kPackageFolder);
   if (stored) stored = make_folder(place.parent_path(), kPackageFolder);

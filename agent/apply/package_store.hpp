@@ -27,11 +27,15 @@ std::filesystem::path download_file(const std::filesystem::path& state_folder, c
 
 bool has_package(const std::filesystem::path& state_folder, const Package& package);
 
+// unpack() with its limits: its own, or that of a PackageHelper.
+using Unpack = std::function<Result<bool>(const std::filesystem::path& file, const std::filesystem::path& folder,
+                                          const UnpackProgress& progress)>;
+
 // Puts `file`, whose digest has been checked, in its place, whole and durable or not at all: a .tar.gz unpacked, any
 // other file as `file_name`. A file that is called .tar.gz or .tgz must be one. Harmless to repeat. The errors of
-// unpack(), and those of the disk.
+// `unpack`, and those of the disk.
 Result<void> store_package(const std::filesystem::path& state_folder, const Package& package,
-                           const std::filesystem::path& file, const std::string& file_name, const UnpackLimits& limits,
+                           const std::filesystem::path& file, const std::string& file_name, const Unpack& unpack,
                            const UnpackProgress& progress);
 
 // The name under which the file at `uri` is kept if it is no archive: the last name in its path, or `otherwise`.

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "agent/apply/generation.hpp"
-#include "agent/apply/owner_connection.hpp"
+#include "agent/session/owner_connection.hpp"
 #include "agent/session/session.hpp"
 #include "core/base/file.hpp"
 #include "core/base/result.hpp"

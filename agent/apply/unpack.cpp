@@ -232,8 +232,6 @@ class Unpacking {
   std::uint64_t entries_ = 0;
 };
 
-}  // namespace
-
 Result<bool> is_archive(const fs::path& file) {
   constexpr std::string_view kGzip = "\x1f\x8b";
   const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
@@ -249,13 +247,18 @@ Result<bool> is_archive(const fs::path& file) {
   return status == ARCHIVE_OK || status == ARCHIVE_WARN || status == ARCHIVE_EOF;
 }
 
-Result<void> unpack(const fs::path& file, const fs::path& folder, const UnpackLimits& limits,
+}  // namespace
+
+Result<bool> unpack(const fs::path& file, const fs::path& folder, const UnpackLimits& limits,
                     const UnpackProgress& progress) {
+  TRY_ASSIGN(const bool archive, is_archive(file));
+  if (!archive) return false;
   std::error_code error;
   const std::uint64_t size = fs::file_size(file, error);
   if (error) return fail(errno_error(error.value(), file.string()));
   TRY_ASSIGN(const ArchiveHandle a, open_archive(file));
-  return Unpacking(a.get(), folder, size, limits, progress).run();
+  TRY(Unpacking(a.get(), folder, size, limits, progress).run());
+  return true;
 }
 
 }  // namespace fleet::agent

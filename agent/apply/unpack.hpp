@@ -1,4 +1,4 @@
-// Unpacks a .tar.gz that nobody trusts (libarchive).
+// Unpacks a .tar.gz that nobody trusts (libarchive). The agent has this done by its package helper (package_helper.hpp).
 #pragma once
 
 #include <cstdint>
@@ -19,15 +19,12 @@ struct UnpackLimits {
 // Told of each piece: compressed bytes so far, of how many. False cancels.
 using UnpackProgress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
 
-// Whether the file is a tar in gzip: by its content, not by its name.
-Result<bool> is_archive(const std::filesystem::path& file);
-
-// Unpacks `file` into `folder`, which is there and empty, and to which nobody else writes. Only regular files and
+// False if the file is no tar in gzip, by its content and not by its name: then nothing was done. Unpacks `file` into `folder`, which is there and empty, and to which nobody else writes. Only regular files and
 // folders are taken; an archive with anything else (links, devices, pipes), with an absolute path, `..`, a control
 // character or a path twice is refused as a whole. Files get their mode without set-id bits and without write for
 // others, folders 0755, everything belongs to the caller. kMalformed, kLimitExceeded, kNoSpace, kUnavailable when
 // cancelled; what has been unpacked until then stays for the caller to remove. Not synced. Blocks; any thread.
-Result<void> unpack(const std::filesystem::path& file, const std::filesystem::path& folder, const UnpackLimits& limits,
+Result<bool> unpack(const std::filesystem::path& file, const std::filesystem::path& folder, const UnpackLimits& limits,
                     const UnpackProgress& progress);
 
 }  // namespace fleet::agent

@@ -39,6 +39,10 @@ OwnerLink::OwnerLink(boost::asio::io_context& io, std::function<void(Event)> fee
                          if (!leaving_ && id == subscription_ && !granted) {
                            log::warn("owner", "the broker does not let us read our own topics", {{"broker", url_}});
                          }
+                       },
+                   .on_publish_refused =
+                       [this](int id, const std::string& why) {
+                         if (!leaving_ && id == birth_) on_birth_refused(why);
                        }}) {}
 
 void OwnerLink::connect(const OwnerConnection& owner, const std::string& client_id, crypto::TlsContext tls,
@@ -58,8 +62,14 @@ void OwnerLink::connect(const OwnerConnection& owner, const std::string& client_
   options.password = owner.password;
   options.tls = std::move(tls);
   options.explain_tls_failure = crypto::take_openssl_errors;
+  options.version = owner.version;
+  options.clean_session = owner.clean_session;
   options.keep_alive = owner.keep_alive;
-  options.will = mqtt::Will{lifecycle_topic("LWT"), bare_payload()};
+  options.connect_timeout = owner.timeout;
+  if (const auto& will = owner.will) {
+    options.will = mqtt::Will{fill_in(will->topic, account_, client_id_),
+                              will->payload ? *will->payload : bare_payload(), will->qos, will->retain};
+  }
   const auto begun = client_.connect(std::move(options));
   open_ = begun.has_value();
   if (!begun) feed_(OwnerFailed{begun.error()});
@@ -107,6 +117,11 @@ void OwnerLink::wait_for_birth() {
     feed_(OwnerFailed{Error{ErrorCode::kTimedOut, fmt::format("{}: BIRTH was not acknowledged within {}", url_,
                                                               format_duration(kBirthLimit))}});
   });
+}
+
+void OwnerLink::on_birth_refused(const std::string& why) {
+  leave();
+  feed_(OwnerFailed{Error{ErrorCode::kPermissionDenied, fmt::format("{}: BIRTH was refused: {}", url_, why)}});
 }
 
 void OwnerLink::on_born() {

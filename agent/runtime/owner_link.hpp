@@ -9,15 +9,15 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 
-#include "agent/apply/owner_connection.hpp"
+#include "agent/session/owner_connection.hpp"
 #include "agent/session/session.hpp"
 #include "core/crypto/tls.hpp"
 #include "core/mqtt/client.hpp"
 
 namespace fleet::agent {
 
-// Feeds OwnerBorn at the PUBACK of BIRTH, OwnerFailed when that does not come or the connection ends. On the thread of
-// the io_context.
+// Feeds OwnerBorn at the PUBACK of BIRTH, OwnerFailed when that does not come or refuses it (MQTT 5), or when the
+// connection ends. On the thread of the io_context.
 class OwnerLink {
  public:
   OwnerLink(boost::asio::io_context& io, std::function<void(Event)> feed, std::function<void()> on_idle);
@@ -36,6 +36,7 @@ class OwnerLink {
   void on_connect(const Result<bool>& result);
   void on_disconnect(const Result<void>& result);
   void on_born();
+  void on_birth_refused(const std::string& why);
   void publish_birth();
   void wait_for_birth();
   void failed(Error error);

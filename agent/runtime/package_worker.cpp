@@ -165,6 +165,7 @@ void PackageWorker::carry_out(const Work& work) {
 Result<void> PackageWorker::bring(const Work& work, const std::filesystem::path& file, Teller& teller) const {
   const FetchPackage& job = work.job;
   const auto progress = [&teller](std::uint64_t done, std::uint64_t total) { return teller(done, total); };
+  const PackageHelper helper(work.settings->helper);
   std::error_code ignored;
   if (!std::filesystem::exists(file, ignored)) {
     if (job.uri.empty()) {
@@ -172,14 +173,17 @@ Result<void> PackageWorker::bring(const Work& work, const std::filesystem::path&
       TRY(make_folder(file.parent_path()));
       TRY(write_file(file, job.content));
     } else {
-      TRY(download({job.uri, job.package.sha256, work.settings->roots, work.verification_time, work.settings->allow_file}, file,
+      TRY(helper.download({job.uri, job.package.sha256, work.settings->roots, work.verification_time, work.settings->allow_file}, file,
                    work.settings->download, progress));
     }
   }
   if (!job.install) return {};
   teller.begin(protocol::DeployStage::kInstall);
   const std::string file_name = job.uri.empty() ? job.file_name : file_name_of(job.uri, job.package.id.name);
-  auto stored = store_package(work.settings->state_folder, job.package, file, file_name, work.settings->unpack, progress);
+  const Unpack unpack = [&](const auto& archive, const auto& folder, const UnpackProgress& told) {
+    return helper.unpack(archive, folder, work.settings->unpack, told);
+  };
+  auto stored = store_package(work.settings->state_folder, job.package, file, file_name, unpack, progress);
   // Neither needed any more nor worth the room: the next try of the same content would fail in the same way.
   if (stored || !is_transient(stored.error().code) || stored.error().code == ErrorCode::kNoSpace) {
     static_cast<void>(fleet::remove_all(file).has_value());

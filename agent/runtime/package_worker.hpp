@@ -1,5 +1,5 @@
-// Fetches and unpacks packages on a thread of its own, one after the other, as events of the session, and removes old
-// ones: neither a slow link nor a slow disk keeps the agent from its broker.
+// Has packages fetched and unpacked by its helper (package_helper.hpp), on a thread of its own, one after the other, as
+// events of the session, and removes old ones: neither a slow link nor a slow disk keeps the agent from its broker.
 #pragma once
 
 #include <atomic>
@@ -17,6 +17,7 @@
 #include <boost/asio/io_context.hpp>
 
 #include "agent/apply/download.hpp"
+#include "agent/apply/package_helper.hpp"
 #include "agent/apply/unpack.hpp"
 #include "agent/session/session.hpp"
 
@@ -26,6 +27,7 @@ struct PackageWorkerSettings {
   std::filesystem::path state_folder;
   std::vector<crypto::Certificate> roots;  // trusted beside the system's
   bool allow_file = false;                 // file: URIs too
+  std::filesystem::path helper = PackageHelper::installed();
   DownloadLimits download;
   UnpackLimits unpack;
 };

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "agent/apply/owner_connection.hpp"
+#include "agent/session/owner_connection.hpp"
 #include "agent/settings/settings.hpp"
 #include "core/base/result.hpp"
 #include "core/base/time.hpp"

@@ -4,6 +4,7 @@
 
 #include <boost/json.hpp>
 
+#include "agent/session/owner_connection.hpp"
 #include "agent/session/step.hpp"
 #include "core/protocol/signature.hpp"
 
@@ -12,7 +13,6 @@ namespace {
 
 constexpr std::size_t kMaxOwnerCas = 20;
 constexpr Millis kConfirmAtLeast{10'000};  // two repetitions of the reply
-constexpr std::size_t kPemLine = 64;
 
 protocol::Reply ok() {
   return {.code = 200, .error = {}, .retry_after_s = {}, .body = {}};
@@ -67,13 +67,6 @@ bool is_owner_ca_alias(std::string_view alias) {
     if (alias == protocol::owner_ca_alias(number)) return true;
   }
   return false;
-}
-
-std::string csr_pem(std::string_view der) {
-  const std::string text = to_base64(der);
-  std::string pem = "-----BEGIN CERTIFICATE REQUEST-----\n";
-  for (std::size_t at = 0; at < text.size(); at += kPemLine) pem += text.substr(at, kPemLine) + "\n";
-  return pem + "-----END CERTIFICATE REQUEST-----\n";
 }
 
 }  // namespace
@@ -303,9 +296,9 @@ Session::Step::Answer Session::Step::post_private_key(const Request& request) {
     if (!certificate) return fail(with_context(certificate.error(), fmt::format("certificateChain[{}]", i)));
     chain.push_back(std::move(*certificate));
   }
-  TRY_ASSIGN(const crypto::Csr csr, crypto::Csr::from_der(live_.csr_der));
+  TRY_ASSIGN(const crypto::PublicKey own_key, crypto::Csr::key_of_own(live_.csr_der));
   const crypto::Certificate& leaf = chain.front();
-  if (leaf.public_key().spki_sha256() != csr.public_key().spki_sha256()) {
+  if (leaf.public_key().spki_sha256() != own_key.spki_sha256()) {
     return fail(ErrorCode::kInvalidArgument, "the certificate '{}' is not for this device's key", leaf.subject_cn());
   }
   if (leaf.subject_cn() != config_.client_id) {
@@ -341,29 +334,15 @@ Session::Step::Answer Session::Step::post_trusted_certificate(const Request& req
 
 Session::Step::Answer Session::Step::post_csr(const Request&) {
   protocol::Reply reply = ok();
-  reply.body = boost::json::serialize(boost::json::object{{"signingRequest", csr_pem(live_.csr_der)}});
+  reply.body = boost::json::serialize(boost::json::object{{"signingRequest", crypto::pem_of("CERTIFICATE REQUEST", live_.csr_der)}});
   return reply;
 }
 
 Session::Step::Answer Session::Step::put_configurations(const Request& request) {
   if (!request.payload.body) return fail(ErrorCode::kMalformed, "body is missing");
   TRY_ASSIGN(protocol::Configurations configurations, protocol::parse_xml(*request.payload.body));
-  const auto owner = std::find_if(configurations.begin(), configurations.end(),
-                                  [](const auto& component) { return component.pid == protocol::kMqttTransportPid; });
-  if (owner == configurations.end()) {
-    return fail(ErrorCode::kInvalidArgument, "the configuration has no component {}", protocol::kMqttTransportPid);
-  }
-  if (owner->value("broker-url").empty()) {
-    return fail(ErrorCode::kInvalidArgument, "the owner connection has no broker-url");
-  }
-  if (!protocol::is_account(owner->value("topic.context.account-name"))) {
-    return fail(ErrorCode::kInvalidArgument, "the owner connection has no valid topic.context.account-name");
-  }
-  if (const std::string_view id = owner->value("client-id"); !id.empty() && !protocol::is_client_id(id)) {
-    return fail(ErrorCode::kInvalidArgument, "the owner connection's client-id '{}' is not a client id", printable(id));
-  }
-  const bool has_password = !owner->value("username").empty() && !owner->value("password").empty();
-  if (!has_password && state_.attempt->staged.device_chain_pem.empty()) {
+  TRY_ASSIGN(const OwnerConnection owner, parse_owner_connection(configurations));
+  if (!owner.username && state_.attempt->staged.device_chain_pem.empty()) {
     return fail(ErrorCode::kInvalidArgument,
                 "the owner connection has neither username and password nor a device certificate (KEYS-V2)");
   }

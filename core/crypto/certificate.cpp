@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <array>
 
+#include "core/crypto/chain_cache.hpp"
+#include "core/crypto/der.hpp"
 #include "core/crypto/digest.hpp"
 #include "core/crypto/openssl.hpp"
 
@@ -14,8 +16,14 @@ namespace {
 constexpr std::size_t kMaxCsrSize = 16 * 1024;
 constexpr std::size_t kMaxCommonName = 64;  // ub-common-name (RFC 5280 appendix A)
 constexpr std::string_view kPemStart = "-----BEGIN ";
+constexpr std::string_view kVersion1("\0", 1);  // of a CSR
 
 using ExtendedKeyUsageHandle = Handle<EXTENDED_KEY_USAGE, EXTENDED_KEY_USAGE_free>;
+
+ChainCache& chains_read() {
+  static ChainCache cache;
+  return cache;
+}
 
 // One block of a PEM text.
 struct PemBlock {
@@ -65,6 +73,36 @@ Failure not_for_signing(const Certificate& certificate, std::string_view why) {
               why);
 }
 
+// A CSR (RFC 2986 §4) for a P-256 key, signed by it with SHA-256, as nearly all are.
+struct UsualCsr {
+  PublicKey key;
+  std::string_view signed_part, signature;
+};
+
+// nullopt for any other and for any that is malformed: OpenSSL judges those. The signature is not checked.
+std::optional<UsualCsr> read_usual(std::string_view der) {
+  der::Reader text(der);
+  const auto request = text.next(der::kSequence);
+  if (!request || !text.at_end()) return std::nullopt;
+  der::Reader parts(request->content);
+  const auto signed_part = parts.next(der::kSequence);
+  const auto algorithm = parts.next(der::kSequence);
+  const auto signature = parts.next(der::kBitString);
+  if (!signed_part || !algorithm || algorithm->whole != signature_algorithm("ES256") || !signature || !parts.at_end() ||
+      !signature->content.starts_with('\0')) {
+    return std::nullopt;
+  }
+  der::Reader info(signed_part->content);
+  const auto version = info.next(der::kInteger);
+  const auto subject = info.next(der::kSequence);
+  const auto spki = info.next(der::kSequence);
+  const auto attributes = info.next(der::context(0));
+  if (!version || version->content != kVersion1 || !subject || !spki || !attributes || !info.at_end()) return std::nullopt;
+  auto key = PublicKey::from_spki_der(spki->whole);
+  if (!key || key->algorithm() != "ES256") return std::nullopt;
+  return UsualCsr{std::move(*key), signed_part->whole, signature->content.substr(1)};
+}
+
 }  // namespace
 
 std::string common_name(const X509_NAME* name) {
@@ -79,7 +117,7 @@ std::string common_name(const X509_NAME* name) {
   return cn;
 }
 
-Result<void> set_common_name(X509_NAME* name, std::string_view text) {
+Result<Bytes> name_with_cn(std::string_view text) {
   const auto is_control = [](unsigned char c) { return c < 0x20 || c == 0x7f; };
   const auto continues_character = [](unsigned char c) { return (c & 0xc0) == 0x80; };
   if (!is_utf8(text) || std::any_of(text.begin(), text.end(), is_control)) {
@@ -90,12 +128,27 @@ Result<void> set_common_name(X509_NAME* name, std::string_view text) {
   if (characters < 1 || characters > kMaxCommonName) {
     return fail(ErrorCode::kInvalidArgument, "common name '{}': must have 1 to {} characters", text, kMaxCommonName);
   }
-  const ErrorGuard guard;
-  if (X509_NAME_add_entry_by_NID(name, NID_commonName, MBSTRING_UTF8, data_of(text), static_cast<int>(text.size()), -1,
-                                 0) != 1) {
-    return fail(ErrorCode::kInvalidArgument, "common name '{}': {}", text, last_reason());
-  }
-  return {};
+  constexpr std::string_view kCommonName("\x55\x04\x03", 3);  // 2.5.4.3
+  const Bytes entry =
+      der::element(der::kSequence, {der::element(der::kObjectId, {kCommonName}), der::element(der::kUtf8String, {text})});
+  return der::element(der::kSequence, {der::element(der::kSet, {entry})});
+}
+
+std::string_view signature_algorithm(std::string_view algorithm) {
+  using namespace std::string_view_literals;
+  if (algorithm == "ES256") return "\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02"sv;
+  if (algorithm == "ES384") return "\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03"sv;
+  if (algorithm == "EdDSA") return "\x30\x05\x06\x03\x2b\x65\x70"sv;
+  if (algorithm == "RS256") return "\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00"sv;
+  return "";
+}
+
+std::string pem_of(std::string_view label, std::string_view der) {
+  constexpr std::size_t kLine = 64;
+  const std::string text = to_base64(der);
+  std::string pem = fmt::format("-----BEGIN {}-----\n", label);
+  for (std::size_t at = 0; at < text.size(); at += kLine) pem.append(text, at, kLine).push_back('\n');
+  return pem + fmt::format("-----END {}-----\n", label);
 }
 
 Result<Certificate> Certificate::from_der(std::string_view der) {
@@ -123,6 +176,7 @@ Result<std::vector<Certificate>> Certificate::chain_from_pem(std::string_view pe
   const std::size_t count = count_blocks(pem);
   if (count == 0) return fail(ErrorCode::kMalformed, "certificates: no PEM certificate found");
   if (count > limit) return fail(ErrorCode::kLimitExceeded, "certificates: {} found, at most {} allowed", count, limit);
+  if (auto known = chains_read().find(pem)) return std::move(*known);
   std::vector<Certificate> chain;
   const BioHandle in = reader(pem);
   while (auto block = next_block(in.get())) {
@@ -138,14 +192,12 @@ Result<std::vector<Certificate>> Certificate::chain_from_pem(std::string_view pe
   if (chain.size() != count) {
     return fail(ErrorCode::kMalformed, "certificates: entry {} is broken: {}", chain.size() + 1, last_reason());
   }
+  chains_read().keep(pem, chain);
   return chain;
 }
 
 std::string Certificate::to_pem() const {
-  const ErrorGuard guard;
-  const BioHandle out(BIO_new(BIO_s_mem()));
-  if (!out || PEM_write_bio_X509(out.get(), native()) != 1) return {};
-  return std::string(written(out.get()));
+  return pem_of("CERTIFICATE", to_der());
 }
 
 Bytes Certificate::to_der() const {
@@ -252,19 +304,22 @@ std::string to_pem(const std::vector<Certificate>& chain) {
 
 Result<Bytes> Csr::create(const PrivateKey& key, std::string_view common_name) {
   const ErrorGuard guard;
-  const X509ReqHandle request(X509_REQ_new());
-  if (!request || X509_REQ_set_version(request.get(), X509_REQ_VERSION_1) != 1) return internal_failure("CSR");
-  TRY(set_common_name(X509_REQ_get_subject_name(request.get()), common_name));
-  if (X509_REQ_set_pubkey(request.get(), key.native()) != 1 ||
-      X509_REQ_sign(request.get(), key.native(), digest_of_algorithm(key.algorithm())) <= 0) {
-    return internal_failure("CSR");
-  }
-  return encode_der(i2d_X509_REQ, request.get());
+  TRY_ASSIGN(const Bytes subject, name_with_cn(common_name));
+  const Bytes spki = key.public_key().spki_der();
+  const std::string_view algorithm = signature_algorithm(key.algorithm());
+  if (spki.empty() || algorithm.empty()) return internal_failure("CSR");
+  const Bytes to_be_signed =
+      der::element(der::kSequence, {der::element(der::kInteger, {kVersion1}), subject, spki, der::element(der::context(0), {})});
+  TRY_ASSIGN(const Bytes signature, key.sign(to_be_signed));
+  return der::element(der::kSequence, {to_be_signed, algorithm, der::bit_string(signature)});
 }
 
 Result<Csr> Csr::from_der(std::string_view der) {
   if (der.size() > kMaxCsrSize) return fail(ErrorCode::kMalformed, "CSR: larger than {} bytes", kMaxCsrSize);
   const ErrorGuard guard;
+  if (auto usual = read_usual(der); usual && usual->key.verify("ES256", usual->signed_part, usual->signature)) {
+    return Csr(std::move(usual->key));
+  }
   const X509ReqHandle request(decode_der(d2i_X509_REQ, X509_REQ_free, der));
   if (!request) return fail(ErrorCode::kMalformed, "CSR: not a PKCS#10 request in DER: {}", last_reason());
   std::shared_ptr<EVP_PKEY> native_key(X509_REQ_get_pubkey(request.get()), EVP_PKEY_free);
@@ -276,6 +331,13 @@ Result<Csr> Csr::from_der(std::string_view der) {
     return fail(ErrorCode::kUnauthenticated, "CSR: its signature does not verify with its own key");
   }
   return Csr(std::move(key));
+}
+
+Result<PublicKey> Csr::key_of_own(std::string_view der) {
+  const ErrorGuard guard;
+  if (auto usual = read_usual(der)) return std::move(usual->key);
+  TRY_ASSIGN(const Csr csr, from_der(der));
+  return csr.public_key();
 }
 
 Result<Csr> Csr::from_pem(std::string_view pem) {

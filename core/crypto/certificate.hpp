@@ -60,6 +60,8 @@ class Certificate {
 };
 
 std::string to_pem(const std::vector<Certificate>& chain);
+// One PEM block (RFC 7468); `label` as "CERTIFICATE REQUEST".
+std::string pem_of(std::string_view label, std::string_view der);
 
 // edc §4.2 for the whole chain of a CERT-V1 (leaf first): the leaf passes check_command_signing, and no CA above it is
 // restricted to another purpose, as the CA that issues device certificates is (extendedKeyUsage clientAuth).
@@ -88,6 +90,9 @@ class Csr {
   static Result<Csr> from_der(std::string_view der);
   // The same from PEM.
   static Result<Csr> from_pem(std::string_view pem);
+
+  // The key of a CSR of our own making: its signature need not be checked again. Errors as from_der.
+  static Result<PublicKey> key_of_own(std::string_view der);
 
   const PublicKey& public_key() const { return key_; }
 
@@ -121,10 +126,21 @@ struct Issuer {
   PrivateKey key;
 };
 
-// A new certificate for `subject_key`. Serial: 159 random bits. notAfter never exceeds the issuer's. X.509 v3 with
+// What has just been issued, and what of it is known without reading it again.
+struct NewCertificate {
+  Bytes der;
+  std::string serial;  // as Certificate::serial()
+  WallTime not_before, not_after;
+  std::string to_pem() const;
+};
+
+// A new certificate for `subject_key`. Serial: 158 random bits. notAfter never exceeds the issuer's. X.509 v3 with
 // subject and authority key identifiers. kInvalidArgument for a bad common name, a bad or missing SAN, an empty
 // interval, an issuer that is no CA, or profile kRootCa.
 Result<Certificate> issue(const CertificateRequest& request, const PublicKey& subject_key, const Issuer& issuer);
+// The same for whom it is enough to pass it on: reading it takes OpenSSL longer than issuing it does us.
+Result<NewCertificate> issue_unread(const CertificateRequest& request, const PublicKey& subject_key,
+                                    const Issuer& issuer);
 // A self-signed root (profile kRootCa); it needs no authority key identifier (RFC 5280 §4.2.1.1).
 Result<Certificate> issue_root(const CertificateRequest& request, const PrivateKey& key);
 

@@ -1,10 +1,15 @@
 // Making certificates.
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <ctime>
 
 #include "core/base/secret.hpp"
 #include "core/crypto/certificate.hpp"
+#include "core/crypto/der.hpp"
+#include "core/crypto/digest.hpp"
 #include "core/crypto/openssl.hpp"
 
 namespace fleet::crypto {
@@ -13,25 +18,19 @@ namespace {
 constexpr std::size_t kSerialSize = 20;         // the most that RFC 5280 §4.1.2.2 allows
 constexpr std::size_t kKeyIdentifierSize = 20;  // RFC 7093 §2: 160 bits of SHA-256
 constexpr std::size_t kMaxDnsName = 253;
-constexpr std::size_t kKeyUsageBits = 9;
-
-using BasicConstraintsHandle = Handle<BASIC_CONSTRAINTS, BASIC_CONSTRAINTS_free>;
-using BitStringHandle = Handle<ASN1_BIT_STRING, ASN1_BIT_STRING_free>;
-using ExtendedKeyUsageHandle = Handle<EXTENDED_KEY_USAGE, EXTENDED_KEY_USAGE_free>;
-using AuthorityKeyIdHandle = Handle<AUTHORITY_KEYID, AUTHORITY_KEYID_free>;
-using OctetStringHandle = Handle<ASN1_OCTET_STRING, ASN1_OCTET_STRING_free>;
-using GeneralNamesHandle = Handle<GENERAL_NAMES, GENERAL_NAMES_free>;
-using GeneralNameHandle = Handle<GENERAL_NAME, GENERAL_NAME_free>;
 
 // The bits of KeyUsage (RFC 5280 §4.2.1.3).
 enum KeyUsageBit { kDigitalSignature = 0, kKeyCertSign = 5, kCrlSign = 6 };
+
+// The last arc of a purpose below id-kp, 1.3.6.1.5.5.7.3 (RFC 5280 §4.2.1.12).
+enum Purpose { kAnyPurpose = 0, kServerAuth = 1, kClientAuth = 2, kCodeSigning = 3 };
 
 // What a profile puts into the extensions.
 struct Shape {
   bool is_ca = false;
   std::optional<int> path_length = {};
   std::vector<int> key_usage = {kDigitalSignature};
-  int extended_key_usage = NID_undef;
+  Purpose purpose = kAnyPurpose;
 };
 
 Shape shape_of(CertificateProfile profile) {
@@ -42,107 +41,99 @@ Shape shape_of(CertificateProfile profile) {
     case CertificateProfile::kPlatformCa:
       return {.is_ca = true, .path_length = 0, .key_usage = ca_usage};
     case CertificateProfile::kDeviceCa:
-      return {.is_ca = true, .path_length = 0, .key_usage = ca_usage, .extended_key_usage = NID_client_auth};
+      return {.is_ca = true, .path_length = 0, .key_usage = ca_usage, .purpose = kClientAuth};
     case CertificateProfile::kBrokerCa:
-      return {.is_ca = true, .path_length = 0, .key_usage = ca_usage, .extended_key_usage = NID_server_auth};
+      return {.is_ca = true, .path_length = 0, .key_usage = ca_usage, .purpose = kServerAuth};
     case CertificateProfile::kCommandSigning:
-      return {.extended_key_usage = NID_code_sign};
+      return {.purpose = kCodeSigning};
     case CertificateProfile::kDevice:
-      return {.extended_key_usage = NID_client_auth};
+      return {.purpose = kClientAuth};
     case CertificateProfile::kServer:
-      return {.extended_key_usage = NID_server_auth};
+      return {.purpose = kServerAuth};
   }
   return {};
 }
 
-// The certificate under construction. A step that fails makes the whole fail; the steps after it do nothing.
-class Builder {
- public:
-  Builder() : certificate_(X509_new()) {
-    keep(certificate_ != nullptr);
-    keep(ok_ && X509_set_version(certificate_.get(), X509_VERSION_3) == 1);
+// --- the parts of a certificate (RFC 5280 §4.1, §4.2), each a whole element of DER
+
+constexpr std::string_view kTrue("\xff", 1);
+
+Bytes object_id(std::string_view arcs) {
+  return der::element(der::kObjectId, {arcs});
+}
+
+// Positive, of full length and not zero.
+Bytes random_serial() {
+  Bytes bytes = random_bytes(kSerialSize);
+  bytes[0] = static_cast<char>((static_cast<unsigned char>(bytes[0]) & 0x3fU) | 0x40U);
+  return bytes;
+}
+
+// UTCTime until 2049, GeneralizedTime from 2050 on (RFC 5280 §4.1.2.5).
+Bytes time_of(WallTime time) {
+  const std::time_t seconds = std::chrono::floor<Seconds>(time).time_since_epoch().count();
+  tm parts{};
+  ::gmtime_r(&seconds, &parts);
+  const int year = parts.tm_year + 1900;
+  const std::string rest = fmt::format("{:02}{:02}{:02}{:02}{:02}Z", parts.tm_mon + 1, parts.tm_mday, parts.tm_hour,
+                                       parts.tm_min, parts.tm_sec);
+  if (year >= 1950 && year < 2050) return der::element(der::kUtcTime, {fmt::format("{:02}", year % 100), rest});
+  return der::element(der::kGeneralizedTime, {fmt::format("{:04}", year), rest});
+}
+
+// `number`: of the extension below id-ce, 2.5.29.
+Bytes extension(int number, bool critical, std::string_view value) {
+  const std::array<char, 3> arcs{0x55, 0x1d, static_cast<char>(number)};
+  return der::element(der::kSequence, {object_id({arcs.data(), arcs.size()}),
+                                       critical ? der::element(der::kBoolean, {kTrue}) : Bytes(),
+                                       der::element(der::kOctetString, {value})});
+}
+
+Bytes basic_constraints(const Shape& shape) {
+  Bytes content;
+  if (shape.is_ca) content += der::element(der::kBoolean, {kTrue});
+  if (shape.path_length) {
+    const char length = static_cast<char>(*shape.path_length);
+    content += der::element(der::kInteger, {std::string_view(&length, 1)});
   }
+  return extension(19, true, der::element(der::kSequence, {content}));
+}
 
-  X509* get() const { return certificate_.get(); }
-  bool ok() const { return ok_; }
-  X509Handle take() { return std::move(certificate_); }
+Bytes key_usage(const Shape& shape) {
+  unsigned bits = 0;  // bit 0 is the highest
+  for (const int bit : shape.key_usage) bits |= 0x80U >> static_cast<unsigned>(bit);
+  char unused = 0;
+  while (((bits >> static_cast<unsigned>(unused)) & 1U) == 0) ++unused;
+  const char byte = static_cast<char>(bits);
+  return extension(15, true, der::element(der::kBitString, {std::string_view(&unused, 1), std::string_view(&byte, 1)}));
+}
 
-  void set_random_serial() {
-    Bytes bytes = random_bytes(kSerialSize);
-    bytes[0] = static_cast<char>(bytes[0] & 0x7f);  // the 160th bit would be the sign
-    const Handle<BIGNUM, BN_free> number(BN_bin2bn(data_of(bytes), static_cast<int>(bytes.size()), nullptr));
-    keep(number && BN_to_ASN1_INTEGER(number.get(), X509_get_serialNumber(get())) != nullptr);
-  }
+Bytes extended_key_usage(Purpose purpose) {
+  if (purpose == kAnyPurpose) return {};
+  const std::array<char, 8> arcs{0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, static_cast<char>(purpose)};
+  return extension(37, false, der::element(der::kSequence, {object_id({arcs.data(), arcs.size()})}));
+}
 
-  void set_validity(WallTime not_before, WallTime not_after) {
-    keep(ASN1_TIME_set(X509_getm_notBefore(get()), unix_seconds(not_before)) != nullptr);
-    keep(ASN1_TIME_set(X509_getm_notAfter(get()), unix_seconds(not_after)) != nullptr);
-  }
+// RFC 7093 §2: the first 160 bits of SHA-256 over the key's bit string.
+Result<Bytes> subject_key_identifier(std::string_view spki) {
+  der::Reader outer(spki);
+  const auto info = outer.next(der::kSequence);
+  der::Reader inner(info ? info->content : std::string_view());
+  const auto algorithm = inner.next(der::kSequence);
+  const auto key = inner.next(der::kBitString);
+  if (!algorithm || !key || key->content.empty()) return fail(ErrorCode::kInternal, "certificate: unreadable public key");
+  const Bytes digest = sha256(key->content.substr(1)).substr(0, kKeyIdentifierSize);
+  return extension(14, false, der::element(der::kOctetString, {digest}));
+}
 
-  void set_basic_constraints(bool is_ca, std::optional<int> path_length) {
-    const BasicConstraintsHandle constraints(BASIC_CONSTRAINTS_new());
-    if (!keep(constraints != nullptr)) return;
-    constraints->ca = is_ca ? 0xff : 0;
-    if (path_length) {
-      constraints->pathlen = ASN1_INTEGER_new();
-      if (!keep(constraints->pathlen != nullptr && ASN1_INTEGER_set(constraints->pathlen, *path_length) == 1)) return;
-    }
-    add(NID_basic_constraints, constraints.get(), kCritical);
-  }
-
-  void set_key_usage(const std::vector<int>& bits) {
-    const BitStringHandle usage(ASN1_BIT_STRING_new());
-    if (!keep(usage != nullptr)) return;
-    for (const int bit : bits) keep(ASN1_BIT_STRING_set_bit(usage.get(), bit, 1) == 1);
-    add(NID_key_usage, usage.get(), kCritical);
-  }
-
-  void set_extended_key_usage(int purpose) {
-    if (purpose == NID_undef) return;
-    const ExtendedKeyUsageHandle purposes(EXTENDED_KEY_USAGE_new());
-    if (!keep(purposes != nullptr)) return;
-    keep(sk_ASN1_OBJECT_push(purposes.get(), OBJ_nid2obj(purpose)) > 0);
-    add(NID_ext_key_usage, purposes.get(), kNotCritical);
-  }
-
-  void set_subject_key_identifier() {
-    std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-    const OctetStringHandle identifier(ASN1_OCTET_STRING_new());
-    keep(identifier && X509_pubkey_digest(get(), sha256_digest(), digest.data(), nullptr) == 1 &&
-         ASN1_OCTET_STRING_set(identifier.get(), digest.data(), kKeyIdentifierSize) == 1);
-    add(NID_subject_key_identifier, identifier.get(), kNotCritical);
-  }
-
-  void set_authority_key_identifier(X509* issuer) {
-    const ASN1_OCTET_STRING* of_issuer = X509_get0_subject_key_id(issuer);
-    if (of_issuer == nullptr) return;  // a CA made elsewhere may have none to point at
-    const AuthorityKeyIdHandle identifier(AUTHORITY_KEYID_new());
-    if (!keep(identifier != nullptr)) return;
-    identifier->keyid = ASN1_OCTET_STRING_dup(of_issuer);
-    keep(identifier->keyid != nullptr);
-    add(NID_authority_key_identifier, identifier.get(), kNotCritical);
-  }
-
-  void set_subject_alternative_names(GENERAL_NAMES* names) { add(NID_subject_alt_name, names, kNotCritical); }
-
- private:
-  static constexpr int kCritical = 1;
-  static constexpr int kNotCritical = 0;
-
-  static time_t unix_seconds(WallTime time) { return std::chrono::floor<Seconds>(time).time_since_epoch().count(); }
-
-  bool keep(bool done) {
-    ok_ = ok_ && done;
-    return ok_;
-  }
-
-  void add(int nid, void* extension, int critical) {
-    if (ok_) keep(X509_add1_ext_i2d(get(), nid, extension, critical, X509V3_ADD_DEFAULT) == 1);
-  }
-
-  X509Handle certificate_;
-  bool ok_ = true;
-};
+// Empty if the issuer has no subject key identifier: a CA made elsewhere may have none to point at.
+Bytes authority_key_identifier(X509* issuer) {
+  const ASN1_OCTET_STRING* of_issuer = X509_get0_subject_key_id(issuer);
+  if (of_issuer == nullptr) return {};
+  const std::string_view bytes(reinterpret_cast<const char*>(ASN1_STRING_get0_data(of_issuer)),
+                               static_cast<std::size_t>(ASN1_STRING_length(of_issuer)));
+  return extension(35, false, der::element(der::kSequence, {der::element(der::context_primitive(0), {bytes})}));
+}
 
 bool is_dns_name(std::string_view name) {
   if (name.starts_with("*.")) name.remove_prefix(2);
@@ -151,33 +142,26 @@ bool is_dns_name(std::string_view name) {
          name.find("..") == std::string_view::npos && std::all_of(name.begin(), name.end(), fits);
 }
 
-Result<GeneralNamesHandle> general_names(const std::vector<std::string>& names) {
-  GeneralNamesHandle all(GENERAL_NAMES_new());
+Result<Bytes> subject_alternative_names(const std::vector<std::string>& names) {
+  Bytes content;
   for (const std::string& name : names) {
-    GeneralNameHandle entry(GENERAL_NAME_new());
-    if (!all || !entry) return internal_failure("subject alternative name");
-    if (ASN1_OCTET_STRING* address = a2i_IPADDRESS(name.c_str()); address != nullptr) {
-      GENERAL_NAME_set0_value(entry.get(), GEN_IPADD, address);
+    std::array<char, 16> address{};
+    if (::inet_pton(AF_INET, name.c_str(), address.data()) == 1) {
+      content += der::element(der::context_primitive(7), {std::string_view(address.data(), 4)});
+    } else if (::inet_pton(AF_INET6, name.c_str(), address.data()) == 1) {
+      content += der::element(der::context_primitive(7), {std::string_view(address.data(), 16)});
+    } else if (is_dns_name(name)) {
+      content += der::element(der::context_primitive(2), {name});
     } else {
-      if (!is_dns_name(name)) {
-        return fail(ErrorCode::kInvalidArgument, "host name '{}': neither a DNS name nor an IP address", name);
-      }
-      ASN1_IA5STRING* text = ASN1_IA5STRING_new();
-      if (text == nullptr || ASN1_STRING_set(text, name.data(), static_cast<int>(name.size())) != 1) {
-        ASN1_IA5STRING_free(text);
-        return internal_failure("subject alternative name");
-      }
-      GENERAL_NAME_set0_value(entry.get(), GEN_DNS, text);
+      return fail(ErrorCode::kInvalidArgument, "host name '{}': neither a DNS name nor an IP address", name);
     }
-    if (sk_GENERAL_NAME_push(all.get(), entry.get()) <= 0) return internal_failure("subject alternative name");
-    static_cast<void>(entry.release());
   }
-  return all;
+  return extension(17, false, der::element(der::kSequence, {content}));
 }
 
 // `issuer` is nullptr for a root, which is its own.
-Result<Certificate> make(const CertificateRequest& request, const PublicKey& subject_key, X509* issuer,
-                         WallTime not_after, const PrivateKey& signing_key) {
+Result<NewCertificate> make(const CertificateRequest& request, const PublicKey& subject_key, X509* issuer,
+                            WallTime not_after, const PrivateKey& signing_key) {
   if (request.not_before >= not_after) {
     return fail(ErrorCode::kInvalidArgument, "certificate '{}': not valid at any time: {} to {}", request.common_name,
                 format_time(request.not_before), format_time(not_after));
@@ -188,35 +172,44 @@ Result<Certificate> make(const CertificateRequest& request, const PublicKey& sub
                 request.common_name);
   }
   const Shape shape = shape_of(request.profile);
-  Builder builder;
-  if (!builder.ok()) return internal_failure("certificate");
-  TRY(set_common_name(X509_get_subject_name(builder.get()), request.common_name));
-  const X509_NAME* issuer_name = X509_get_subject_name(issuer != nullptr ? issuer : builder.get());
-  if (X509_set_issuer_name(builder.get(), issuer_name) != 1 ||
-      X509_set_pubkey(builder.get(), subject_key.native()) != 1) {
-    return internal_failure("certificate");
-  }
-  builder.set_random_serial();
-  builder.set_validity(request.not_before, not_after);
-  builder.set_basic_constraints(shape.is_ca, shape.path_length);
-  builder.set_key_usage(shape.key_usage);
-  builder.set_extended_key_usage(shape.extended_key_usage);
-  builder.set_subject_key_identifier();
-  if (issuer != nullptr) builder.set_authority_key_identifier(issuer);
+  TRY_ASSIGN(const Bytes subject, name_with_cn(request.common_name));
+  const Bytes issuer_name = issuer != nullptr ? encode_der(i2d_X509_NAME, X509_get_subject_name(issuer)) : subject;
+  const Bytes spki = subject_key.spki_der();
+  const std::string_view algorithm = signature_algorithm(signing_key.algorithm());
+  if (issuer_name.empty() || spki.empty() || algorithm.empty()) return internal_failure("certificate");
+
+  Bytes extensions = basic_constraints(shape) + key_usage(shape) + extended_key_usage(shape.purpose);
+  TRY_ASSIGN(const Bytes key_identifier, subject_key_identifier(spki));
+  extensions += key_identifier;
+  if (issuer != nullptr) extensions += authority_key_identifier(issuer);
   if (is_server) {
-    TRY_ASSIGN(const auto names, general_names(request.san_names));
-    builder.set_subject_alternative_names(names.get());
+    TRY_ASSIGN(const Bytes names, subject_alternative_names(request.san_names));
+    extensions += names;
   }
-  if (!builder.ok() ||
-      X509_sign(builder.get(), signing_key.native(), digest_of_algorithm(signing_key.algorithm())) <= 0) {
-    return internal_failure("certificate");
-  }
-  return Certificate(share(builder.take()));
+
+  constexpr std::string_view kVersion3("\x02", 1);
+  const Bytes serial = random_serial();
+  const Bytes to_be_signed = der::element(
+      der::kSequence,
+      {der::element(der::context(0), {der::element(der::kInteger, {kVersion3})}),
+       der::element(der::kInteger, {serial}), algorithm, issuer_name,
+       der::element(der::kSequence, {time_of(request.not_before), time_of(not_after)}), subject, spki,
+       der::element(der::context(3), {der::element(der::kSequence, {extensions})})});
+  TRY_ASSIGN(const Bytes signature, signing_key.sign(to_be_signed));
+  return NewCertificate{.der = der::element(der::kSequence, {to_be_signed, algorithm, der::bit_string(signature)}),
+                        .serial = to_hex(serial),
+                        .not_before = std::chrono::floor<Seconds>(request.not_before),
+                        .not_after = std::chrono::floor<Seconds>(not_after)};
 }
 
 }  // namespace
 
-Result<Certificate> issue(const CertificateRequest& request, const PublicKey& subject_key, const Issuer& issuer) {
+std::string NewCertificate::to_pem() const {
+  return pem_of("CERTIFICATE", der);
+}
+
+Result<NewCertificate> issue_unread(const CertificateRequest& request, const PublicKey& subject_key,
+                                    const Issuer& issuer) {
   const ErrorGuard guard;
   if (request.profile == CertificateProfile::kRootCa) {
     return fail(ErrorCode::kInvalidArgument, "certificate '{}': a root is not issued by another", request.common_name);
@@ -229,12 +222,18 @@ Result<Certificate> issue(const CertificateRequest& request, const PublicKey& su
   return make(request, subject_key, issuer.certificate.native(), not_after, issuer.key);
 }
 
+Result<Certificate> issue(const CertificateRequest& request, const PublicKey& subject_key, const Issuer& issuer) {
+  TRY_ASSIGN(const NewCertificate made, issue_unread(request, subject_key, issuer));
+  return Certificate::from_der(made.der);
+}
+
 Result<Certificate> issue_root(const CertificateRequest& request, const PrivateKey& key) {
   const ErrorGuard guard;
   if (request.profile != CertificateProfile::kRootCa) {
     return fail(ErrorCode::kInvalidArgument, "certificate '{}': only a root signs itself", request.common_name);
   }
-  return make(request, key.public_key(), nullptr, request.not_after, key);
+  TRY_ASSIGN(const NewCertificate made, make(request, key.public_key(), nullptr, request.not_after, key));
+  return Certificate::from_der(made.der);
 }
 
 }  // namespace fleet::crypto

@@ -9,6 +9,7 @@
 #include "core/base/result.hpp"
 #include "core/base/secret.hpp"
 
+struct evp_md_ctx_st;
 struct evp_pkey_st;
 
 namespace fleet::crypto {
@@ -44,8 +45,12 @@ class PublicKey {
   evp_pkey_st* native() const { return key_.get(); }
 
  private:
+  PublicKey(std::shared_ptr<evp_pkey_st> key, std::string_view algorithm, std::string_view spki)
+      : key_(std::move(key)), algorithm_(algorithm), spki_(spki) {}
+
   std::shared_ptr<evp_pkey_st> key_;
   std::string_view algorithm_;
+  Bytes spki_;  // if it was read from that one form
 };
 
 enum class KeyType { kP256, kP384, kEd25519, kRsa2048 };
@@ -54,7 +59,7 @@ enum class KeyType { kP256, kP384, kEd25519, kRsa2048 };
 class PrivateKey {
  public:
   // Takes over an OpenSSL key that is not null and has its private half.
-  explicit PrivateKey(std::shared_ptr<evp_pkey_st> key) : public_key_(std::move(key)) {}
+  explicit PrivateKey(std::shared_ptr<evp_pkey_st> key);
 
   static Result<PrivateKey> generate(KeyType type = KeyType::kP256);
   // PKCS#8 or traditional PEM, unencrypted. kMalformed, or kUnsupported for a type that edc does not sign with. The
@@ -76,6 +81,8 @@ class PrivateKey {
 
  private:
   PublicKey public_key_;  // the same OpenSSL object; nothing that PublicKey does touches its private half
+  // Ready to sign, and only ever copied: preparing it takes half as long as a signature. None for a key that cannot sign.
+  std::shared_ptr<evp_md_ctx_st> signer_;
 };
 
 }  // namespace fleet::crypto

@@ -124,8 +124,11 @@ inline std::shared_ptr<X509> share(X509Handle certificate) {
 // The first common name of a subject or issuer, as UTF-8; "" if there is none.
 std::string common_name(const X509_NAME* name);
 
-// Sets CN=`text` as the only entry of `name`. kInvalidArgument unless `text` is 1..64 characters of UTF-8 without
-// control characters.
-Result<void> set_common_name(X509_NAME* name, std::string_view text);
+// A Name (RFC 5280 §4.1.2.4) with CN=`text` as its only entry, in DER. kInvalidArgument unless `text` is 1..64 characters
+// of UTF-8 without control characters.
+Result<Bytes> name_with_cn(std::string_view text);
+
+// The AlgorithmIdentifier of signatures by ES256, ES384, EdDSA or RS256, in DER (RFC 5758, RFC 8410, RFC 4055); "" for others.
+std::string_view signature_algorithm(std::string_view algorithm);
 
 }  // namespace fleet::crypto

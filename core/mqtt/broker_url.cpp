@@ -4,7 +4,7 @@
 #include <netinet/in.h>
 #include <optional>
 
-#include "core/mqtt/client.hpp"
+#include "core/mqtt/options.hpp"
 
 namespace fleet::mqtt {
 namespace {

@@ -35,12 +35,9 @@ Result<void> check(const ConnectOptions& options) {
     return bad("the password is too long or holds a NUL");
   }
   if (options.will) {
-    const std::string& topic = options.will->topic;
-    if (topic.empty() || has_nul(topic) ||
-        ::mosquitto_pub_topic_check2(topic.data(), topic.size()) != MOSQ_ERR_SUCCESS) {
-      return bad("the will's topic is not one to publish to");
-    }
+    if (!is_topic(options.will->topic)) return bad("the will's topic is not one to publish to");
     if (options.will->payload.size() > kLongestField) return bad("the will is larger than 65535 bytes");
+    if (options.will->qos < 0 || options.will->qos > 2) return bad("the will's QoS is 0, 1 or 2");
   }
   if (options.keep_alive.count() != 0 && (options.keep_alive < Seconds(5) || options.keep_alive > Seconds(65535))) {
     return bad("keep-alive is 0 or from 5 s to 65535 s");
@@ -50,6 +47,11 @@ Result<void> check(const ConnectOptions& options) {
 }
 
 }  // namespace
+
+bool is_topic(std::string_view text) {
+  return !text.empty() && ::mosquitto_pub_topic_check2(text.data(), text.size()) == MOSQ_ERR_SUCCESS &&
+         ::mosquitto_validate_utf8(text.data(), static_cast<int>(text.size())) == MOSQ_ERR_SUCCESS;
+}
 
 Result<void> Client::Impl::connect(ConnectOptions wanted) {
   TRY(check(wanted));

@@ -14,6 +14,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <mosquitto.h>
+#include <mqtt_protocol.h>
 
 #include "core/mqtt/client.hpp"
 #include "core/mqtt/lookup.hpp"
@@ -118,7 +119,7 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
 
   static void on_connack(mosquitto*, void* self, int code, int flags) noexcept;
   static void on_message(mosquitto*, void* self, const mosquitto_message* message) noexcept;
-  static void on_puback(mosquitto*, void* self, int id) noexcept;
+  static void on_puback(mosquitto*, void* self, int id, int reason, const mosquitto_property*) noexcept;
   static void on_suback(mosquitto*, void* self, int id, int count, const int* granted) noexcept;
   static void on_log(mosquitto*, void* self, int level, const char* line) noexcept;
 

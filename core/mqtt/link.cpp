@@ -18,7 +18,7 @@ constexpr Seconds kHandshakeTick{1};
 std::string_view refusal_of(int connack) {
   switch (connack) {
     case 1:
-      return "it does not speak MQTT 3.1.1";
+      return "it does not speak this version of MQTT";
     case 2:
       return "it does not accept this client id";
     case 3:
@@ -28,8 +28,14 @@ std::string_view refusal_of(int connack) {
     case 5:
       return "not authorised";
     default:
-      return "unknown reason";
+      // MQTT 5 has codes of its own
+      return connack >= 0x80 ? ::mosquitto_reason_string(connack) : "unknown reason";
   }
+}
+
+bool is_about_credentials(int connack) {
+  return connack == 4 || connack == 5 || connack == MQTT_RC_BAD_USERNAME_OR_PASSWORD ||
+         connack == MQTT_RC_NOT_AUTHORIZED;
 }
 
 std::string why_lost(const Link& link, const Outcome& result) {
@@ -210,9 +216,8 @@ void Client::Impl::lost(Outcome result) {
   if (gone->before_accepted()) {
     if (!addresses.empty()) return try_next_address();
     if (gone->connack == 0) return attempt_failed(why);
-    const bool credentials = gone->connack == 4 || gone->connack == 5;
-    return attempt_over(fail(credentials ? ErrorCode::kUnauthenticated : ErrorCode::kUnavailable,
-                             "{}: the broker refused the connection: {}", options.url.str(),
+    const ErrorCode code = is_about_credentials(gone->connack) ? ErrorCode::kUnauthenticated : ErrorCode::kUnavailable;
+    return attempt_over(fail(code, "{}: the broker refused the connection: {}", options.url.str(),
                              refusal_of(gone->connack)));
   }
   timer.cancel();

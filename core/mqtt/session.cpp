@@ -15,6 +15,18 @@ std::string_view reason_of(std::string_view line) {
   return line;
 }
 
+// 3.1.1 keeps a session that is not clean until the next connection; MQTT 5 keeps it as long as CONNECT asks for, and
+// that is not at all unless it says so. The library takes CONNECT's properties with its blocking connect only, but keeps
+// them for those that follow: the call without a host is refused right behind that, and connects nothing.
+int keep_session(mosquitto* handle) {
+  constexpr std::uint32_t kForEver = 0xffffffff;  // MQTT 5 §3.1.2.11.2
+  mosquitto_property* properties = nullptr;
+  const int code = ::mosquitto_property_add_int32(&properties, MQTT_PROP_SESSION_EXPIRY_INTERVAL, kForEver);
+  if (code == MOSQ_ERR_SUCCESS) ::mosquitto_connect_bind_v5(handle, nullptr, 0, 0, nullptr, properties);
+  ::mosquitto_property_free_all(&properties);
+  return code;
+}
+
 }  // namespace
 
 std::string Outcome::text() const {
@@ -34,11 +46,11 @@ Result<Handle> Client::Impl::make_handle() {
   mosquitto* const handle = made.get();
   ::mosquitto_connect_with_flags_callback_set(handle, &Impl::on_connack);
   ::mosquitto_message_callback_set(handle, &Impl::on_message);
-  ::mosquitto_publish_callback_set(handle, &Impl::on_puback);
+  ::mosquitto_publish_v5_callback_set(handle, &Impl::on_puback);
   ::mosquitto_subscribe_callback_set(handle, &Impl::on_suback);
   ::mosquitto_log_callback_set(handle, &Impl::on_log);
 
-  int code = ::mosquitto_int_option(handle, MOSQ_OPT_PROTOCOL_VERSION, MQTT_PROTOCOL_V311);
+  int code = ::mosquitto_int_option(handle, MOSQ_OPT_PROTOCOL_VERSION, static_cast<int>(options.version));
   const auto then = [&code](int next) {
     if (code == MOSQ_ERR_SUCCESS) code = next;
   };
@@ -51,8 +63,9 @@ Result<Handle> Client::Impl::make_handle() {
   }
   if (options.will) {
     then(::mosquitto_will_set(handle, options.will->topic.c_str(), static_cast<int>(options.will->payload.size()),
-                              options.will->payload.data(), 0, false));
+                              options.will->payload.data(), options.will->qos, options.will->retain));
   }
+  if (options.version == Version::k5 && !options.clean_session) then(keep_session(handle));
   if (tls()) {
     // With a context of ours the library sets up nothing of its own: trust, versions and the host name check are all in
     // it.
@@ -87,9 +100,14 @@ void Client::Impl::on_message(mosquitto*, void* self, const mosquitto_message* m
   });
 }
 
-void Client::Impl::on_puback(mosquitto*, void* self, int id) noexcept {
+void Client::Impl::on_puback(mosquitto*, void* self, int id, int reason, const mosquitto_property*) noexcept {
   auto& impl = *static_cast<Impl*>(self);
   if (impl.link->unacknowledged.erase(id) == 0) return;  // QoS 0: was only written
+  if (reason >= 0x80) {
+    return impl.tell([&impl, id, why = std::string(::mosquitto_reason_string(reason))] {
+      if (impl.handlers.on_publish_refused) impl.handlers.on_publish_refused(id, why);
+    });
+  }
   impl.tell([&impl, id] {
     if (impl.handlers.on_published) impl.handlers.on_published(id);
   });

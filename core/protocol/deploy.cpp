@@ -237,11 +237,6 @@ bool is_success(DeployStatus status) {
   return status == DeployStatus::kCompleted || status == DeployStatus::kAlreadyDone;
 }
 
-bool ends_job(const DeployNotification& notification, bool install) {
-  if (notification.status == DeployStatus::kInProgress) return false;
-  return notification.stage == DeployStage::kInstall || !install || !is_success(notification.status);
-}
-
 // --- DEPLOY-V1
 
 KuraPayload to_payload(const InlinePackage& package) {

@@ -88,10 +88,6 @@ KuraPayload to_payload(const DeployNotification& notification, std::int64_t time
 // `stage` is that of the topic. kMalformed if a metric is missing, of another type or out of its range.
 Result<DeployNotification> parse_deploy_notification(DeployStage stage, const KuraPayload& payload);
 
-// True if the job has ended with this notification: any status but IN_PROGRESS of `install`, or of `download` if the
-// request said install=false. A download that failed or was cancelled ends the job in any case: nothing is left to
-// install. (Our device then tells `install` as well, so that a platform that waits for exactly that one hears it.)
-bool ends_job(const DeployNotification& notification, bool install);
 // COMPLETED or ALREADY DONE.
 bool is_success(DeployStatus status);
 

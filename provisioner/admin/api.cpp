@@ -33,6 +33,7 @@ struct AdminApi::Application {
   std::vector<NumberedManifest> manifests;
   Preparation prepared;
   ApplyReport report;
+  std::vector<DocumentProblem> misread;  // what decoding found
   std::vector<DocumentProblem> problems;
 
   Result<void> run(Transaction& tx, const Executor& executor);
@@ -57,14 +58,14 @@ Result<void> AdminApi::Application::decode() {
   for (std::size_t i = 0; i < list->items.size(); ++i) {
     config::Problems found;
     if (auto manifest = decode_manifest(list->items[i], found)) manifests.push_back({i, std::move(*manifest)});
-    for (const config::Problem& problem : found.list()) problems.push_back({i, problem.path, problem.why});
+    for (const config::Problem& problem : found.list()) misread.push_back({i, problem.path, problem.why});
   }
   return {};
 }
 
 Result<void> AdminApi::Application::prepare(Transaction& tx, const Executor& executor) {
   TRY(decode());
-  if (problems.empty()) {
+  if (misread.empty()) {
     TRY_ASSIGN(prepared, provisioner::prepare(tx, executor, manifests, options.verifier_key));
   }
   return {};
@@ -102,6 +103,9 @@ std::string summary_of(const ApplyReport& report) {
 }  // namespace
 
 Result<void> AdminApi::Application::run(Transaction& tx, const Executor& executor) {
+  rolled_back = false;
+  report = {};
+  problems = misread;
   if (dry_run || options.only_check) options.has_file = nullptr;  // they are uploaded when it is meant
   ErrorCode code = ErrorCode::kInvalidArgument;
   if (problems.empty()) {

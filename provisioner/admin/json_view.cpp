@@ -46,6 +46,13 @@ std::string_view activation_key_state(const ProvisionRequest& request) {
   return request.activation_key_used ? "used" : "unused";
 }
 
+// What the device logs in to its owner's broker with, and what of that is bound to its client id.
+json::value owner_login(const std::optional<Account>& account) {
+  if (!account) return nullptr;
+  if (account->credentials != OwnerCredentials::kPassword) return "certificate";
+  return account->is_strict() ? "password, STRICT" : "password, LOOSE";
+}
+
 json::object to_json(const Step& step) {
   return {{"kind", to_string(step.kind)},
           {"summary", text(step.summary)},
@@ -107,6 +114,8 @@ json::object to_json(const ProvisionRequest& request) {
           {"labels", map(request.labels)},
           {"status", to_string(request.status)},
           {"enabled", request.enabled},
+          {"provisionSecureURL", request.secure_url},
+          {"deviceCredentialsTight", to_string(request.tight)},
           {"activatesOn", time(request.activates_on)},
           {"expiresOn", time(request.expires_on)},
           {"failures", request.failures},
@@ -121,6 +130,7 @@ json::object to_json(const Account& account) {
   return {{"name", account.name},
           {"brokerUrl", account.broker_url},
           {"credentials", to_string(account.credentials)},
+          {"deviceCredentialsTight", to_string(account.tight)},
           {"caCertificates", account.ca_pem.size()}};
 }
 
@@ -165,6 +175,7 @@ json::object to_json(const RequestDescription& description) {
   object["retryMaxAttempts"] = retries ? json::value(*retries) : json::value(nullptr);
   object["account"] = description.account ? json::value(description.account->name) : json::value(nullptr);
   object["ownerBroker"] = description.account ? json::value(description.account->broker_url) : json::value(nullptr);
+  object["ownerLogin"] = owner_login(description.account);
   object["activationKey"] = activation_key_state(request);
   // a parameter may well be somebody's Wi-Fi password: its name is enough
   json::array params;

@@ -22,22 +22,30 @@ struct BrokerSessionHandlers {
   std::function<void(bool)> on_ready;  // subscribed (true), or the connection was lost (false)
 };
 
+// The way out to devices, for those who decide what they are told.
+class DeviceLink {
+ public:
+  virtual ~DeviceLink() = default;
+  // QoS 1 to one device. False if there is no connection: the message is dropped, and whoever sent it repeats it in time.
+  virtual bool publish(std::string_view topic, std::string_view payload) = 0;
+  // Ends the live connection of a client id, if there is one; without a session, as soon as there is one again.
+  virtual void kick(std::string_view client_id) = 0;
+};
+
 // Keeps itself connected with growing pauses. Single-threaded, on the thread of `io`.
-class BrokerSession {
+class BrokerSession final : public DeviceLink {
  public:
   BrokerSession(boost::asio::io_context& io, std::filesystem::path socket, std::string provisioner_id,
                 BrokerSessionHandlers handlers);
-  ~BrokerSession();
+  ~BrokerSession() override;
 
   // Connects soon, and again whenever the connection is lost, until stop().
   void start();
   void stop();
   bool ready() const;
 
-  // QoS 1 to one device. False if there is no connection: the message is dropped, and whoever sent it repeats it in time.
-  bool publish(std::string_view topic, std::string_view payload);
-  // Ends the live connection of a client id, if there is one; without a session, as soon as there is one again.
-  void kick(std::string_view client_id);
+  bool publish(std::string_view topic, std::string_view payload) override;
+  void kick(std::string_view client_id) override;
 
  private:
   struct Impl;

@@ -7,10 +7,10 @@ constexpr Millis kBackdating = std::chrono::minutes(5);  // for clocks that are 
 
 }  // namespace
 
-Result<crypto::Certificate> issue_device_certificate(const crypto::Issuer& device_ca, std::string_view client_id,
+Result<crypto::NewCertificate> issue_device_certificate(const crypto::Issuer& device_ca, std::string_view client_id,
                                                      const crypto::PublicKey& key, Millis validity, WallTime now) {
   TRY(key.check_device_policy());
-  return crypto::issue({.profile = crypto::CertificateProfile::kDevice,
+  return crypto::issue_unread({.profile = crypto::CertificateProfile::kDevice,
                         .common_name = std::string(client_id),
                         .san_names = {},
                         .not_before = now - kBackdating,

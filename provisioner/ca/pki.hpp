@@ -67,7 +67,7 @@ Result<void> renew_signing_certificate(const std::filesystem::path& folder, Wall
 
 // A device certificate (edc §4.4) with CN=`client_id` for `key`, from `now` - 5 min until `now` + `validity`, at most
 // as long as the device CA. kInvalidArgument for a key that devices may not have. Thread-safe.
-Result<crypto::Certificate> issue_device_certificate(const crypto::Issuer& device_ca, std::string_view client_id,
+Result<crypto::NewCertificate> issue_device_certificate(const crypto::Issuer& device_ca, std::string_view client_id,
                                                      const crypto::PublicKey& key, Millis validity, WallTime now);
 
 }  // namespace fleet::provisioner

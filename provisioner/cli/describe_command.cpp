@@ -90,6 +90,15 @@ std::string next_step(const json::object& request, const json::array& timeline, 
   return "in progress: the attempt below shows what the device owes";
 }
 
+// "password, STRICT (deviceCredentialsTight: INHERITED), over mqtt:// (provisionSecureURL: false)"
+std::string owner_login(const json::object& request) {
+  std::string text = text_at(request, "ownerLogin");
+  if (text.starts_with("password")) {
+    text += fmt::format(" (deviceCredentialsTight: {})", text_at(request, "deviceCredentialsTight"));
+  }
+  return flag_at(request, "provisionSecureURL") ? text : text + ", over mqtt:// (provisionSecureURL: false)";
+}
+
 std::vector<std::pair<std::string, std::string>> summary(const json::object& request, const json::array& timeline,
                                                          WallTime now) {
   const std::string opens = text_at(request, "activatesOn"), closes = text_at(request, "expiresOn");
@@ -105,6 +114,7 @@ std::vector<std::pair<std::string, std::string>> summary(const json::object& req
           {"Activation key", text_at(request, "activationKey")},
           {"Profile", text_at(request, "profile")},
           {"Account", fmt::format("{} at {}", text_at(request, "account"), text_at(request, "ownerBroker"))},
+          {"Owner login", owner_login(request)},
           {"Labels", join_map(object_at(request, "labels"))},
           {"Params", params.empty() ? "" : params + " (values are not shown)"},
           {"Opens", opens.empty() ? "at once" : with_age(opens, now)},

@@ -6,13 +6,15 @@
 #include <utility>
 
 #include "core/crypto/digest.hpp"
+#include "provisioner/manifest/differences.hpp"
+#include "provisioner/provisioning/plan.hpp"
 
 namespace fleet::provisioner {
 namespace {
 
 bool same(const Account& a, const Account& b) {
   return a.name == b.name && a.broker_url == b.broker_url && a.ca_pem == b.ca_pem && a.credentials == b.credentials &&
-         a.strict == b.strict && a.connector == b.connector;
+         a.tight == b.tight && a.connector == b.connector;
 }
 
 bool same(const Profile& a, const Profile& b) {
@@ -24,45 +26,6 @@ bool same(const Profile& a, const Profile& b) {
 
 std::vector<Package> packages_of(const std::optional<std::vector<Package>>& packages) {
   return packages.value_or(std::vector<Package>{});
-}
-
-// A field in which a manifest and the request that it names differ.
-struct Difference {
-  enum class Sort : std::uint8_t {
-    kPermission,  // when and how often the device may come
-    kContent,     // what it gets: an attempt that is open has it already
-    kSecret,      // what it has to know
-  };
-  std::string_view name;  // for a person
-  std::string_view path;  // in the manifest
-  Sort sort;
-};
-
-std::vector<Difference> differences_of(const ProvisionRequest& old, const ProvisionRequest& request) {
-  using Sort = Difference::Sort;
-  std::vector<Difference> found;
-  const auto note = [&](bool differs, const Difference& difference) {
-    if (differs) found.push_back(difference);
-  };
-  note(old.profile != request.profile, {"profile", "spec.profile", Sort::kContent});
-  note(old.labels != request.labels, {"labels", "metadata.labels", Sort::kContent});
-  note(old.params != request.params, {"params", "spec.params", Sort::kContent});
-  note(old.configuration != request.configuration, {"configuration", "spec.configuration", Sort::kContent});
-  note(old.packages != request.packages, {"packages", "spec.packages", Sort::kContent});
-  note(old.activates_on != request.activates_on, {"activatesOn", "spec.activatesOn", Sort::kPermission});
-  note(old.expires_on != request.expires_on, {"expiresOn", "spec.expiresOn", Sort::kPermission});
-  note(old.retry_max_attempts != request.retry_max_attempts,
-       {"retryMaxAttempts", "spec.retryMaxAttempts", Sort::kPermission});
-  note(old.connect_verifier != request.connect_verifier, {"password", "spec.provisionUserPassword", Sort::kSecret});
-  note(old.activation_key_verifier != request.activation_key_verifier,
-       {"activation key", "spec.activationKey", Sort::kSecret});
-  return found;
-}
-
-std::string in_words(const std::vector<Difference>& differences) {
-  std::vector<std::string_view> names;
-  for (const Difference& difference : differences) names.push_back(difference.name);
-  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 // Of all problems, if they have one.
@@ -81,6 +44,7 @@ ProvisionRequest probe_of(const RequestManifest& manifest) {
   probe.params = manifest.params;
   probe.configuration = manifest.configuration;
   probe.packages = manifest.packages;
+  probe.secure_url = manifest.secure_url;
   return probe;
 }
 
@@ -99,7 +63,8 @@ class Application {
     } else if (!old || !same(*old, account)) {
       TRY(tx_.put_account(account));
     }
-    if (old && old->broker_url != account.broker_url) {
+    if (old && (old->broker_url != account.broker_url || old->credentials != account.credentials ||
+                old->is_strict() != account.is_strict())) {
       TRY_ASSIGN(const std::vector<Profile> profiles, tx_.list_profiles());
       for (const Profile& profile : profiles) {
         if (profile.account == account.name) rendered_anew_.emplace(profile.name, document);
@@ -276,12 +241,23 @@ class Application {
               fmt::format("no profile '{}': apply it first, or in the same files", manifest.profile));
       return {};
     }
-    if (is_prepared(document, *target)) return {};
-    if (auto rendered = executor_.check_renders(probe_of(manifest), target->profile, target->account); !rendered) {
-      problem(document, "spec.profile",
+    ProvisionRequest probe = probe_of(manifest);
+    if (auto rendered = check_renders(document, probe, *target); !rendered) {
+      probe.secure_url = !probe.secure_url;
+      const bool is_url = executor_.check_renders(probe, target->profile, target->account).has_value();
+      problem(document, is_url ? "spec.provisionSecureURL" : "spec.profile",
               fmt::format("profile '{}' does not fit: {}", manifest.profile, rendered.error().message));
     }
+    probe.tight = manifest.tight;
+    if (auto fits = check_tight(probe, target->account); !fits) {
+      problem(document, "spec.deviceCredentialsTight", std::move(fits).error().message);
+    }
     return {};
+  }
+
+  Result<void> check_renders(std::size_t document, const ProvisionRequest& probe, const Target& target) {
+    if (is_prepared(document, target)) return {};
+    return executor_.check_renders(probe, target.profile, target.account);
   }
 
   // Whether it was found to render with what is still so.
@@ -309,6 +285,8 @@ class Application {
     request.retry_max_attempts = manifest.retry_max_attempts;
     request.configuration = manifest.configuration;
     request.packages = manifest.packages;
+    request.secure_url = manifest.secure_url;
+    request.tight = manifest.tight;
   }
 
   void set_password(ProvisionRequest& request, const Secret& password, std::size_t document) const {
@@ -420,8 +398,7 @@ class Application {
     TRY_ASSIGN(const std::optional<Attempt> attempt, tx_.latest_attempt(old.id));
     if (attempt && attempt->state == AttemptState::kOpen) {
       problem(document, "spec",
-              "an attempt is in progress: profile, labels, params, configuration and packages can change when it has "
-              "ended");
+              "an attempt is in progress: permission and secrets can change meanwhile, the rest when it has ended");
     }
     return {};
   }

@@ -126,7 +126,7 @@ Node packages_node(const std::vector<Package>& packages) {
 void put_credentials(Node& spec, const Account& account) {
   put(spec, "credentials", text(std::string(to_string(account.credentials))));
   if (account.credentials != OwnerCredentials::kPassword) return;
-  put(spec, "deviceCredentialsTight", text(account.strict ? "STRICT" : "LOOSE"));
+  put(spec, "deviceCredentialsTight", text(std::string(to_string(account.tight))));
   Node& connector = put(spec, "connector", mapping());
   if (!account.connector.database.empty()) {
     put(connector, "plugin", text(account.connector.database));
@@ -147,7 +147,7 @@ Node to_manifest(const Account& account) {
   for (const std::string& pem : account.ca_pem) ca += pem;
   Node broker = mapping();
   put(broker, "url", text(account.broker_url));
-  put(broker, "ca", text(std::move(ca)));
+  if (!ca.empty()) put(broker, "ca", text(std::move(ca)));
   put(spec, "broker", std::move(broker));
   put_credentials(spec, account);
   return node;
@@ -181,6 +181,10 @@ Node to_manifest(const ProvisionRequest& request, Secrets secrets) {
   if (request.activates_on) put(spec, "activatesOn", text(exact_time(*request.activates_on)));
   if (request.expires_on) put(spec, "expiresOn", text(exact_time(*request.expires_on)));
   if (request.retry_max_attempts) put(spec, "retryMaxAttempts", number(*request.retry_max_attempts));
+  if (!request.secure_url) put(spec, "provisionSecureURL", flag(false));
+  if (request.tight != CredentialsTight::kInherited) {
+    put(spec, "deviceCredentialsTight", text(std::string(to_string(request.tight))));
+  }
   put(spec, "status", text(request.enabled ? "ENABLED" : "DISABLED"));
   put(spec, "optlock", number(request.optlock));
   return node;

@@ -44,18 +44,36 @@ void read_retries(config::Object& object, std::optional<int>& target) {
   }
 }
 
+// STRICT, LOOSE or INHERITED, which is what saying nothing means.
+void read_tight(config::Object& spec, CredentialsTight& tight) {
+  std::string text;
+  if (!spec.optional("deviceCredentialsTight", text)) return;
+  for (const CredentialsTight known :
+       {CredentialsTight::kInherited, CredentialsTight::kStrict, CredentialsTight::kLoose}) {
+    if (text != to_string(known)) continue;
+    tight = known;
+    return;
+  }
+  spec.problem("deviceCredentialsTight", "must be STRICT, LOOSE or INHERITED");
+}
+
+// After the credentials: without TLS a password is possible, a certificate is not.
 void read_broker(const config::Node& node, const std::string& path, config::Problems& problems, Account& account) {
   config::Object broker(node, path, problems);
+  const bool has_passwords = account.credentials == OwnerCredentials::kPassword;
+  bool plain = false;
   if (broker.required("url", account.broker_url)) {
     const auto url = mqtt::BrokerUrl::parse(account.broker_url);
+    plain = url && url->scheme == mqtt::BrokerUrl::Scheme::kMqtt && has_passwords;
     if (!url) {
       broker.problem("url", url.error().message);
-    } else if (url->scheme != mqtt::BrokerUrl::Scheme::kMqtts) {
-      broker.problem("url", "must begin with mqtts://: devices log in there with their certificates");
+    } else if (url->scheme != mqtt::BrokerUrl::Scheme::kMqtts && !plain) {
+      broker.problem("url", has_passwords ? "must begin with mqtts:// (or mqtt://, for requests with provisionSecureURL: false)"
+                                          : "must begin with mqtts://: devices log in there with their certificates");
     }
   }
   std::string pem;
-  if (broker.required("ca", pem)) {
+  if (plain ? broker.optional("ca", pem) : broker.required("ca", pem)) {
     const auto chain = crypto::Certificate::chain_from_pem(pem, kMaxCas);
     if (!chain) {
       broker.problem("ca", chain.error().message);
@@ -87,16 +105,15 @@ void read_connector(const config::Node& node, const std::string& path, config::P
 }
 
 void read_credentials(config::Object& spec, config::Problems& problems, Account& account) {
-  std::string credentials, tight;
+  std::string credentials;
   if (spec.optional("credentials", credentials) && credentials != "x509" && credentials != "password") {
     spec.problem("credentials", fmt::format("'{}' is not supported: use x509 or password", credentials));
   }
   const bool password = credentials == "password";
   if (password) account.credentials = OwnerCredentials::kPassword;
-  if (spec.optional("deviceCredentialsTight", tight)) {
-    if (tight != "STRICT" && tight != "LOOSE") spec.problem("deviceCredentialsTight", "must be STRICT or LOOSE");
-    if (!password) spec.problem("deviceCredentialsTight", "is for credentials: password; with x509 the owner's broker decides");
-    account.strict = tight != "LOOSE";
+  read_tight(spec, account.tight);
+  if (!password && account.tight != CredentialsTight::kInherited) {
+    spec.problem("deviceCredentialsTight", "is for credentials: password; with x509 the owner's broker decides");
   }
   const config::Node* const connector = spec.child("connector");
   if (connector != nullptr && !password) spec.problem("connector", "is for credentials: password");
@@ -109,8 +126,8 @@ void read_credentials(config::Object& spec, config::Problems& problems, Account&
 Account decode_account(const std::string& name, config::Object& spec, config::Problems& problems) {
   Account account;
   account.name = name;
-  if (const config::Node* broker = spec.require("broker")) read_broker(*broker, spec.path("broker"), problems, account);
   read_credentials(spec, problems, account);
+  if (const config::Node* broker = spec.require("broker")) read_broker(*broker, spec.path("broker"), problems, account);
   return account;
 }
 
@@ -194,6 +211,8 @@ RequestManifest decode_request(config::Object& spec, config::Problems& problems)
     spec.problem("expiresOn", "must be later than activatesOn");
   }
   read_retries(spec, request.retry_max_attempts);
+  spec.optional("provisionSecureURL", request.secure_url);
+  read_tight(spec, request.tight);
   spec.optional("overwriteIfDuplicate", request.overwrite_if_duplicate);
   if (spec.optional("optlock", request.optlock) && *request.optlock < 1) {
     spec.problem("optlock", "must be 1 or more, as `get requests NAME -o yaml` shows it; or leave it out");

@@ -41,6 +41,8 @@ struct RequestManifest {
   std::optional<bool> enabled;  // status: ENABLED | DISABLED; absent: as it is, ENABLED when the request is new
   std::optional<WallTime> activates_on, expires_on;
   std::optional<int> retry_max_attempts;
+  bool secure_url = true;                                 // provisionSecureURL
+  CredentialsTight tight = CredentialsTight::kInherited;  // deviceCredentialsTight
   // overwriteIfDuplicate: what an existing name means. absent: its permission is edited, nothing else; true: all of it is
   // replaced; false: an error.
   std::optional<bool> overwrite_if_duplicate;

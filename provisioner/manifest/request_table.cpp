@@ -32,6 +32,8 @@ constexpr std::array kKnown{
     KnownColumn{"activationKey", "activationKey"},
     KnownColumn{"generateActivationKey", "generateActivationKey", false},
     KnownColumn{"profile", "profile"},
+    KnownColumn{"provisionSecureURL", "provisionSecureURL", false},
+    KnownColumn{"deviceCredentialsTight", "deviceCredentialsTight"},
     KnownColumn{"status", "status"},
     KnownColumn{"activatesOn", "activatesOn"},
     KnownColumn{"expiresOn", "expiresOn"},

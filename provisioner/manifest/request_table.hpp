@@ -3,9 +3,9 @@
 //   name,clientId,username,profile,labels.site,params.rack
 //   gw-1,02FC00000001,02FC00000001-SN1,gateway,north,R1
 //
-// name, clientId and username must be there. Others: password, activationKey, generateActivationKey, profile, status,
-// activatesOn, expiresOn, retryMaxAttempts, overwriteIfDuplicate, optlock, labels.X, params.X. They mean what they mean in a
-// document (see manifest.hpp); an empty cell is as if it were not there.
+// name, clientId and username must be there. Others: password, activationKey, generateActivationKey, profile,
+// provisionSecureURL, deviceCredentialsTight, status, activatesOn, expiresOn, retryMaxAttempts, overwriteIfDuplicate, optlock,
+// labels.X, params.X. They mean what they mean in a document (see manifest.hpp); an empty cell is as if it were not there.
 #pragma once
 
 #include <optional>

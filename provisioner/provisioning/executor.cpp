@@ -94,7 +94,7 @@ Result<void> Executor::complete(Transaction& tx, ProvisionRequest& request, Atte
   request.activation_key_used = request.activation_key_verifier.has_value();
   request.last_error.clear();
   request.updated_at = now;
-  return tx.update_request(request);
+  return tx.update_progress(request);
 }
 
 Result<void> Executor::on_return(Transaction& tx, WallTime now) const {

@@ -40,7 +40,7 @@ struct Outcome {
 };
 
 // Issues a device certificate valid from now; thread-safe.
-using IssueCertificate = std::function<Result<crypto::Certificate>(
+using IssueCertificate = std::function<Result<crypto::NewCertificate>(
     const std::string& client_id, const crypto::PublicKey&, Millis validity, WallTime now)>;
 
 // Where a device finds a file of the operator, for as long as that attempt lasts (the number is within its request).

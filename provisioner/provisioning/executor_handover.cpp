@@ -35,7 +35,7 @@ Result<Outcome> Executor::on_handed_over(Transaction& tx, std::int64_t attempt_i
   if (!std::exchange(attempt.handover_error, {}).empty()) {
     request.last_error.clear();
     request.updated_at = now;
-    TRY(tx.update_request(request));
+    TRY(tx.update_progress(request));
   }
   TRY(tx.update_attempt(attempt));
   TRY(add_line(tx, request.id, attempt.id, kHandoverLine,
@@ -57,7 +57,7 @@ Result<Outcome> Executor::on_not_handed_over(Transaction& tx, std::int64_t attem
   request.last_error =
       "the owner's broker does not take the device's credentials, which is tried again: " + attempt.handover_error;
   request.updated_at = now;
-  TRY(tx.update_request(request));
+  TRY(tx.update_progress(request));
   TRY(add_line_once(tx, request.id, attempt.id, kHandoverLine, request.last_error, now));
   return Outcome{};
 }

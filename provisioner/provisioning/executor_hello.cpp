@@ -106,7 +106,7 @@ Result<void> Executor::note_not_served(Transaction& tx, const ProvisionRequest& 
   ProvisionRequest changed = request;
   changed.last_error = refusal.note;
   changed.updated_at = now;
-  return tx.update_request(changed);
+  return tx.update_progress(changed);
 }
 
 Result<Outcome> Executor::record_again(Transaction& tx, Attempt attempt, const std::string& client_id,
@@ -214,7 +214,7 @@ Result<Outcome> Executor::open(Transaction& tx, ProvisionRequest request, std::o
   request.status = JobStatus::kStarted;
   request.facts = hello.facts;
   request.updated_at = now;
-  TRY(tx.update_request(request));
+  TRY(tx.update_progress(request));
   TRY(tx.insert_attempt(attempt));
   const std::string reason = presentable(hello.reason, 64);
   TRY(add_line(

@@ -99,7 +99,7 @@ Result<void> Executor::go_on(Transaction& tx, ProvisionRequest& request, Attempt
   if (request.status == status) return {};
   request.status = status;
   request.updated_at = now;
-  return tx.update_request(request);
+  return tx.update_progress(request);
 }
 
 }  // namespace fleet::provisioner

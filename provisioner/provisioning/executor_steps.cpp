@@ -86,13 +86,13 @@ Result<std::optional<RefuseHello>> Executor::certify(const ProvisionRequest& req
   if (opening.certificate && is_reusable(*opening.certificate, now)) return std::optional<RefuseHello>{};
   auto issued = settings_.issue(request.client_id, *opening.key, opening.profile.certificate_validity, now);
   if (!issued) return std::optional(not_now("the device CA does not issue: " + issued.error().message));
-  opening.certificate = IssuedCertificate{.serial = issued->serial(),
+  opening.certificate = IssuedCertificate{.serial = issued->serial,
                                           .spki_sha256 = opening.key->spki_sha256(),
                                           .client_id = request.client_id,
                                           .request_id = request.id,
                                           .pem = issued->to_pem(),
-                                          .not_before = issued->not_before(),
-                                          .not_after = issued->not_after(),
+                                          .not_before = issued->not_before,
+                                          .not_after = issued->not_after,
                                           .issued_at = now};
   opening.newly_issued = true;
   return std::optional<RefuseHello>{};
@@ -155,6 +155,7 @@ Result<std::vector<Step>> Executor::make_steps(const std::string& client_id, con
 Result<void> Executor::begin_steps(Transaction& tx, const ProvisionRequest& request, const Attempt& attempt,
                                    std::vector<Step> steps, Outcome& outcome, WallTime now) const {
   const std::vector<std::string> waits_for = obstacles(attempt, steps);
+  std::vector<std::string> sent;
   for (Step& step : steps) {
     step.attempt_id = attempt.id;
     TRY(tx.insert_step(step));
@@ -163,10 +164,11 @@ Result<void> Executor::begin_steps(Transaction& tx, const ProvisionRequest& requ
                    fmt::format("{} waits for {}", step.summary, fmt::join(waits_for, ", ")), now));
       continue;
     }
-    TRY(add_line(tx, request.id, attempt.id, kSentLine, "sent " + step.summary, now));
+    sent.push_back(std::move(step.summary));
     outcome.send.push_back({request.client_id, std::move(step.topic), std::move(step.payload)});
   }
-  return {};
+  if (sent.empty()) return {};
+  return add_line(tx, request.id, attempt.id, kSentLine, fmt::format("sent {}", fmt::join(sent, "; ")), now);
 }
 
 // The signing request that the platform had to ask for is here: the rest of the plan follows it.

@@ -84,7 +84,7 @@ Result<void> fail_attempt(Transaction& tx, ProvisionRequest& request, Attempt& a
   request.status = after.status;
   request.last_error = std::move(after.last_error);
   request.updated_at = now;
-  return tx.update_request(request);
+  return tx.update_progress(request);
 }
 
 }  // namespace fleet::provisioner

@@ -17,6 +17,7 @@ constexpr std::array<std::string_view, 7> kStepKindNames{
     "signing-certificates", "signing-request", "device-certificate", "trusted-certificate",
     "package",              "inline-package",  "configuration"};
 constexpr std::array<std::string_view, 2> kOwnerCredentialsNames{"x509", "password"};
+constexpr std::array<std::string_view, 3> kCredentialsTightNames{"INHERITED", "STRICT", "LOOSE"};
 constexpr std::array<std::string_view, 3> kHandoverNames{"NONE", "PENDING", "DONE"};
 constexpr std::array<std::string_view, 3> kPackageSourceNames{"url", "file", "inline"};
 
@@ -51,6 +52,10 @@ std::string_view to_string(AuditSource source) {
 
 std::string_view to_string(OwnerCredentials credentials) {
   return kOwnerCredentialsNames.at(static_cast<std::size_t>(credentials));
+}
+
+std::string_view to_string(CredentialsTight tight) {
+  return kCredentialsTightNames.at(static_cast<std::size_t>(tight));
 }
 
 std::string_view to_string(Handover handover) {

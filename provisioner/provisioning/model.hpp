@@ -36,6 +36,14 @@ enum class OwnerCredentials : std::uint8_t {
 };
 std::string_view to_string(OwnerCredentials credentials);  // "x509", "password"
 
+// deviceCredentialsTight (edc §6): whether a device's password is good for its own client id only.
+enum class CredentialsTight : std::uint8_t {
+  kInherited,  // as the level above has it: of a request its account, of an account the product, which is STRICT
+  kStrict,
+  kLoose,
+};
+std::string_view to_string(CredentialsTight tight);  // "INHERITED", …
+
 // How the owner's broker learns the passwords of its devices; one of the two is set.
 struct OwnerConnector {
   std::string database;              // path of the projection that our plugin reads there, in its owner mode
@@ -46,11 +54,12 @@ struct OwnerConnector {
 // Who owns devices: the account whose broker they end up on.
 struct Account {
   std::string name;                 // also topic.context.account-name
-  std::string broker_url;           // mqtts://host[:port]
-  std::vector<std::string> ca_pem;  // one certificate each: what devices shall trust for that broker
+  std::string broker_url;           // mqtts://host[:port]; kPassword: also mqtt://host[:port]
+  std::vector<std::string> ca_pem;  // one certificate each: what devices shall trust for that broker; none: mqtt://
   OwnerCredentials credentials = OwnerCredentials::kX509;
-  bool strict = true;          // deviceCredentialsTight: a password is good for its own device's client id only
-  OwnerConnector connector{};  // kPassword only
+  CredentialsTight tight = CredentialsTight::kInherited;  // kPassword only
+  OwnerConnector connector{};                             // kPassword only
+  bool is_strict() const { return tight != CredentialsTight::kLoose; }
 };
 
 // How the content of a package gets to a device.
@@ -88,7 +97,8 @@ struct Profile {
   bool wants_certificate = false;
 };
 
-// edc §6, job status.
+// edc §6, job status. No request rests in kConfUpdated, kStopping or kSkipped: what comes after the first two is in the same
+// commit, and nothing is skipped.
 enum class JobStatus : std::uint8_t {
   kCreated,
   kStarted,
@@ -124,6 +134,9 @@ struct ProvisionRequest {
   std::optional<int> retry_max_attempts;  // these three override the profile's
   std::optional<protocol::Configurations> configuration;
   std::optional<std::vector<Package>> packages;
+  bool secure_url = true;  // provisionSecureURL (edc §6): the broker-url that the device gets is mqtts://, else mqtt://
+  // What the operator counts on; the account decides, and a request that wants something else does not fit it.
+  CredentialsTight tight = CredentialsTight::kInherited;
   JobStatus status = JobStatus::kCreated;
   int failures = 0;                          // that count towards retry_max_attempts
   std::string last_error;                    // for a person: why the last attempt ended, what to do next

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "core/mqtt/client.hpp"
 #include "core/protocol/deploy.hpp"
 
 namespace fleet::provisioner {
@@ -80,6 +81,45 @@ void override_with(ComponentConfiguration& component, const ComponentConfigurati
   }
 }
 
+// The messages hold no URL: it may have been rendered from what is secret.
+Result<std::string> deliverable_url(const std::string& text, const ProvisionRequest& request, const Account& account) {
+  using Scheme = mqtt::BrokerUrl::Scheme;
+  const auto url = mqtt::BrokerUrl::parse(text);
+  if (!url || url->scheme == Scheme::kUnix) {
+    return fail(ErrorCode::kInvalidArgument,
+                "with the request's values it is no URL of a broker; write it as mqtts://broker.example:8883");
+  }
+  const bool has_passwords = account.credentials == OwnerCredentials::kPassword;
+  if (request.secure_url) {
+    if (url->scheme == Scheme::kMqtts) return url->str();
+    return fail(ErrorCode::kInvalidArgument, "it is mqtt://, which is not secure: give account {} a broker.url of mqtts://{}",
+                account.name,
+                has_passwords ? ", or say provisionSecureURL: false in the request; passwords then travel unprotected" : "");
+  }
+  if (!has_passwords) {
+    return fail(ErrorCode::kInvalidArgument,
+                "provisionSecureURL: false is for accounts with credentials: password; devices of account {} log in with "
+                "certificates, which takes mqtts://: leave it out",
+                account.name);
+  }
+  if (url->scheme == Scheme::kMqtt) return url->str();
+  return fail(ErrorCode::kInvalidArgument,
+              "provisionSecureURL is false, but it is mqtts://: leave provisionSecureURL out, or give account {} a "
+              "broker.url of mqtt://",
+              account.name);
+}
+
+Result<void> settle_url(ComponentConfiguration& connection, const ProvisionRequest& request, const Account& account) {
+  for (Property& property : connection.properties) {
+    if (property.name != "broker-url") continue;
+    auto url = property.values.size() == 1 ? deliverable_url(property.values.front(), request, account)
+                                           : Result<std::string>(fail(ErrorCode::kInvalidArgument, "must be one URL"));
+    if (!url) return fail(with_context(std::move(url).error(), connection.pid + ": broker-url"));
+    property = single(property.name, PropertyType::kString, std::move(*url));
+  }
+  return {};
+}
+
 Result<ComponentConfiguration> render(ComponentConfiguration component, const ProvisionRequest& request) {
   for (Property& property : component.properties) {
     for (std::string& value : property.values) {
@@ -119,8 +159,25 @@ Result<std::string> render(std::string_view text, const ProvisionRequest& reques
   return result;
 }
 
+Result<void> check_tight(const ProvisionRequest& request, const Account& account) {
+  if (request.tight == CredentialsTight::kInherited) return {};
+  if (account.credentials != OwnerCredentials::kPassword) {
+    return fail(ErrorCode::kInvalidArgument,
+                "deviceCredentialsTight is for accounts with credentials: password; with the certificates of account {} "
+                "the owner's broker decides: leave it out",
+                account.name);
+  }
+  const bool strict = request.tight == CredentialsTight::kStrict;
+  if (strict == account.is_strict()) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              "deviceCredentialsTight is {}, but account {} is {}, for all of its devices alike: say INHERITED, or apply "
+              "the account with {}",
+              to_string(request.tight), account.name, account.is_strict() ? "STRICT" : "LOOSE", to_string(request.tight));
+}
+
 Result<Configurations> render_configuration(const ProvisionRequest& request, const Profile& profile,
                                             const Account& account) {
+  TRY(check_tight(request, account));
   // The platform's own values hold "$EDC" but no placeholder, and are not rendered: an account's URL is not a template.
   ComponentConfiguration connection = owner_connection(request, account);
   Configurations result;
@@ -129,12 +186,15 @@ Result<Configurations> render_configuration(const ProvisionRequest& request, con
     TRY_ASSIGN(ComponentConfiguration rendered, render(component, request));
     if (rendered.pid == protocol::kMqttTransportPid) {
       override_with(connection, rendered);
+      TRY(settle_url(connection, request, account));
       rendered = connection;
       has_connection = true;
     }
     result.push_back(std::move(rendered));
   }
-  if (!has_connection) result.insert(result.begin(), std::move(connection));
+  if (has_connection) return result;
+  TRY(settle_url(connection, request, account));
+  result.insert(result.begin(), std::move(connection));
   return result;
 }
 

@@ -16,9 +16,14 @@ namespace fleet::provisioner {
 // message names it, and holds no value.
 Result<std::string> render(std::string_view text, const ProvisionRequest& request);
 
+// Whether the account's passwords are bound to the client id as the request counts on; kInvalidArgument says what to do.
+Result<void> check_tight(const ProvisionRequest& request, const Account& account);
+
 // The request's own components, or else the profile's, for this device, rendered; each value still has its type, else kInvalidArgument naming
 // component and property. The owner connection (edc §4.6) comes first if the profile does not have it; the platform
-// builds it from the account for a client certificate, and what the profile sets goes before.
+// builds it from the account for a client certificate, and what the profile sets goes before. Its broker-url has its port
+// and is mqtts://, or mqtt:// for a request without provisionSecureURL whose account has passwords; kInvalidArgument if
+// that is not so, or the request's deviceCredentialsTight not the account's.
 Result<protocol::Configurations> render_configuration(const ProvisionRequest& request, const Profile& profile,
                                                       const Account& account);
 

@@ -8,8 +8,6 @@ namespace fleet::provisioner {
 
 namespace {
 
-// A step that was repeated so short a time ago is not repeated for yet another hello.
-constexpr Millis kRepeatPause{2000};
 // After so many failures attempts begin at least so far apart.
 constexpr int kManyFailures = 5;
 constexpr Seconds kAttemptPause{10};
@@ -205,8 +203,9 @@ DueVerdict judge_due(const Attempt& open, const std::vector<Step>& steps, WallTi
 
 bool worth_repeating(const Step& step, WallTime now) {
   if (!is_owed(step)) return false;
-  const bool just_sent = step.sent_at <= now && now - step.sent_at < kRepeatPause;
-  return step.send_count <= 1 || !just_sent;
+  // a time in the future was written by a clock that has been set back since
+  const bool just_sent = step.sent_at <= now && now - step.sent_at < kFloodPause;
+  return step.send_count <= kFloodSends || !just_sent;
 }
 
 WallTime next_due(const Attempt& open, const std::vector<Step>& steps) {

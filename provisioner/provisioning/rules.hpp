@@ -122,9 +122,12 @@ struct ResendSteps {
 using DueVerdict = std::variant<ExpireAttempt, ResendSteps>;
 DueVerdict judge_due(const Attempt& open, const std::vector<Step>& steps, WallTime now);
 
-// Whether a repeated hello is reason enough to send a step again: it is unanswered, and was sent only once or not just
-// now. The first repetition is immediate (edc §4, duplicates); a device that says hello without end is not answered
-// with its whole configuration each time.
+// Whether a repeated hello brings a step once more: whatever is unanswered is sent again at once (edc §4, duplicates). The
+// flood limit: a step that has been sent more than kFloodSends times comes with hellos at most every kFloodPause, so that
+// a device that says hello without end is not answered with its whole configuration each time. No device in order gets
+// there: it would have to lose its connection so often within one attempt.
+inline constexpr int kFloodSends = 20;
+inline constexpr Millis kFloodPause{2000};
 bool worth_repeating(const Step& step, WallTime now);
 
 // What is left to each open attempt, or all of its timeout if that is less, when the provisioner returns to its devices:

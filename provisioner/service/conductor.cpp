@@ -119,12 +119,12 @@ void Conductor::deliver(Outcome outcome) {
     }
   }
   for (const Outgoing& message : outcome.send) {
-    if (!session_->publish(message.topic, message.payload)) {
+    if (!devices_->publish(message.topic, message.payload)) {
       log::debug(kLog, "message not sent: no connection to the broker; it is repeated later", {{"client", message.client_id}});
     }
   }
   for (const std::string& client_id : outcome.forgiven) lockout_.right(client_id);
-  for (const std::string& client_id : outcome.kick) session_->kick(client_id);
+  for (const std::string& client_id : outcome.kick) devices_->kick(client_id);
   for (const std::int64_t attempt_id : outcome.hand_over) {
     if (owners_.hand_over) owners_.hand_over(attempt_id);
   }
@@ -199,7 +199,7 @@ void Conductor::refuse(const Asker& asker, AnswerDetails details) {
   if (!asker.hello_id) return;
   auto answer =
       dialect_.answer_message(asker.client_id, asker.nonce.value_or(Bytes()), *asker.hello_id, details, wall_now());
-  if (answer) session_->publish(answer->topic, answer->payload);
+  if (answer) devices_->publish(answer->topic, answer->payload);
 }
 
 void Conductor::refuse_locked_out(const Asker& asker, Millis pause) {
@@ -225,7 +225,7 @@ void Conductor::judge_secrets(const std::string& client_id, Outcome::Secrets sec
   const std::string text =
       fmt::format("{} wrong secrets in a row: hellos are refused for {}", lock->wrong_tries, format_duration(lock->pause));
   log::warn(kLog, "device locked out", {{"client", client_id}, {"why", text}});
-  session_->kick(client_id);
+  devices_->kick(client_id);
   record("lockout", [this, client_id, text](Transaction& tx) -> Result<void> {
     const WallTime now = wall_now();
     TRY(executor_.note(tx, client_id, "locked", text, "", now));
@@ -265,7 +265,7 @@ void Conductor::record(const char* what, Work work) {
 
 void Conductor::end_expired(std::vector<std::string> client_ids) {
   if (client_ids.empty()) return;
-  for (const std::string& client_id : client_ids) session_->kick(client_id);
+  for (const std::string& client_id : client_ids) devices_->kick(client_id);
   record("expiry", [client_ids = std::move(client_ids)](Transaction& tx) -> Result<void> {
     return record_expired(tx, client_ids, wall_now());
   });

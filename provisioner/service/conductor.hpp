@@ -52,8 +52,8 @@ class Conductor {
             const Dialect& dialect);
 
   // The way out to devices, and to owners' brokers, if there is one; set once, before the first session.
-  void connect(BrokerSession& session, OwnerDesk owners = {}) {
-    session_ = &session;
+  void connect(DeviceLink& devices, OwnerDesk owners = {}) {
+    devices_ = &devices;
     owners_ = std::move(owners);
   }
   // The session is ready, or was lost. What waited in the broker is taken in before hellos are answered. Overdue
@@ -99,7 +99,7 @@ class Conductor {
   const Dialect& dialect_;
   HelloBacklog backlog_;
   std::uint64_t messages_ = 0;  // of devices, so far
-  BrokerSession* session_ = nullptr;
+  DeviceLink* devices_ = nullptr;
   OwnerDesk owners_;
   std::uint64_t sessions_ = 0;  // ready or lost, so far: what was begun under another number is void
   DeviceShares shares_;

@@ -30,7 +30,7 @@ Result<LookedUp> look_up_handover(Transaction& tx, const Executor& executor, std
   return LookedUp{.errand = OwnerErrand{OwnerTask::Kind::kHandOver,
                                         std::move(account->connector),
                                         {account->name, request->client_id, attempt->owner_username,
-                                         std::move(attempt->owner_password), account->strict}}};
+                                         std::move(attempt->owner_password), account->is_strict()}}};
 }
 
 AuditEntry take_back_line(const GivenLogin& login, std::string_view what, WallTime now) {
@@ -50,7 +50,7 @@ Result<LookedUp> look_up_taking_back(Transaction& tx, std::int64_t login_id, Wal
   }
   return LookedUp{.errand = OwnerErrand{OwnerTask::Kind::kTakeBack,
                                         std::move(account->connector),
-                                        {account->name, login->client_id, login->username, Secret(), account->strict}}};
+                                        {account->name, login->client_id, login->username, Secret(), account->is_strict()}}};
 }
 
 Result<void> record_taking_back(Transaction& tx, std::int64_t login_id, const Result<void>& result, bool first_try,

@@ -197,6 +197,15 @@ constexpr std::string_view kCompletedAttempts = R"sql(
 CREATE INDEX attempt_completed ON attempt (ended_at) WHERE state = 'COMPLETED';
 )sql";
 
+// STRICT was what an account had that said nothing: it inherits that from now on.
+constexpr std::string_view kSecureUrlAndTight = R"sql(
+ALTER TABLE account ADD COLUMN tight TEXT NOT NULL DEFAULT 'INHERITED' CHECK (tight IN ('INHERITED', 'STRICT', 'LOOSE'));
+UPDATE account SET tight = 'LOOSE' WHERE strict = 0;
+ALTER TABLE account DROP COLUMN strict;
+ALTER TABLE request ADD COLUMN secure_url INTEGER NOT NULL DEFAULT 1 CHECK (secure_url IN (0, 1));
+ALTER TABLE request ADD COLUMN tight TEXT NOT NULL DEFAULT 'INHERITED' CHECK (tight IN ('INHERITED', 'STRICT', 'LOOSE'));
+)sql";
+
 // So that what package files are named is known without a look at every request.
 constexpr std::string_view kRequestsWithPackages = R"sql(
 CREATE INDEX request_with_packages ON request (id) WHERE packages IS NOT NULL;
@@ -211,7 +220,8 @@ constexpr std::array kMigrations{
     Migration{"0006-owner-account", kOwnerAccount},
     Migration{"0007-given-logins", kGivenLogins},
     Migration{"0008-completed-attempts", kCompletedAttempts},
-    Migration{"0009-requests-with-packages", kRequestsWithPackages},
+    Migration{"0009-secure-url-and-tight", kSecureUrlAndTight},
+    Migration{"0010-requests-with-packages", kRequestsWithPackages},
 };
 
 // "FLTP": tells our file from any other SQLite database.

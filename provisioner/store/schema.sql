@@ -12,9 +12,9 @@ CREATE TABLE account (
   broker_url     TEXT NOT NULL,
   ca_pem         TEXT NOT NULL CHECK (json_valid(ca_pem)),
   credentials    TEXT NOT NULL DEFAULT 'x509' CHECK (credentials IN ('x509', 'password')),
-  strict         INTEGER NOT NULL DEFAULT 1 CHECK (strict IN (0, 1)),
   owner_database TEXT NOT NULL DEFAULT '',
-  owner_command  TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(owner_command))
+  owner_command  TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(owner_command)),
+  tight          TEXT NOT NULL DEFAULT 'INHERITED' CHECK (tight IN ('INHERITED', 'STRICT', 'LOOSE'))
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE profile (
@@ -56,7 +56,9 @@ CREATE TABLE request (
   updated_at              INTEGER NOT NULL,
   completed_at            INTEGER,
   configuration           TEXT CHECK (configuration IS NULL OR json_valid(configuration)),
-  packages                TEXT CHECK (packages IS NULL OR json_valid(packages))
+  packages                TEXT CHECK (packages IS NULL OR json_valid(packages)),
+  secure_url              INTEGER NOT NULL DEFAULT 1 CHECK (secure_url IN (0, 1)),
+  tight                   TEXT NOT NULL DEFAULT 'INHERITED' CHECK (tight IN ('INHERITED', 'STRICT', 'LOOSE'))
 ) STRICT;
 CREATE INDEX request_by_username ON request (username);
 -- For lists by status in the order of names, and for counts that read nothing but this.

@@ -119,12 +119,21 @@ Result<void> SqlTransaction::insert_attempt(Attempt& attempt) {
   return trim->run();
 }
 
+#define ATTEMPT_NEWS \
+  "nonce = ?4, hello_id = ?5, timeout_ms = ?7, started_at = ?8, moved_at = ?9, error = ?12, owner_username = ?14, " \
+  "owner_password = ?15, handover_error = ?16, owner_account = ?17"
+
 Result<void> SqlTransaction::update_attempt(const Attempt& attempt) {
+  // Mostly nothing changes that an index holds, and SQLite writes each index anew whose columns are named at all.
+  TRY_ASSIGN(const auto light, statements_.use("UPDATE attempt SET " ATTEMPT_NEWS
+                                               " WHERE id = ?1 AND state = ?6 AND ended_at IS ?10 AND due_at IS ?11 "
+                                               "AND handover = ?13"));
+  bind_attempt(*light, attempt, attempt.id);
+  TRY(light->run());
+  if (database_.changes() != 0) return {};
   TRY_ASSIGN(const auto change,
-             statements_.use("UPDATE attempt SET request_id = ?2, number = ?3, nonce = ?4, hello_id = ?5, state = ?6, "
-                             "timeout_ms = ?7, started_at = ?8, moved_at = ?9, ended_at = ?10, due_at = ?11, "
-                             "error = ?12, handover = ?13, owner_username = ?14, owner_password = ?15, "
-                             "handover_error = ?16, owner_account = ?17 WHERE id = ?1"));
+             statements_.use("UPDATE attempt SET " ATTEMPT_NEWS
+                             ", state = ?6, ended_at = ?10, due_at = ?11, handover = ?13 WHERE id = ?1"));
   bind_attempt(*change, attempt, attempt.id);
   TRY(change->run());
   if (database_.changes() == 0) return fail(ErrorCode::kNotFound, "attempt {}: no such attempt", attempt.id);
@@ -191,10 +200,9 @@ Result<void> SqlTransaction::insert_step(const Step& step) {
 
 Result<void> SqlTransaction::update_step(const Step& step) {
   TRY_ASSIGN(const auto change,
-             statements_.use("UPDATE step SET kind = ?3, rid = ?4, summary = ?5, topic = ?6, payload = ?7, "
-                             "sent_at = ?8, send_count = ?9, reply_code = ?10, reply_error = ?11, replied_at = ?12, "
-                             "held = ?13, optional = ?14, job_id = ?15, progress = ?16, notified_at = ?17, "
-                             "installed = ?18 "
+             statements_.use("UPDATE step SET summary = ?5, topic = ?6, payload = ?7, sent_at = ?8, send_count = ?9, "
+                             "reply_code = ?10, reply_error = ?11, replied_at = ?12, held = ?13, optional = ?14, "
+                             "progress = ?16, notified_at = ?17, installed = ?18 "
                              "WHERE attempt_id = ?1 AND ordinal = ?2"));
   bind_step(*change, step);
   TRY(change->run());

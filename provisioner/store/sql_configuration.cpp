@@ -4,7 +4,7 @@
 namespace fleet::provisioner {
 namespace {
 
-#define ACCOUNT_COLUMNS "name, broker_url, ca_pem, credentials, strict, owner_database, owner_command"
+#define ACCOUNT_COLUMNS "name, broker_url, ca_pem, credentials, tight, owner_database, owner_command"
 
 Result<Account> read_account(const sqlite::Statement& statement) {
   RowReader row(statement);
@@ -13,7 +13,7 @@ Result<Account> read_account(const sqlite::Statement& statement) {
   account.broker_url = row.text();
   TRY_ASSIGN(account.ca_pem, list_from_json(row.text()));
   TRY_ASSIGN(account.credentials, enum_from(row.text(), OwnerCredentials::kX509, OwnerCredentials::kPassword));
-  account.strict = row.flag();
+  TRY_ASSIGN(account.tight, enum_from(row.text(), CredentialsTight::kInherited, CredentialsTight::kLoose));
   account.connector.database = row.text();
   TRY_ASSIGN(account.connector.command, list_from_json(row.text()));
   return account;
@@ -41,13 +41,13 @@ Result<void> SqlTransaction::put_account(const Account& account) {
   TRY_ASSIGN(const auto change,
              statements_.use("INSERT INTO account (" ACCOUNT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) "
                              "ON CONFLICT (name) DO UPDATE SET broker_url = ?2, ca_pem = ?3, credentials = ?4, "
-                             "strict = ?5, owner_database = ?6, owner_command = ?7"));
+                             "tight = ?5, owner_database = ?6, owner_command = ?7"));
   Binder(*change)
       .text(account.name)
       .text(account.broker_url)
       .text(ca_pem)
       .text(to_string(account.credentials))
-      .flag(account.strict)
+      .text(to_string(account.tight))
       .text(account.connector.database)
       .text(command);
   return change->run();

@@ -8,7 +8,7 @@ namespace {
 #define REQUEST_COLUMNS                                                                                            \
   "id, name, profile, client_id, username, connect_verifier, username_verifier, activation_key_verifier, "         \
   "activation_key_used, labels, params, enabled, activates_on, expires_on, retry_max_attempts, status, failures, " \
-  "last_error, facts, optlock, created_at, updated_at, completed_at, configuration, packages"
+  "last_error, facts, optlock, created_at, updated_at, completed_at, configuration, packages, secure_url, tight"
 // What admission_of() looks at, and what an update must check.
 #define ADMISSION_COLUMNS                                                                                        \
   "client_id, username, connect_verifier, enabled, activates_on, expires_on, status, updated_at, completed_at, " \
@@ -46,6 +46,8 @@ Result<ProvisionRequest> read_request(const sqlite::Statement& statement) {
   if (const auto packages = row.maybe_text()) {
     TRY_ASSIGN(request.packages, packages_from_json(*packages));
   }
+  request.secure_url = row.flag();
+  TRY_ASSIGN(request.tight, enum_from(row.text(), CredentialsTight::kInherited, CredentialsTight::kLoose));
   return request;
 }
 
@@ -104,7 +106,9 @@ Result<void> bind_request(sqlite::Statement& statement, const ProvisionRequest& 
       .time(request.updated_at)
       .time(request.completed_at)
       .maybe_text(configuration)
-      .maybe_text(packages);
+      .maybe_text(packages)
+      .flag(request.secure_url)
+      .text(to_string(request.tight));
   return {};
 }
 
@@ -152,7 +156,7 @@ Result<void> SqlTransaction::insert_request(ProvisionRequest& request) {
   TRY_ASSIGN(const auto change,
              statements_.use("INSERT INTO request (" REQUEST_COLUMNS
                              ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, "
-                             "?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25)"));
+                             "?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27)"));
   TRY(bind_request(*change, request, std::nullopt, request.optlock));
   TRY(change->run());
   request.id = database_.last_insert_id();
@@ -160,28 +164,59 @@ Result<void> SqlTransaction::insert_request(ProvisionRequest& request) {
   return {};
 }
 
-Result<void> SqlTransaction::update_request(ProvisionRequest& request) {
-  TRY_ASSIGN(const auto stored, stored_admission(request.id));
+Result<SqlTransaction::StoredAdmission> SqlTransaction::current_admission(const ProvisionRequest& request) {
+  TRY_ASSIGN(auto stored, stored_admission(request.id));
   if (!stored) return fail(ErrorCode::kNotFound, "request {}: no such request", request.name);
   if (stored->optlock != request.optlock) {
     return fail(ErrorCode::kConflict, "request {}: changed by somebody else meanwhile (optlock {}, now {})",
                 request.name, request.optlock, stored->optlock);
   }
+  return std::move(*stored);
+}
+
+void SqlTransaction::touch(const AdmissionRow& before, const ProvisionRequest& after) {
+  if (before == admission_of(after)) return;
+  touched_.insert(before.client_id);
+  touched_.insert(after.client_id);
+}
+
+Result<void> SqlTransaction::update_request(ProvisionRequest& request) {
+  TRY_ASSIGN(const StoredAdmission stored, current_admission(request));
   TRY_ASSIGN(const auto change,
              statements_.use("UPDATE request SET name = ?2, profile = ?3, client_id = ?4, username = ?5, "
                              "connect_verifier = ?6, username_verifier = ?7, activation_key_verifier = ?8, "
                              "activation_key_used = ?9, labels = ?10, params = ?11, enabled = ?12, activates_on = ?13, "
                              "expires_on = ?14, retry_max_attempts = ?15, status = ?16, failures = ?17, "
                              "last_error = ?18, facts = ?19, optlock = ?20, updated_at = ?22, completed_at = ?23, "
-                             "configuration = ?24, packages = ?25 "
+                             "configuration = ?24, packages = ?25, secure_url = ?26, tight = ?27 "
                              "WHERE id = ?1"));
   TRY(bind_request(*change, request, request.id, request.optlock + 1));
   TRY(change->run());
   ++request.optlock;
-  if (stored->row != admission_of(request)) {
-    touched_.insert(stored->row.client_id);
-    touched_.insert(request.client_id);
-  }
+  touch(stored.row, request);
+  return {};
+}
+
+// Few of the indexes hold any of this: a third of the cost of update_request.
+Result<void> SqlTransaction::update_progress(ProvisionRequest& request) {
+  TRY_ASSIGN(const StoredAdmission stored, current_admission(request));
+  TRY_ASSIGN(const auto change,
+             statements_.use("UPDATE request SET activation_key_used = ?2, status = ?3, failures = ?4, last_error = ?5, "
+                             "facts = ?6, optlock = ?7, updated_at = ?8, completed_at = ?9 WHERE id = ?1"));
+  TRY_ASSIGN(const std::string facts, to_json(request.facts));
+  Binder(*change)
+      .integer(request.id)
+      .flag(request.activation_key_used)
+      .text(to_string(request.status))
+      .integer(request.failures)
+      .text(request.last_error)
+      .text(facts)
+      .integer(request.optlock + 1)
+      .time(request.updated_at)
+      .time(request.completed_at);
+  TRY(change->run());
+  ++request.optlock;
+  touch(stored.row, request);
   return {};
 }
 

@@ -14,8 +14,9 @@
 
 namespace fleet::provisioner {
 
-// So many of the newest timeline entries of a request are kept; older ones go.
+// So many of the newest timeline entries of a request are kept; older ones go, at about every 32nd entry.
 inline constexpr std::int64_t kTimelineKept = 1000;
+inline constexpr std::int64_t kTimelineSlack = 32;
 
 // So many of the newest ended attempts of a request are kept, when another begins.
 inline constexpr std::int64_t kAttemptsKept = 100;
@@ -59,6 +60,7 @@ class SqlTransaction final : public Transaction {
 
   Result<void> insert_request(ProvisionRequest& request) override;
   Result<void> update_request(ProvisionRequest& request) override;
+  Result<void> update_progress(ProvisionRequest& request) override;
   Result<void> delete_request(std::int64_t id) override;
   Result<std::optional<ProvisionRequest>> find_request(std::int64_t id) override;
   Result<std::optional<ProvisionRequest>> find_request_by_name(std::string_view name) override;
@@ -116,6 +118,9 @@ class SqlTransaction final : public Transaction {
   // True if the line was added to one of the last about that client id.
   Result<bool> merge_audit(const AuditEntry& entry);
   Result<std::optional<StoredAdmission>> stored_admission(std::int64_t id);
+  // What is stored for the request, if that is what the caller has read.
+  Result<StoredAdmission> current_admission(const ProvisionRequest& request);
+  void touch(const AdmissionRow& before, const ProvisionRequest& after);
 
   sqlite::Database& database_;
   sqlite::StatementCache statements_;

@@ -191,7 +191,7 @@ Result<Database> Database::open(const std::filesystem::path& path, const Options
     TRY(database.execute("PRAGMA journal_mode = WAL; PRAGMA journal_size_limit = 67108864"));
     TRY(database.execute(options.durable ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL"));
   }
-  TRY(database.execute(fmt::format("PRAGMA foreign_keys = ON; PRAGMA cache_size = -{}", options.cache_kib)));
+  TRY(database.execute("PRAGMA foreign_keys = ON"));
   return database;
 }
 

@@ -64,7 +64,6 @@ class Database {
     bool persist_wal = false;   // keep -wal and -shm after a clean close, for readers under another user
     bool durable = true;        // synchronous FULL; false: NORMAL, a power cut may undo the last commits (whole)
     Millis busy_timeout{5000};  // how long to wait for a lock of another connection before kUnavailable
-    int cache_kib = 2000;       // pages kept in memory, at most
   };
   // WAL, synchronous FULL, foreign keys on, extended result codes. A file that is created is born
   // with its mode. ":memory:" is a database of this connection's own.

@@ -25,11 +25,11 @@ namespace {
 // A commit takes all that is queued, but not for ever: its first piece is waiting for its answer.
 constexpr std::size_t kPiecesPerCommit = 512;
 constexpr Millis kGatherFor{50};
+// How soon a commit may follow another: in a storm each then takes in many pieces, whose answers nobody misses for so long,
+// and the cost of a commit is shared by them.
+constexpr Millis kCommitEvery{4};
 // How soon the projection is tried again when it could not be written.
 constexpr Seconds kRetryProjection{1};
-
-// The inner pages of the indexes of a million requests, and the leaves in use: without them each change reads some again.
-constexpr int kCacheKib = 32 * 1024;
 
 struct Piece {
   Work work;
@@ -68,13 +68,15 @@ class SqlStore final : public Store {
   void write();
   void commit(std::vector<Piece>& batch);
   Result<void> carry_out(std::vector<Piece>& batch, std::set<std::string>& touched);
-  Result<void> carry_out(Piece& piece, std::set<std::string>& touched);
+  Result<bool> try_piece(Piece& piece, std::set<std::string>& touched);
+  Result<void> carry_out_alone(Piece& piece, std::set<std::string>& touched);
+  Result<void> call_piece(Piece& piece, std::set<std::string>& touched_by_piece);
   Result<void> announce_closings(const std::set<std::string>& touched);
   void settle_projection();
   Result<void> write_projection();
   Result<WantedRows> wanted_rows(const std::set<std::string>& client_ids);
   Result<void> control(std::string_view sql);
-  void answer(Piece& piece);
+  void answer(std::vector<Piece>& batch);
 
   sqlite::Database database_;
   SqlTransaction transaction_;  // both go before their database
@@ -147,6 +149,7 @@ std::optional<Piece> SqlStore::take() {
 }
 
 void SqlStore::write() {
+  auto next_commit = std::chrono::steady_clock::now();
   while (true) {
     bool work_waits = false;
     {
@@ -157,13 +160,15 @@ void SqlStore::write() {
       } else {
         wake_.wait_for(lock, kRetryProjection, due);
       }
+      wake_.wait_until(lock, next_commit, [this] { return stopping_ || queue_.size() >= kPiecesPerCommit; });
       work_waits = !queue_.empty();
       if (stopping_ && !work_waits) return;
     }
     std::vector<Piece> batch;
     if (work_waits) commit(batch);
+    next_commit = std::chrono::steady_clock::now() + kCommitEvery;
     settle_projection();
-    for (Piece& piece : batch) answer(piece);
+    answer(batch);
   }
 }
 
@@ -189,15 +194,28 @@ void SqlStore::commit(std::vector<Piece>& batch) {
   }
 }
 
+// Pieces run without savepoints, which cost as much as a change, as long as none fails after it has changed something. Then
+// all are taken back and run again, each in its own.
 Result<void> SqlStore::carry_out(std::vector<Piece>& batch, std::set<std::string>& touched) {
   const std::int64_t changes_before = database_.total_changes();
   const auto gather_until = std::chrono::steady_clock::now() + kGatherFor;
   TRY(control("BEGIN IMMEDIATE"));
+  bool careful = false;
   do {
     std::optional<Piece> piece = take();
     if (!piece) break;
     batch.push_back(std::move(*piece));
-    TRY(carry_out(batch.back(), touched));
+    if (careful) {
+      TRY(carry_out_alone(batch.back(), touched));
+      continue;
+    }
+    TRY_ASSIGN(const bool clean, try_piece(batch.back(), touched));
+    if (clean) continue;
+    careful = true;
+    touched.clear();
+    TRY(control("ROLLBACK"));
+    TRY(control("BEGIN IMMEDIATE"));
+    for (Piece& each : batch) TRY(carry_out_alone(each, touched));
   } while (batch.size() < kPiecesPerCommit && std::chrono::steady_clock::now() < gather_until);
   if (!touched.empty()) TRY(announce_closings(touched));
   const bool changed = database_.total_changes() != changes_before;
@@ -207,21 +225,35 @@ Result<void> SqlStore::carry_out(std::vector<Piece>& batch, std::set<std::string
   return {};
 }
 
-// An error here is the whole batch's; the piece's own is in its outcome.
-Result<void> SqlStore::carry_out(Piece& piece, std::set<std::string>& touched) {
-  TRY(control("SAVEPOINT piece"));
+// An error here, and below, is the whole batch's; the piece's own is in its outcome.
+Result<void> SqlStore::call_piece(Piece& piece, std::set<std::string>& touched_by_piece) {
   piece.outcome = call(piece.work, transaction_);
-  std::set<std::string> touched_by_piece = transaction_.take_touched();
-  if (!database_.in_transaction()) {
-    // On a full disk SQLite may take back all of it by itself.
-    if (!piece.outcome) return fail(piece.outcome.error());
-    return fail(ErrorCode::kIo, "{}: the transaction was rolled back by SQLite", database_.path());
-  }
+  touched_by_piece = transaction_.take_touched();
+  if (database_.in_transaction()) return {};
+  // On a full disk SQLite may take back all of it by itself.
+  if (!piece.outcome) return fail(piece.outcome.error());
+  return fail(ErrorCode::kIo, "{}: the transaction was rolled back by SQLite", database_.path());
+}
+
+// False if the piece failed and has left changes behind.
+Result<bool> SqlStore::try_piece(Piece& piece, std::set<std::string>& touched) {
+  const std::int64_t changes_before = database_.total_changes();
+  std::set<std::string> touched_by_piece;
+  TRY(call_piece(piece, touched_by_piece));
+  if (!piece.outcome) return database_.total_changes() == changes_before;
+  touched.merge(touched_by_piece);
+  return true;
+}
+
+Result<void> SqlStore::carry_out_alone(Piece& piece, std::set<std::string>& touched) {
+  std::set<std::string> touched_by_piece;
+  TRY(control("SAVEPOINT piece"));
+  TRY(call_piece(piece, touched_by_piece));
   if (!piece.outcome) {
     TRY(control("ROLLBACK TO piece"));
-    return control("RELEASE piece");
+  } else {
+    touched.merge(touched_by_piece);
   }
-  touched.merge(touched_by_piece);
   return control("RELEASE piece");
 }
 
@@ -279,21 +311,31 @@ Result<void> SqlStore::control(std::string_view sql) {
   return statement->run();
 }
 
-void SqlStore::answer(Piece& piece) {
-  --backlog_;
-  if (piece.waiting) {
-    piece.waiting->set_value(std::move(piece.outcome));
-  } else if (piece.done) {
-    post_([done = std::move(piece.done), outcome = std::move(piece.outcome)] { done(outcome); });
+void SqlStore::answer(std::vector<Piece>& batch) {
+  backlog_ -= batch.size();
+  std::vector<std::pair<Done, Result<void>>> carried;
+  for (Piece& piece : batch) {
+    if (piece.waiting) {
+      piece.waiting->set_value(std::move(piece.outcome));
+    } else if (piece.done) {
+      carried.emplace_back(std::move(piece.done), std::move(piece.outcome));
+    }
   }
+  if (carried.empty()) return;
+  post_([carried = std::move(carried)] {
+    for (const auto& [done, outcome] : carried) done(outcome);
+  });
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Store>> Store::open(StoreSettings settings, std::function<void(std::function<void()>)> post) {
-  TRY_ASSIGN(sqlite::Database database, sqlite::Database::open(settings.database, {.cache_kib = kCacheKib}));
+  TRY_ASSIGN(sqlite::Database database, sqlite::Database::open(settings.database, {}));
   // What is emptied holds passwords and configurations: it shall not linger in free pages.
   TRY(database.execute("PRAGMA secure_delete = ON"));
+  // 32 MiB for the upper levels of the indexes of a million requests; a checkpoint each 32 MiB, so that pages which change
+  // with every commit are not copied each time.
+  TRY(database.execute("PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8192"));
   TRY(migrate(database));
   TRY_ASSIGN(auto reader, Reader::open(settings.database, post));
   auto store = std::make_unique<SqlStore>(std::move(database), std::move(post));

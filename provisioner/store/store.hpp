@@ -96,6 +96,9 @@ class Transaction {
   virtual Result<void> insert_request(ProvisionRequest& request) = 0;
   // Writes every field but id and created_at, and adds 1 to optlock. kConflict if optlock is not the stored one.
   virtual Result<void> update_request(ProvisionRequest& request) = 0;
+  // The same for who has changed nothing but what provisioning brings about: status, failures, last_error, facts,
+  // activation_key_used, updated_at, completed_at. Only these are written.
+  virtual Result<void> update_progress(ProvisionRequest& request) = 0;
   // Also its attempts, steps and timeline; issued certificates stay.
   virtual Result<void> delete_request(std::int64_t id) = 0;
   virtual Result<std::optional<ProvisionRequest>> find_request(std::int64_t id) = 0;
@@ -118,6 +121,7 @@ class Transaction {
   // Assigns attempt.id. kAlreadyExists if the request has an open attempt, or one of that number: supersede it first.
   // Of the request's ended attempts the newest 100 are kept, with their steps.
   virtual Result<void> insert_attempt(Attempt& attempt) = 0;
+  // Its request and its number stay.
   virtual Result<void> update_attempt(const Attempt& attempt) = 0;
   virtual Result<std::optional<Attempt>> find_attempt(std::int64_t id) = 0;
   virtual Result<std::optional<Attempt>> latest_attempt(std::int64_t request_id) = 0;
@@ -143,7 +147,8 @@ class Transaction {
   virtual Result<void> forget_login(std::int64_t id) = 0;
 
   virtual Result<void> insert_step(const Step& step) = 0;
-  virtual Result<void> update_step(const Step& step) = 0;                   // by attempt_id and ordinal
+  // By attempt_id and ordinal; its kind, rid and job_id stay.
+  virtual Result<void> update_step(const Step& step) = 0;
   virtual Result<std::vector<Step>> steps_of(std::int64_t attempt_id) = 0;  // by ordinal
   virtual Result<std::optional<Step>> find_step(std::string_view rid) = 0;
   virtual Result<std::optional<Step>> find_step_by_job(std::int64_t job_id) = 0;
@@ -157,7 +162,7 @@ class Transaction {
   virtual Result<std::optional<CertificateRecord>> find_certificate(std::string_view serial) = 0;
   virtual Result<std::vector<CertificateRecord>> list_certificates(const CertificateFilter& filter) = 0;
 
-  // The oldest entry goes when a request has 1,000.
+  // About the newest 1,000 entries of a request are kept.
   virtual Result<void> add_timeline(const TimelineEntry& entry) = 0;
   // Oldest first; the newest `limit`.
   virtual Result<std::vector<TimelineEntry>> timeline_of(std::int64_t request_id, std::size_t limit) = 0;
@@ -179,13 +184,14 @@ struct StoreSettings {
 };
 
 // One piece of work: reads and changes through the transaction. An error, or an exception (kInternal), rolls this piece
-// back, and only this one.
+// back, and only this one. It may run more than once, when what it did the first time was rolled back with somebody
+// else's piece: only its last run may show in what it leaves outside of the store.
 using Work = std::function<Result<void>(Transaction&)>;
 // Called after the commit that holds the work (Ok), or with its own error, or with the commit's.
 using Done = std::function<void(Result<void>)>;
 
 // Opens, migrates, and owns the writer thread. Group commit: all work that has queued up while a commit ran goes into
-// the next one, each piece in a savepoint of its own. Changes of a request's admission reach the admission projection
+// the next one; a piece that fails takes back its own changes only. Changes of a request's admission reach the admission projection
 // in the safe order: closings before the commit, openings after it. Thread-safe. If the disk is full, the pieces of
 // that commit fail with kNoSpace and nothing of them is stored; the store stays usable. Crash points:
 // store.after-closings, store.before-commit, store.after-commit (only commits that change something).

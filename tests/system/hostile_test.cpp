@@ -316,6 +316,34 @@ TEST_CASE("of two connections with one client id the later one wins, and the att
   CHECK(second.client().connected());
 }
 
+TEST_CASE("five hellos with the same nonce at once are answered five times, and bring what is owed five times") {
+  Rig& rig = installation();
+  RawDevice device(rig, rig.request("hasty-hellos", "02FC30000012"));
+  device.join();
+  const auto begun = std::chrono::steady_clock::now();
+  CHECK(device.say_and_hear(device.hello()) == 202);
+  std::vector<std::string> ids;
+  for (int i = 0; i < 4; ++i) ids.push_back(device.say(device.hello()));
+  for (const std::string& id : ids) {
+    const auto answer = device.answer(id);
+    REQUIRE(answer);
+    CHECK(answer->code == 202);
+  }
+  const auto times = [&](std::string_view app) {
+    const std::vector<Asked> asked = device.asked();
+    return std::count_if(asked.begin(), asked.end(), [&](const Asked& one) { return one.app == app; });
+  };
+  CHECK(device.client().until([&] { return times(protocol::kAppConf) == 5; }, Millis(5000)));
+  for (const std::string_view app : {protocol::kAppCert, protocol::kAppKeysV2, protocol::kAppKeysV1, protocol::kAppConf}) {
+    CAPTURE(app);
+    CHECK(times(app) == 5);
+  }
+  // it was the hellos, not the repetition after 10 s
+  CHECK(std::chrono::steady_clock::now() - begun < std::chrono::seconds(9));
+  CHECK(count_attempts(rig, "hasty-hellos") == "1");
+  CHECK(device.obey());
+}
+
 TEST_CASE("two hundred hellos with the same nonce are one attempt with one certificate") {
   Rig& rig = installation();
   RawDevice device(rig, rig.request("stutter", "02FC30000011"));

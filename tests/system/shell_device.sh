@@ -5,7 +5,7 @@
 #
 #   shell_device.sh --broker HOST:PORT --client-id ID --username NAME --password-file FILE [--activation-key-file FILE]
 #                   --broker-ca-file PEM --platform-root-file PEM --state-dir FOLDER
-#                   [--account NAME] [--timeout SECONDS] [--csr prov|object|string]
+#                   [--account NAME] [--timeout SECONDS] [--csr prov|object|string] [--mqtt 3.1.1|5]
 #
 # --csr says how the certificate signing request gets to the platform (edc §4.4): within PROV, or in the reply to
 # KEYS-V1, as a JSON object or as the bare JSON string of stock Kura.
@@ -27,8 +27,8 @@ die() { echo "error: ${*:2}" >&2; exit "$1"; }
 # --- settings
 
 readonly kOptions="--broker --client-id --username --password-file --activation-key-file --broker-ca-file \
---platform-root-file --state-dir --account --timeout --csr"
-declare -A option=([account]=provision [timeout]=60 [csr]=prov)
+--platform-root-file --state-dir --account --timeout --csr --mqtt"
+declare -A option=([account]=provision [timeout]=60 [csr]=prov [mqtt]=3.1.1)
 
 read_options() {
   while (($# > 0)); do
@@ -42,6 +42,7 @@ read_options() {
     [[ -n ${option[$name]-} ]] || die "$EX_USAGE" "--$name is missing"
   done
   [[ ${option[csr]} =~ ^(prov|object|string)$ ]] || die "$EX_USAGE" "--csr: ${option[csr]}: not prov, object or string"
+  [[ ${option[mqtt]} =~ ^(3\.1\.1|5)$ ]] || die "$EX_USAGE" "--mqtt: ${option[mqtt]}: not 3.1.1 or 5"
   account=${option[account]} client_id=${option[client-id]} state=${option[state-dir]}
 }
 
@@ -69,7 +70,9 @@ prepare() {
 
 # tool_options FOLDER OPTION…: what the tools say at each CONNECT; in files, as a command line can be read by everybody.
 tool_options() {
-  printf '%s\n' "${@:2}" | tee "$state/$1/mosquitto_pub" >"$state/$1/mosquitto_sub"
+  local version=mqttv311
+  [[ ${option[mqtt]} == 5 ]] && version=mqttv5
+  printf '%s\n' "-V $version" "${@:2}" | tee "$state/$1/mosquitto_pub" >"$state/$1/mosquitto_sub"
 }
 use_broker() { export XDG_CONFIG_HOME=$state/$1; }
 

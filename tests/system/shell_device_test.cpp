@@ -154,6 +154,23 @@ TEST_CASE("a device of command line tools alone is provisioned and reaches its o
   CHECK(rig.sql("SELECT count(*) FROM certificate") == "1");
 }
 
+TEST_CASE("a device that speaks MQTT 5 has the whole conversation, and reaches its owner's broker") {
+  Rig rig;
+  rig.start_all();
+  const Outcome outcome = provision(rig, rig.request("gw-1", kDevice), {"--mqtt", "5"});
+  INFO(outcome.output << outcome.errors);
+  CHECK(outcome.exit_code == 0);
+  CHECK(holds(outcome.output, "200: the platform has recorded"));
+  CHECK(holds(outcome.output, "BIRTH: the owner's broker has taken it"));
+  CHECK(rig.status("gw-1") == "COMPLETED");
+  CHECK(rig.sql("SELECT count(*) FROM attempt") == "1");
+  CHECK(eventually([&] { return rig.births(kDevice) == 1; }));
+  // what the tools were told to speak, at both brokers
+  for (const char* const broker : {"provision", "owner"}) {
+    CHECK(holds(must(read_file(rig.folder() / ("shell-" + std::string(kDevice)) / "state" / broker / "mosquitto_sub")), "-V mqttv5\n"));
+  }
+}
+
 TEST_CASE("a device of command line tools alone gets its applications from the platform, checks and keeps them") {
   Rig rig;
   rig.start_owner();

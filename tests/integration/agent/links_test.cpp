@@ -63,10 +63,18 @@ OwnerConnection owner_at(const mqtt::BrokerUrl& url) {
 
 // A device on its owner's broker.
 struct Owned {
-  explicit Owned(const mqtt::BrokerUrl& url) {
+  explicit Owned(const mqtt::BrokerUrl& url) : Owned(owner_at(url)) {}
+  explicit Owned(const OwnerConnection& owner) {
     Identity identity;
     identity.serial.value = "SN1";
-    link.connect(owner_at(url), "gw-1", {}, device_facts(identity), "");
+    link.connect(owner, "gw-1", {}, device_facts(identity), "");
+  }
+  // Why its connection failed, once it has; "" otherwise.
+  std::string failure() const {
+    for (const Event& event : events) {
+      if (const auto* failed = std::get_if<OwnerFailed>(&event)) return failed->error.message;
+    }
+    return "";
   }
   bool born() const {
     return std::any_of(events.begin(), events.end(),
@@ -152,6 +160,71 @@ TEST_CASE("a device is born at the PUBACK of BIRTH, not when it is let in") {
     Owned device(broker.url());
     CHECK(run_until(device.io, [&] { return device.born(); }));
   }
+}
+
+TEST_CASE("the will on the owner's broker is the delivered one: topic, payload, QoS and retain") {
+  Ear ear;
+  OwnerConnection owner = owner_at(ear.broker.url());
+  owner.will = OwnerWill{"acme/#client-id/gone", "was #client-id", 1, true};
+  {
+    Owned device(owner);
+    REQUIRE(run_until(device.io, [&] { return device.born(); }));
+  }
+  ear.logged("bytes) (r1, q1).");
+  ear.logged("\tacme/gw-1/gone");
+  test::Party late;
+  REQUIRE(late.connect(test::options_for(ear.broker.url(), "late")));
+  REQUIRE(late.subscribe("acme/gw-1/gone"));
+  REQUIRE(late.until([&] { return late.record.messages.size() == 1; }));
+  CHECK(late.record.messages[0].retained);
+  CHECK(late.record.messages[0].qos == 1);
+  CHECK(late.record.messages[0].payload == "was #client-id");  // placeholders are the topic's
+}
+
+TEST_CASE("without a will a device that is lost leaves nothing") {
+  Ear ear;
+  OwnerConnection owner = owner_at(ear.broker.url());
+  owner.will.reset();
+  {
+    Owned device(owner);
+    REQUIRE(run_until(device.io, [&] { return device.born(); }));
+  }
+  const std::size_t accepted = ear.logged(" as gw-1 (p2, c1, k30");
+  CHECK(test::eventually([&] {
+    return ear.broker.process().output().find("No will message specified.", accepted) != std::string::npos;
+  }));
+}
+
+TEST_CASE("the owner's broker is spoken to in the delivered version, with the delivered kind of session") {
+  Ear ear;
+  OwnerConnection owner = owner_at(ear.broker.url());
+  owner.version = mqtt::Version::k5;
+  owner.clean_session = false;
+  owner.keep_alive = Seconds(45);
+  Owned device(owner);
+  REQUIRE(run_until(device.io, [&] { return device.born(); }));
+  ear.logged(" as gw-1 (p5, c0, k45");
+}
+
+TEST_CASE("an owner's broker that does not answer is given up after the delivered timeout") {
+  SilentServer broker;
+  OwnerConnection owner = owner_at(broker.url());
+  owner.timeout = Seconds(1);
+  Owned device(owner);
+  REQUIRE(run_until(device.io, [&] { return !device.events.empty(); }));
+  CHECK(device.failure().ends_with(": the broker did not answer within 1 s"));
+}
+
+TEST_CASE("an owner's broker that refuses BIRTH, as MQTT 5 can, has not taken the device") {
+  SilentServer broker;
+  // CONNACK, then PUBACK 1 with reason 0x87
+  broker.play({Bytes("\x20\x03\x00\x00\x00", 5), Bytes("\x40\x03\x00\x01\x87", 5)});
+  OwnerConnection owner = owner_at(broker.url());
+  owner.version = mqtt::Version::k5;
+  Owned device(owner);
+  REQUIRE(run_until(device.io, [&] { return !device.events.empty(); }));
+  CHECK_FALSE(device.born());
+  CHECK_MESSAGE(device.failure().ends_with(": BIRTH was refused: Not authorized"), device.failure());
 }
 
 namespace {

@@ -385,6 +385,15 @@ TEST_CASE("options that cannot work are refused before anything happens") {
   CHECK(refused(options));
   options = options_for(url, std::string("a\0b", 3));
   CHECK(refused(options));
+  options = options_for(url, "a");
+  for (const char* topic : {"", "a/#", "a/+", "a\nb", "\xff"}) {
+    options.will = fleet::mqtt::Will{topic, "gone"};
+    CHECK(refused(options));
+  }
+  options.will = fleet::mqtt::Will{"a", Bytes(65536, 'x')};
+  CHECK(refused(options));
+  options.will = fleet::mqtt::Will{"a", "gone", 3};
+  CHECK(refused(options));
   CHECK_FALSE(party.until([&] { return !party.record.connected.empty(); }, 50ms));
 }
 

@@ -24,6 +24,13 @@ const Package kApp{{"app", "1.0"}, std::string(64, 'a')};
 
 const UnpackProgress kGoOn = [](std::uint64_t, std::uint64_t) { return true; };
 
+// Without the helper: what it does, and nothing between.
+Unpack unpack_within(const UnpackLimits& limits) {
+  return [limits](const fs::path& file, const fs::path& folder, const UnpackProgress& progress) {
+    return unpack(file, folder, limits, progress);
+  };
+}
+
 struct Store {
   test::TempFolder folder;
   test::TempFolder outside;
@@ -32,7 +39,7 @@ struct Store {
   fs::path state() const { return folder.path(); }
   Result<void> put(const UnpackLimits& limits = {}, const std::string& name = "app.tar.gz",
                    const UnpackProgress& progress = kGoOn) {
-    return store_package(state(), kApp, archive, name, limits, progress);
+    return store_package(state(), kApp, archive, name, unpack_within(limits), progress);
   }
   fs::path at(const std::string& path) const { return package_folder(state(), kApp) / path; }
   std::string read(const std::string& path) const { return read_file(at(path)).value_or("-"); }
@@ -304,7 +311,7 @@ TEST_CASE("the same version with another content stands beside the first, and pr
   REQUIRE(store.put());
   Tar(store.archive).file("a", "second");
   const Package second{kApp.id, std::string(64, 'b')};
-  REQUIRE(store_package(store.state(), second, store.archive, "app.tar.gz", {}, kGoOn));
+  REQUIRE(store_package(store.state(), second, store.archive, "app.tar.gz", unpack_within({}), kGoOn));
   CHECK(store.read("a") == "first");
   CHECK(read_file(package_folder(store.state(), second) / "a").value_or("") == "second");
 
@@ -338,7 +345,7 @@ struct Device {
     const Package package{{name, version}, std::string(64, digest)};
     test::TempFolder outside;
     Tar(outside / "a.tar.gz").file("version", version + digest);
-    REQUIRE(store_package(folder.path(), package, outside / "a.tar.gz", "a.tar.gz", {}, kGoOn));
+    REQUIRE(store_package(folder.path(), package, outside / "a.tar.gz", "a.tar.gz", unpack_within({}), kGoOn));
     return package;
   }
   Result<void> install(std::uint64_t number, std::vector<Package> packages) {

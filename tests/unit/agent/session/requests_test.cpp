@@ -186,6 +186,29 @@ TEST_CASE("CONF-V1 needs a usable owner connection") {
   SUBCASE("not XML") {
     check("{}", "");
   }
+  const auto and_property = [&](const std::string& type, const std::string& name, const std::string& value) {
+    return without(owner_xml(true), "</esf:properties>",
+                   "<esf:property name=\"" + name + "\" array=\"false\" encrypted=\"false\" type=\"" + type +
+                       "\"><esf:value>" + value + "</esf:value></esf:property></esf:properties>");
+  };
+  SUBCASE("a broker-url that is none") {
+    check(without(owner_xml(true), "mqtts://owner", "http://owner"), "broker-url");
+  }
+  SUBCASE("a value that the connection cannot have") {
+    check(and_property("Integer", "keep-alive", "1"), "keep-alive: '1' must be");
+  }
+  SUBCASE("a timeout that is none") {
+    check(and_property("Integer", "timeout", "0"), "timeout: '0' must be a number from 1 to 600");
+  }
+  SUBCASE("a version of MQTT that is none") {
+    check(and_property("Integer", "protocol-version", "6"), "protocol-version: '6' must be a number from 3 to 5");
+  }
+  SUBCASE("a will to everybody") {
+    check(and_property("String", "lwt.topic", "a/#"), "lwt.topic: 'a/#' must be");
+  }
+  SUBCASE("a value of another type") {
+    check(and_property("String", "clean-session", "maybe"), "clean-session: 'maybe' must be true or false");
+  }
 }
 
 TEST_CASE("user name and password need no device certificate") {

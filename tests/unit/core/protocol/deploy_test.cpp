@@ -159,20 +159,6 @@ TEST_CASE("every stage and status has a name that is read back") {
   CHECK_FALSE(parse_deploy_stage("remove"));
 }
 
-TEST_CASE("a job ends with its last stage, or when nothing is left to install") {
-  const auto ends = [](DeployStage stage, DeployStatus status, bool install) {
-    return ends_job({stage, 1, 0, status, ""}, install);
-  };
-  CHECK_FALSE(ends(DeployStage::kDownload, DeployStatus::kInProgress, false));
-  CHECK_FALSE(ends(DeployStage::kDownload, DeployStatus::kCompleted, true));
-  CHECK_FALSE(ends(DeployStage::kDownload, DeployStatus::kAlreadyDone, true));
-  CHECK_FALSE(ends(DeployStage::kInstall, DeployStatus::kInProgress, true));
-  CHECK(ends(DeployStage::kDownload, DeployStatus::kCompleted, false));
-  CHECK(ends(DeployStage::kDownload, DeployStatus::kFailed, true));
-  CHECK(ends(DeployStage::kInstall, DeployStatus::kCompleted, true));
-  CHECK(ends(DeployStage::kInstall, DeployStatus::kFailed, true));
-}
-
 TEST_CASE("an inline package carries its file name and at most 512 KiB") {
   const auto package = parse_inline_package(to_payload(InlinePackage{"app_1.tar.gz", Bytes(kMaxInlinePackage, 'x')}));
   REQUIRE(package);

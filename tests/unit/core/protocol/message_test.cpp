@@ -56,6 +56,7 @@ TEST_CASE("a PROV comes back as it was sent") {
   const Prov sent = full_prov();
   CHECK(prov->username == sent.username);
   CHECK(prov->password.reveal() == "p4ss");
+  REQUIRE(prov->activation_key);
   CHECK(prov->activation_key->reveal() == "KKKK");
   CHECK(prov->request_id == sent.request_id);
   CHECK(prov->nonce == sent.nonce);
@@ -63,8 +64,13 @@ TEST_CASE("a PROV comes back as it was sent") {
   CHECK(prov->reason == sent.reason);
   CHECK(prov->facts == sent.facts);
   CHECK(payload_of(sent).timestamp == 5);
-  CHECK(*payload_of(sent).string("requester.client.id") == "dev");
-  CHECK(*payload_of(sent).string("provisioningCertificateVersion") == "PROV-V1");
+  const KuraPayload payload = payload_of(sent);
+  const auto requester = payload.string("requester.client.id");
+  REQUIRE(requester);
+  CHECK(*requester == "dev");
+  const auto version = payload.string("provisioningCertificateVersion");
+  REQUIRE(version);
+  CHECK(*version == "PROV-V1");
 }
 
 TEST_CASE("a PROV needs no more than username and password") {

@@ -131,7 +131,10 @@ TEST_CASE("requests are listed by status, label and text") {
   CHECK(names(admin.get("/v1/requests?label=site%3Dsouth")) == std::vector<std::string>{"south-1"});
   CHECK(names(admin.get("/v1/requests?label=site=south&label=site2=x")).empty());
   CHECK(names(admin.get("/v1/requests?status=CREATED&search=TH-2")) == std::vector<std::string>{"north-2"});
-  CHECK(names(admin.get("/v1/requests?status=COMPLETED")).empty());
+  // also those that no request rests in
+  for (const std::string_view status : {"COMPLETED", "CONF_UPDATED", "SKIPPED", "STOPPING", "STOPPED"}) {
+    CHECK(names(admin.get(fmt::format("/v1/requests?status={}", status))).empty());
+  }
   CHECK(names(admin.get("/v1/requests?search=n1-")) == std::vector<std::string>{"north-1"});
 }
 

@@ -185,6 +185,24 @@ TEST_CASE("describe says what the state is and what to do next") {
   CHECK(json.at("timeline").as_array().size() == 3);
 }
 
+TEST_CASE("describe says what the device logs in to its owner's broker with") {
+  Prompt prompt;
+  prompt.apply_request("gw", "C1");
+  CHECK(has(prompt.cli({"describe", "request", "gw"}).output, "certificate"));
+  CHECK_FALSE(has(prompt.cli({"describe", "request", "gw"}).output, "provisionSecureURL"));
+  std::string plain = account_yaml("mqtt://broker.example");
+  plain.replace(plain.find("credentials: x509"), 17, "credentials: password\n  connector: {plugin: /o.db}");
+  REQUIRE(prompt.apply(plain + kNextDocument + request_yaml("gw", "C1", "  provisionSecureURL: false\n"), ",\"overwrite\":true")
+              .status == 200);
+  CHECK(has(prompt.cli({"describe", "request", "gw"}).output,
+            "password, STRICT (deviceCredentialsTight: INHERITED), over mqtt:// (provisionSecureURL: false)"));
+  const auto json = boost::json::parse(prompt.cli({"describe", "request", "gw", "-o", "json"}).output).at("request");
+  CHECK(json.at("ownerLogin") == "password, STRICT");
+  CHECK(json.at("deviceCredentialsTight") == "INHERITED");
+  CHECK(json.at("provisionSecureURL") == false);
+  CHECK(json.at("optlock") == 2);
+}
+
 TEST_CASE("several requests are changed, and what is wrong with one is told") {
   Prompt prompt;
   prompt.apply_request("a", "C1");

@@ -132,8 +132,13 @@ TEST_CASE("a device certificate names its client, begins five minutes ago and pa
   const PkiOnDisk disk;
   const Pki pki = must(disk.load());
   const auto key = must(crypto::PrivateKey::generate());
-  const auto certificate =
+  const auto issued =
       must(issue_device_certificate(pki.device_ca, "02FC00000001", key.public_key(), 90 * kDay, disk.now));
+  const auto certificate = must(crypto::Certificate::from_der(issued.der));
+  CHECK(issued.serial == certificate.serial());
+  CHECK(issued.not_before == certificate.not_before());
+  CHECK(issued.not_after == certificate.not_after());
+  CHECK(issued.to_pem() == certificate.to_pem());
   CHECK(certificate.subject_cn() == "02FC00000001");
   CHECK(certificate.public_key() == key.public_key());
   CHECK(certificate.not_before() == std::chrono::floor<Seconds>(disk.now - std::chrono::minutes(5)));

@@ -418,6 +418,52 @@ TEST_CASE("an account or profile that changes is configured") {
         std::vector<std::string>{"Profile gateway configured"});
 }
 
+namespace {
+
+// account_yaml() with passwords and that URL.
+std::string password_account_yaml(const std::string& url, const std::string& tight = "INHERITED") {
+  std::string yaml = account_yaml(url);
+  const std::string x509 = "  credentials: x509\n";
+  return yaml.replace(yaml.find(x509), x509.size(),
+                      "  credentials: password\n  deviceCredentialsTight: " + tight + "\n  connector: {plugin: /o.db}\n");
+}
+
+}  // namespace
+
+TEST_CASE("provisionSecureURL and deviceCredentialsTight fit the account, or are refused where they stand") {
+  Platform platform;
+  const std::string plain = "  provisionSecureURL: false\n", loose = "  deviceCredentialsTight: LOOSE\n";
+  REQUIRE(platform.apply(all(account_yaml(), profile_yaml())).problems.empty());
+  CHECK(only_problem(platform.apply(request_yaml("gw", "C1", plain)))
+            .starts_with("0 spec.provisionSecureURL: profile 'gateway' does not fit: "));
+  CHECK(only_problem(platform.apply(request_yaml("gw", "C1", loose)))
+            .starts_with("0 spec.deviceCredentialsTight: deviceCredentialsTight is for accounts with"));
+
+  REQUIRE(platform.apply(password_account_yaml("mqtt://broker.example")).problems.empty());
+  CHECK(only_problem(platform.apply(request_yaml("gw", "C1")))
+            .starts_with("0 spec.provisionSecureURL: profile 'gateway' does not fit: "));
+  CHECK(only_problem(platform.apply(request_yaml("gw", "C1", plain + loose)))
+            .starts_with("0 spec.deviceCredentialsTight: deviceCredentialsTight is LOOSE, but account acme is STRICT"));
+  REQUIRE(platform.apply(request_yaml("gw", "C1", plain + "  deviceCredentialsTight: STRICT\n")).problems.empty());
+  CHECK_FALSE(platform.request("gw").secure_url);
+  CHECK(platform.request("gw").tight == CredentialsTight::kStrict);
+
+  // an account does not change under requests that count on it
+  CHECK(only_problem(platform.apply(password_account_yaml("mqtts://broker.example"))).find("no longer fit 1 request: gw") !=
+        std::string::npos);
+  CHECK(only_problem(platform.apply(password_account_yaml("mqtt://broker.example", "LOOSE"))).find("no longer fit") !=
+        std::string::npos);
+  CHECK(changes(platform.apply(password_account_yaml("mqtt://broker.example", "STRICT"))) ==
+        std::vector<std::string>{"Account acme configured"});
+  // content is not edited without leave
+  CHECK(only_problem(platform.apply(request_yaml("gw", "C1", plain)))
+            .starts_with("0 spec.deviceCredentialsTight: request 'gw' exists already and differs in deviceCredentialsTight;"));
+  CHECK(only_problem(platform.apply(all(password_account_yaml("mqtts://broker.example"), request_yaml("gw", "C1"))))
+            .starts_with("1 spec.provisionSecureURL: request 'gw' exists already and differs in provisionSecureURL, "));
+  CHECK(platform.apply(all(password_account_yaml("mqtts://broker.example"), request_yaml("gw", "C1", kOverwrite))).problems.empty());
+  CHECK(platform.request("gw").secure_url);
+}
+
 TEST_CASE("a fleet of two thousand is applied at once") {
   Fleet fleet;
   std::string yaml;

@@ -112,7 +112,7 @@ TEST_CASE("a request carries all of its wishes") {
   const auto request = decode_one<RequestManifest>(request_with(
       "  provisionUserPassword: correct-horse-battery\n  generateActivationKey: true\n  params: {rack: N1, port: 7}\n"
       "  status: DISABLED\n  activatesOn: 2026-01-01\n  expiresOn: 2026-06-01T12:00:00+02:00\n  retryMaxAttempts: 2\n"
-      "  overwriteIfDuplicate: false\n  optlock: 7\n"));
+      "  overwriteIfDuplicate: false\n  optlock: 7\n  provisionSecureURL: false\n  deviceCredentialsTight: LOOSE\n"));
   CHECK(request.name == "gw");
   CHECK(request.labels == std::map<std::string, std::string>{{"site", "north"}});
   CHECK(request.profile == "gateway");
@@ -128,6 +128,8 @@ TEST_CASE("a request carries all of its wishes") {
   CHECK(request.retry_max_attempts == 2);
   CHECK(request.overwrite_if_duplicate == false);
   CHECK(request.optlock == 7);
+  CHECK_FALSE(request.secure_url);
+  CHECK(request.tight == CredentialsTight::kLoose);
 }
 
 TEST_CASE("what a request does not say is left open") {
@@ -138,9 +140,14 @@ TEST_CASE("what a request does not say is left open") {
   CHECK_FALSE(request.retry_max_attempts.has_value());
   CHECK_FALSE(request.overwrite_if_duplicate.has_value());
   CHECK_FALSE(request.optlock.has_value());
+  CHECK(request.secure_url);
+  CHECK(request.tight == CredentialsTight::kInherited);
 }
 
 TEST_CASE("values of a request outside their form are refused") {
+  check_problem(request_with("  provisionSecureURL: maybe\n"), "spec.provisionSecureURL: ");
+  check_problem(request_with("  deviceCredentialsTight: TIGHT\n"), "spec.deviceCredentialsTight: must be STRICT, LOOSE or INHERITED");
+  check_problem(request_with("  optlock: 0\n"), "spec.optlock: must be 1 or more");
   check_problem(request_yaml("gw", "a b"), "spec.clientId: must be 1 to 64 of");
   check_problem(request_yaml("gw", std::string(65, 'x')), "spec.clientId: must be 1 to 64 of");
   check_problem(request_yaml("-gw", "CID"), "metadata.name: must be 1 to 128 of");
@@ -245,11 +252,21 @@ TEST_CASE("an account's credentials are certificates, or passwords that a connec
   const auto by_plugin =
       decode_one<Account>(account_with("password", "  connector: {plugin: /srv/owner/owner.db}\n"));
   CHECK(by_plugin.credentials == OwnerCredentials::kPassword);
-  CHECK(by_plugin.strict);
+  CHECK(by_plugin.is_strict());
+  CHECK(by_plugin.tight == CredentialsTight::kInherited);
   CHECK(by_plugin.connector.database == "/srv/owner/owner.db");
   const auto by_command = decode_one<Account>(account_with(
       "password", "  deviceCredentialsTight: LOOSE\n  connector: {command: [/usr/bin/hand-over, --realm, acme]}\n"));
-  CHECK_FALSE(by_command.strict);
+  CHECK_FALSE(by_command.is_strict());
+  for (const CredentialsTight tight : {CredentialsTight::kInherited, CredentialsTight::kStrict, CredentialsTight::kLoose}) {
+    const auto account = decode_one<Account>(account_with(
+        "password", fmt::format("  deviceCredentialsTight: {}\n  connector: {{plugin: /o.db}}\n", to_string(tight))));
+    CHECK(account.tight == tight);
+    CHECK(account.is_strict() == (tight != CredentialsTight::kLoose));
+  }
+  // that says nothing
+  CHECK(decode_one<Account>(account_with("x509", "  deviceCredentialsTight: INHERITED\n")).tight ==
+        CredentialsTight::kInherited);
   CHECK(by_command.connector.command == std::vector<std::string>{"/usr/bin/hand-over", "--realm", "acme"});
 }
 
@@ -260,9 +277,25 @@ TEST_CASE("credentials that cannot work are refused where they stand") {
   check_problem(account_with("password", "  connector: {command: [hand-over]}\n"), "spec.connector.command: must begin with");
   check_problem(account_with("password", "  connector: {}\n"), "spec.connector.plugin: give either plugin");
   check_problem(account_with("password", "  deviceCredentialsTight: TIGHT\n  connector: {plugin: /o.db}\n"),
-                "spec.deviceCredentialsTight: must be STRICT or LOOSE");
+                "spec.deviceCredentialsTight: must be STRICT, LOOSE or INHERITED");
   check_problem(account_with("x509", "  connector: {plugin: /o.db}\n"), "spec.connector: is for credentials: password");
   check_problem(account_with("x509", "  deviceCredentialsTight: LOOSE\n"), "spec.deviceCredentialsTight: is for");
+}
+
+TEST_CASE("an account with passwords may have a broker without TLS, and then needs no CA") {
+  const std::string plain = "apiVersion: provisioner/v1\nkind: Account\nmetadata: {name: acme}\nspec:\n"
+                            "  broker: {url: \"mqtt://broker.example\"}\n";
+  const std::string passwords = "  credentials: password\n  connector: {plugin: /o.db}\n";
+  const auto account = decode_one<Account>(plain + passwords);
+  CHECK(account.broker_url == "mqtt://broker.example");
+  CHECK(account.ca_pem.empty());
+  std::string secure = plain;
+  secure.replace(secure.find("mqtt://"), 7, "mqtts://");
+  check_problem(secure + passwords, "spec.broker.ca: is missing");
+  std::string socket = account_with("password", "  connector: {plugin: /o.db}\n");
+  const std::string url = "mqtts://broker.example:8883";
+  socket.replace(socket.find(url), url.size(), "unix:/run/broker.sock");
+  check_problem(socket, "spec.broker.url: must begin with mqtts:// (or mqtt://");
 }
 
 TEST_CASE("a profile says whether a certificate is wanted where a password would do") {

@@ -66,6 +66,7 @@ TEST_CASE("an account comes back from its manifest as it is") {
   CHECK(back.name == account.name);
   CHECK(back.broker_url == account.broker_url);
   CHECK(back.ca_pem == account.ca_pem);
+  CHECK(back.tight == CredentialsTight::kInherited);
 }
 
 TEST_CASE("a profile comes back from its manifest as it is, with every type of property") {
@@ -105,6 +106,32 @@ TEST_CASE("hidden secrets are not written, and what lacks them is refused") {
   CHECK(hidden.find("hunter2") == std::string::npos);
   CHECK(problems_of(hidden).size() == 1);
   CHECK(config::to_yaml(to_manifest(request, Secrets::kShown)).find("hunter2") != std::string::npos);
+}
+
+TEST_CASE("deviceCredentialsTight and provisionSecureURL come back as they were said") {
+  Account account;
+  account.name = "acme";
+  account.broker_url = "mqtt://broker.example";
+  account.credentials = OwnerCredentials::kPassword;
+  account.connector.database = "/o.db";
+  for (const CredentialsTight tight : {CredentialsTight::kInherited, CredentialsTight::kStrict, CredentialsTight::kLoose}) {
+    account.tight = tight;
+    const std::string yaml = config::to_yaml(to_manifest(account));
+    CHECK(yaml.find(fmt::format("deviceCredentialsTight: {}\n", to_string(tight))) != std::string::npos);
+    const Account back = only<Account>(yaml);
+    CHECK(back.tight == tight);
+    CHECK(back.broker_url == account.broker_url);
+    CHECK(back.ca_pem.empty());
+    for (const bool secure : {true, false}) {
+      ProvisionRequest request;
+      request.name = request.client_id = request.username = request.profile = "gw";
+      request.tight = tight;
+      request.secure_url = secure;
+      const auto request_back = only<RequestManifest>(config::to_yaml(to_manifest(request, Secrets::kShown)));
+      CHECK(request_back.tight == tight);
+      CHECK(request_back.secure_url == secure);
+    }
+  }
 }
 
 TEST_CASE("applying what the service wrote changes nothing, also not a request's password and key") {

@@ -221,11 +221,11 @@ TEST_CASE("packages, a request's own configuration and passwords come back from 
 
   auto account = std::get<Account>(decode(account_yaml()).at(0).manifest);
   account.credentials = OwnerCredentials::kPassword;
-  account.strict = false;
+  account.tight = CredentialsTight::kLoose;
   account.connector.command = {"/usr/bin/hand-over", "--realm"};
   auto account_back = std::get<Account>(decode(config::to_yaml(to_manifest(account))).at(0).manifest);
   CHECK(account_back.credentials == OwnerCredentials::kPassword);
-  CHECK_FALSE(account_back.strict);
+  CHECK_FALSE(account_back.is_strict());
   CHECK(account_back.connector == account.connector);
   account.connector = {"/srv/owner.db", {}};
   account_back = std::get<Account>(decode(config::to_yaml(to_manifest(account))).at(0).manifest);

@@ -11,7 +11,7 @@ namespace {
 ExecutorSettings executor_settings() {
   ExecutorSettings settings;
   settings.verifier_key = Platform::kVerifierKey;
-  settings.issue = [](const std::string&, const crypto::PublicKey&, Millis, WallTime) -> Result<crypto::Certificate> {
+  settings.issue = [](const std::string&, const crypto::PublicKey&, Millis, WallTime) -> Result<crypto::NewCertificate> {
     return fail(ErrorCode::kUnavailable, "no CA in this test");
   };
   return settings;

@@ -82,22 +82,43 @@ TEST_CASE("The same hello a hundred times is one attempt with the same messages 
   CHECK(world.request("gw1").failures == 0);
   CHECK(world.issued == 1);
   CHECK(world.steps(world.attempts("gw1")[0].id)[0].send_count == 100);
-  CHECK(world.timeline("gw1").size() == 7);
+  CHECK(world.timeline("gw1").size() == 4);
 }
 
-TEST_CASE("A flood of the same hello brings all that is unanswered twice, then only answers until two seconds are over") {
+TEST_CASE("Three and five of the same hello within two seconds bring an answer and all that is unanswered each time") {
+  for (const int hellos : {3, 5}) {
+    for (const Millis pause : {Millis(0), Millis(300)}) {
+      World world;
+      const Device device = world.add_device("GW1");
+      const auto first = world.hello(device, kNonce1);
+      REQUIRE(line_of(first) == "202 CERT-V1 KEYS-V2 KEYS-V1 CONF-V1");
+      world.reply(device, find(first, "CERT-V1"));
+      for (int i = 1; i < hellos; ++i) {
+        world.now += pause;
+        CHECK(line_of(world.hello(device, kNonce1)) == "202 KEYS-V2 KEYS-V1 CONF-V1");
+      }
+      CHECK(world.attempts("gw1").size() == 1);
+    }
+  }
+}
+
+TEST_CASE("A flood of the same hello is answered each time, and brings the rest twenty times, then every two seconds") {
   World world;
   const Device device = world.add_device("GW1");
   const auto first = world.hello(device, kNonce1);
-  CHECK(line_of(world.hello(device, kNonce1)) == line_of(first));
+  for (int i = 0; i < 20; ++i) {
+    world.now += Millis(1);
+    REQUIRE(line_of(world.hello(device, kNonce1)) == line_of(first));
+  }
   for (int i = 0; i < 1000; ++i) {
     world.now += Millis(1);
     REQUIRE(line_of(world.hello(device, kNonce1)) == "202");
   }
-  CHECK(world.steps(world.attempts("gw1")[0].id)[0].send_count == 2);
-  CHECK(world.timeline("gw1").size() == 7);
+  CHECK(world.steps(world.attempts("gw1")[0].id)[0].send_count == 21);
+  CHECK(world.timeline("gw1").size() == 4);
   world.now += Seconds(2);
   CHECK(line_of(world.hello(device, kNonce1)) == line_of(first));
+  CHECK(line_of(world.hello(device, kNonce1)) == "202");
 }
 
 TEST_CASE("A repeated hello is answered under its own id and brings only what is unanswered") {

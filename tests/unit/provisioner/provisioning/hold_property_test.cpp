@@ -172,11 +172,13 @@ TEST_CASE("A piece of work that is rolled back and run again decides the same") 
   const JobNotice done{job, JobNotice::Phase::kInstall, JobNotice::State::kDone, 100, ""};
   std::vector<std::size_t> sent;
   for (const bool keep : {false, false, true, true}) {
+    std::size_t messages_sent = 0;
     world.run([&](Transaction& tx) -> Result<void> {
       TRY_ASSIGN(const Outcome outcome, world.executor->on_notice(tx, device.client_id, done, world.now));
-      sent.push_back(outcome.send.size());
+      messages_sent = outcome.send.size();
       return {};
     }, keep);
+    sent.push_back(messages_sent);
   }
   CHECK(sent == std::vector<std::size_t>{1, 1, 1, 0});
 }

@@ -114,6 +114,104 @@ TEST_CASE("What the profile says about the owner connection goes before what the
   CHECK(connection.properties.size() == 11);
 }
 
+namespace {
+
+Account plant_with_passwords(const std::string& url) {
+  Account account = plant();
+  account.broker_url = url;
+  account.credentials = OwnerCredentials::kPassword;
+  return account;
+}
+
+// The broker-url that the device gets, or why it gets none.
+std::string delivered_url(const ProvisionRequest& request, const Account& account, const std::string& override_by = "") {
+  Profile profile = profile_with({});
+  if (!override_by.empty()) {
+    profile = profile_with({{std::string(protocol::kMqttTransportPid),
+                             {{"broker-url", PropertyType::kString, false, false, {override_by}}}}});
+  }
+  const auto configurations = render_configuration(request, profile, account);
+  return configurations ? std::string(configurations->front().value("broker-url")) : configurations.error().message;
+}
+
+bool says(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_CASE("The delivered broker-url is mqtts://, and has its port") {
+  Account account = plant();
+  account.broker_url = "mqtts://broker.plant";
+  CHECK(delivered_url(gateway(), account) == "mqtts://broker.plant:8883");
+  CHECK(delivered_url(gateway(), account, "mqtts://${labels.site}.plant") == "mqtts://graz.plant:8883");
+  CHECK(delivered_url(gateway(), account, "mqtts://broker.plant:9883") == "mqtts://broker.plant:9883");
+  const std::string why = delivered_url(gateway(), account, "mqtt://${params.wifi}.plant");
+  CHECK(says(why, "MqttDataTransport: broker-url: it is mqtt://, which is not secure: give account plant a broker.url of mqtts://"));
+  CHECK_FALSE(says(why, "provisionSecureURL"));  // no way out for an account with certificates
+  CHECK_FALSE(says(why, "s3cret"));
+  for (const auto* const no_url : {"${params.wifi}", "unix:/run/${params.wifi}", "wss://${params.wifi}"}) {
+    const std::string unfit = delivered_url(gateway(), account, no_url);
+    CHECK(says(unfit, "it is no URL of a broker"));
+    CHECK_FALSE(says(unfit, "s3cret"));
+  }
+}
+
+TEST_CASE("Without provisionSecureURL the delivered broker-url is mqtt://, of an account with passwords only") {
+  ProvisionRequest request = gateway();
+  const Account plain = plant_with_passwords("mqtt://broker.plant");
+  CHECK(says(delivered_url(request, plain), "or say provisionSecureURL: false in the request"));
+  request.secure_url = false;
+  CHECK(delivered_url(request, plain) == "mqtt://broker.plant:1883");
+  CHECK(delivered_url(request, plain, "mqtt://other.plant:1884") == "mqtt://other.plant:1884");
+  CHECK(says(delivered_url(request, plant_with_passwords("mqtts://broker.plant")),
+             "provisionSecureURL is false, but it is mqtts://: leave provisionSecureURL out"));
+  for (const std::string url : {"", "mqtt://broker.plant"}) {
+    CHECK(says(delivered_url(request, plant(), url), "provisionSecureURL: false is for accounts with credentials: password"));
+  }
+}
+
+TEST_CASE("A request that counts on other deviceCredentialsTight than its account's is not rendered") {
+  ProvisionRequest request = gateway();
+  for (const CredentialsTight of_account :
+       {CredentialsTight::kInherited, CredentialsTight::kStrict, CredentialsTight::kLoose}) {
+    Account account = plant_with_passwords("mqtts://broker.plant");
+    account.tight = of_account;
+    const bool strict = of_account != CredentialsTight::kLoose;
+    CAPTURE(to_string(of_account));
+    request.tight = CredentialsTight::kInherited;
+    CHECK(render_configuration(request, profile_with({}), account).has_value());
+    request.tight = CredentialsTight::kStrict;
+    CHECK(render_configuration(request, profile_with({}), account).has_value() == strict);
+    request.tight = CredentialsTight::kLoose;
+    CHECK(render_configuration(request, profile_with({}), account).has_value() == !strict);
+  }
+  request.tight = CredentialsTight::kStrict;
+  CHECK(says(delivered_url(request, plant()), "deviceCredentialsTight is for accounts with credentials: password"));
+}
+
+TEST_CASE("A profile can set will, session, version and timeout of the owner connection; Kura's placeholders reach the device") {
+  const Profile profile = profile_with({
+      {std::string(protocol::kMqttTransportPid),
+       {{"lwt.topic", PropertyType::kString, false, false, {"$EDC/#account-name/#client-id/MQTT/GONE"}},
+        {"lwt.payload", PropertyType::kString, false, false, {"gone"}},
+        {"lwt.qos", PropertyType::kInteger, false, false, {"1"}},
+        {"lwt.retain", PropertyType::kBoolean, false, false, {"true"}},
+        {"timeout", PropertyType::kInteger, false, false, {"7"}},
+        {"clean-session", PropertyType::kBoolean, false, false, {"false"}},
+        {"protocol-version", PropertyType::kInteger, false, false, {"5"}}}},
+  });
+  const auto configurations = render_configuration(gateway(), profile, plant());
+  REQUIRE(configurations.has_value());
+  REQUIRE(configurations->size() == 1);
+  for (const protocol::Property& wish : profile.configuration[0].properties) {
+    CAPTURE(wish.name);
+    REQUIRE(configurations->front().find(wish.name) != nullptr);
+    CHECK(*configurations->front().find(wish.name) == wish);
+  }
+  CHECK(configurations->front().properties.size() == 11);
+}
+
 TEST_CASE("Every value of an array is rendered") {
   const Profile profile =
       profile_with({{"p", {{"hosts", PropertyType::kString, true, false, {"${labels.site}", "x", "${clientId}"}}}}});

@@ -76,10 +76,10 @@ World::World() : signing_key_(crypto::PrivateKey::generate().value()) {
   settings.signing_chain_pem = crypto::to_pem({leaf, platform_ca.certificate});
   settings.device_ca_chain_pem = device_ca_->certificate.to_pem();
   settings.issue = [this](const std::string& client_id, const crypto::PublicKey& key, Millis validity,
-                          WallTime when) -> Result<crypto::Certificate> {
+                          WallTime when) -> Result<crypto::NewCertificate> {
     if (!ca_works) return fail(ErrorCode::kUnavailable, "the CA is away");
     ++issued;
-    return crypto::issue({crypto::CertificateProfile::kDevice, client_id, {}, when, when + validity}, key, *device_ca_);
+    return crypto::issue_unread({crypto::CertificateProfile::kDevice, client_id, {}, when, when + validity}, key, *device_ca_);
   };
   settings.package_url = [](const Package& package, std::int64_t request_id, int attempt) -> Result<std::string> {
     return fmt::format("https://packages.test/{}?a={}.{}", package.sha256, request_id, attempt);

@@ -25,6 +25,16 @@ void HoldingStore::let_through(std::optional<Error> error) {
   done(error ? Result<void>(fail(*error)) : store_->run(work));
 }
 
+void HoldingStore::fail_commit() {
+  REQUIRE_FALSE(held_.empty());
+  auto [work, done] = std::move(held_.front());
+  held_.pop_front();
+  done(store_->run([&, work = std::move(work)](Transaction& tx) -> Result<void> {
+    TRY(work(tx));
+    return fail(ErrorCode::kNoSpace, "disk full");
+  }));
+}
+
 void HoldingStore::let_all_through() {
   while (!held_.empty()) let_through();
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -30,6 +31,10 @@ class HoldingStore final : public Store {
   // The oldest piece runs and commits, or fails with `error` without having run.
   void let_through(std::optional<Error> error = {});
   void let_all_through();
+  // The oldest piece runs, and its commit fails.
+  void fail_commit();
+  // For another connection, which sees what is committed and no more.
+  std::filesystem::path database() const { return folder_ / "provisioner.db"; }
 
  private:
   fleet::test::TempFolder folder_;

@@ -64,6 +64,38 @@ TEST_CASE("an error rolls back its own piece and leaves the others of the same c
   CHECK_FALSE(fixture.admission("cid-three"));
 }
 
+TEST_CASE("work that shares a commit with work that failed may run again, and shows once") {
+  StoreFixture fixture;
+  std::promise<void> gate;
+  std::shared_future<void> opened = gate.get_future().share();
+  fixture.store->submit([&](Transaction&) -> Result<void> { return opened.wait(), Result<void>(); }, {});
+  int runs = 0;
+  std::vector<int> runs_before_failure;
+  ProvisionRequest request = sample_request("one");
+  fixture.store->submit(
+      [&](Transaction& tx) -> Result<void> {
+        ++runs;
+        ProvisionRequest copy = request;
+        return tx.insert_request(copy);
+      },
+      {});
+  fixture.store->submit([](Transaction&) -> Result<void> { return fail(ErrorCode::kNotFound, "nothing changed"); }, {});
+  fixture.store->submit(
+      [&](Transaction& tx) -> Result<void> {
+        runs_before_failure.push_back(runs);
+        ProvisionRequest two = sample_request("two");
+        TRY(tx.insert_request(two));
+        return fail(ErrorCode::kConflict, "changed my mind");
+      },
+      {});
+  gate.set_value();
+  fixture.must([](Transaction&) -> Result<void> { return {}; });
+  CHECK(runs == 2);
+  CHECK(runs_before_failure == std::vector{1, 2});  // what failed without a change costs nobody a second run
+  CHECK(fixture.find("one"));
+  CHECK_FALSE(fixture.find("two"));
+}
+
 TEST_CASE("the work of each of two threads is done and answered in its order, all of it before the store goes") {
   StoreFixture fixture;
   constexpr int kEach = 2000;

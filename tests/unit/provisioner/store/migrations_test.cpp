@@ -60,6 +60,28 @@ TEST_CASE("migrations have unique names and are applied once") {
   CHECK(count->integer(1) == count->integer(0));
 }
 
+TEST_CASE("an account that was strict inherits that since the migration, a loose one says so, and requests stay secure") {
+  const test::TempFolder folder;
+  sqlite::Database database = open_at(folder / "old.db");
+  for (const Migration& migration : migrations()) {
+    if (migration.name == "0009-secure-url-and-tight") {
+      REQUIRE(database.execute(R"sql(
+        INSERT INTO account (name, broker_url, ca_pem, credentials, strict) VALUES ('a', 'u', '[]', 'password', 1),
+          ('b', 'u', '[]', 'password', 0);
+        INSERT INTO request (id, name, profile, client_id, username, connect_verifier, username_verifier, activation_key_used,
+                             labels, params, enabled, status, failures, last_error, facts, optlock, created_at, updated_at)
+          VALUES (1, 'one', 'p', 'C1', 'u', zeroblob(32), zeroblob(32), 0, '{}', '{}', 1, 'CREATED', 0, '', '{}', 1, 1, 1);
+      )sql"));
+    }
+    REQUIRE(database.execute(migration.sql));
+  }
+  auto query = database.prepare("SELECT (SELECT group_concat(name || ' ' || tight) FROM account) || ',' || "
+                                "(SELECT secure_url || ' ' || tight FROM request)");
+  REQUIRE(query);
+  REQUIRE(*query->next());
+  CHECK(query->text(0) == "a INHERITED,b LOOSE,1 INHERITED");
+}
+
 TEST_CASE("a database written by a newer version is refused, naming the version, and not touched") {
   StoreFixture fixture;
   fixture.insert(sample_request("one"));

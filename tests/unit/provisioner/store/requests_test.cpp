@@ -24,6 +24,8 @@ TEST_CASE("a request comes back whole, also after the store was closed") {
   request.last_error = "device refused: try again";
   request.facts = {{"serial_number", "42"}};
   request.completed_at = kNow + Seconds(1);
+  request.secure_url = false;
+  request.tight = CredentialsTight::kLoose;
   request = fixture.insert(request);
   CHECK(request.id > 0);
   fixture.open();
@@ -51,6 +53,8 @@ TEST_CASE("a request comes back whole, also after the store was closed") {
   CHECK(found->created_at == kNow);
   CHECK(found->updated_at == kNow);
   CHECK(found->completed_at == request.completed_at);
+  CHECK_FALSE(found->secure_url);
+  CHECK(found->tight == CredentialsTight::kLoose);
   fixture.must([&](Transaction& tx) -> Result<void> {
     TRY_ASSIGN(const auto by_id, tx.find_request(request.id));
     TRY_ASSIGN(const auto by_client, tx.find_request_by_client_id(request.client_id));

@@ -257,7 +257,7 @@ TEST_CASE("deleting a request takes its attempts, steps and timeline along") {
   }
 }
 
-TEST_CASE("the timeline gives the newest entries, oldest first, and keeps a thousand a request") {
+TEST_CASE("the timeline gives the newest entries, oldest first, and keeps about a thousand a request") {
   StoreFixture fixture;
   const ProvisionRequest noisy = fixture.insert(sample_request("noisy"));
   const ProvisionRequest quiet = fixture.insert(sample_request("quiet"));
@@ -271,8 +271,9 @@ TEST_CASE("the timeline gives the newest entries, oldest first, and keeps a thou
     CHECK(last[2].at == kNow + Millis(1099));
     CHECK(last[2].attempt_id == 1099);
     TRY_ASSIGN(const auto all, tx.timeline_of(noisy.id, 100'000));
-    CHECK(all.size() == 1000);
-    CHECK(all.front().text == "100");
+    CHECK(all.size() >= 1000);
+    CHECK(all.size() < 1000 + static_cast<std::size_t>(kTimelineSlack));
+    CHECK(all.front().text == std::to_string(1100 - all.size()));
     TRY_ASSIGN(const auto other, tx.timeline_of(quiet.id, 10));
     REQUIRE(other.size() == 1);
     CHECK_FALSE(other[0].attempt_id);
