@@ -1,8 +1,6 @@
 #include "provisioner/cli/import.hpp"
 
 #include <algorithm>
-#include <atomic>
-#include <csignal>
 #include <deque>
 #include <future>
 #include <iterator>
@@ -16,6 +14,7 @@
 
 #include "provisioner/cli/advice.hpp"
 #include "provisioner/cli/call.hpp"
+#include "provisioner/cli/import_interrupt.hpp"
 #include "provisioner/cli/import_progress.hpp"
 #include "provisioner/cli/import_repeats.hpp"
 #include "provisioner/cli/import_spool.hpp"
@@ -39,29 +38,6 @@ constexpr std::size_t kProblemsShown = 100;
 constexpr std::size_t kSharedBytes = 4 * 1024 * 1024;
 
 using Reply = tl::expected<json::object, AdminFailure>;
-
-std::atomic<bool> interrupted = false;
-
-// Ctrl-C and kill end an import between two batches; the second one at once.
-class InterruptGuard {
- public:
-  InterruptGuard() {
-    struct sigaction action {};
-    action.sa_handler = [](int) { interrupted = true; };
-    action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
-    ::sigaction(SIGINT, &action, &interrupt_before_);
-    ::sigaction(SIGTERM, &action, &terminate_before_);
-  }
-  ~InterruptGuard() {
-    ::sigaction(SIGINT, &interrupt_before_, nullptr);
-    ::sigaction(SIGTERM, &terminate_before_, nullptr);
-  }
-  InterruptGuard(const InterruptGuard&) = delete;
-  InterruptGuard& operator=(const InterruptGuard&) = delete;
-
- private:
-  struct sigaction interrupt_before_ {}, terminate_before_ {};
-};
 
 struct Problems {
   std::vector<config::Problem> shown;

@@ -3,38 +3,18 @@
 
 #include <cstddef>
 #include <functional>
-#include <map>
 #include <optional>
-#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "core/base/result.hpp"
 #include "core/base/secret.hpp"
 #include "provisioner/manifest/manifest.hpp"
+#include "provisioner/manifest/preparation.hpp"
 #include "provisioner/provisioning/executor.hpp"
 #include "provisioner/store/store.hpp"
 
 namespace fleet::provisioner {
-
-// A manifest and the number of the document it came from, by which errors are reported.
-struct NumberedManifest {
-  std::size_t document = 0;
-  Manifest manifest;
-};
-
-// What of an apply takes its time and no transaction that writes: made where no device waits for it. What it rests on is
-// looked at again when it is used.
-struct Preparation {
-  struct Verifiers {
-    Bytes connect, username;
-  };
-  std::map<std::size_t, Verifiers> verifiers;  // of the passwords that are given, by document
-  // Documents that render with the profile and the account as they were then.
-  std::set<std::size_t> rendered;
-  std::map<std::string, std::pair<Profile, Account>> targets;  // by the profile's name
-};
 
 struct ApplyOptions {
   bool allow_weak = false;     // accept passwords and activation keys under kMinPassword characters
@@ -80,10 +60,6 @@ struct ApplyReport {
   Outcome outcome;                     // for after the commit: connections that must end
   std::vector<std::string> dropped_files;  // of packages, by SHA-256: what was changed named them, and does not any more
 };
-
-// `tx` may be one that only reads. What does not go well is left to apply().
-Result<Preparation> prepare(Transaction& tx, const Executor& executor, const std::vector<NumberedManifest>& manifests,
-                            const Bytes& verifier_key);
 
 // Applies accounts, then profiles, then requests, whatever their order, and reports. Of a request that exists the dates,
 // the status and retryMaxAttempts are edited (edc §6); what else differs needs leave to overwrite, and client id and

@@ -507,3 +507,44 @@ TEST_CASE("a profile that asks for less, or is only given more time, and a new a
         std::vector<std::string>{"Profile gateway configured"});
   CHECK(fleet.apply(account_yaml("mqtts://elsewhere.example:8883")).problems.empty());
 }
+
+TEST_CASE("what was prepared saves no look at a profile that has changed meanwhile") {
+  Platform platform;
+  platform.apply(account_yaml() + kNextDocument + profile_yaml());
+  const auto manifests = decode(request_yaml("gw", "C1", "  provisionUserPassword: correct-horse-battery\n"));
+  Preparation prepared;
+  platform.run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(prepared, prepare(tx, platform.executor, manifests, Platform::kVerifierKey));
+    return {};
+  });
+  CHECK(prepared.rendered.size() == 1);
+  CHECK(prepared.verifiers.size() == 1);
+  platform.apply(profile_yaml("    org.example.Rack: {rack: \"${params.rack}\"}\n"));
+  ApplyReport report;
+  CHECK_FALSE(platform.store->run([&](Transaction& tx) {
+    return apply(tx, platform.executor, manifests, Platform::kOperator, wall_now(), report, prepared);
+  }));
+  REQUIRE(report.problems.size() == 1);
+  CHECK(report.problems[0].path == "spec.profile");
+}
+
+TEST_CASE("a check finds what an apply would do and writes nothing") {
+  Platform platform;
+  platform.apply(account_yaml() + kNextDocument + profile_yaml() + kNextDocument + request_yaml("old", "C1"));
+  ApplyOptions only_check = Platform::kOperator;
+  only_check.only_check = true;
+  ApplyReport report;
+  CHECK(platform.store->run([&](Transaction& tx) {
+    return apply(tx, platform.executor, decode(request_yaml("old", "C1") + kNextDocument + request_yaml("new", "C2")), only_check,
+                 wall_now(), report);
+  }));
+  REQUIRE(report.applied.size() == 2);
+  CHECK(report.applied[0].change == "unchanged");
+  CHECK(report.applied[1].change == "created");
+  CHECK(report.secrets.size() == 1);
+  CHECK_FALSE(platform.has_request("new"));
+  CHECK_FALSE(platform.store->run([&](Transaction& tx) {
+    return apply(tx, platform.executor, decode(request_yaml("new", "C1")), only_check, wall_now(), report);
+  }));
+  CHECK(report.problems.at(0).path == "spec.clientId");
+}
