@@ -132,10 +132,10 @@ Result<void> AdmissionProjection::in_transaction(const std::function<Result<void
   return done;
 }
 
-Result<bool> AdmissionProjection::close_before(const WantedRows& rows) {
-  WantedRows closings;
-  // one transaction, or each row would take a lock of the file and give it back
-  TRY(in_transaction([&]() -> Result<void> {
+// Read in one transaction, or each row would take a lock of the file and give it back. It takes none that a writer has.
+Result<WantedRows> AdmissionProjection::closings_among(const WantedRows& rows) {
+  const auto look = [&]() -> Result<WantedRows> {
+    WantedRows closings;
     for (const auto& [client_id, wanted] : rows) {
       TRY_ASSIGN(const std::optional<AdmissionRow> current, row_of(client_id));
       if (!current || covers(wanted, *current)) continue;
@@ -143,8 +143,18 @@ Result<bool> AdmissionProjection::close_before(const WantedRows& rows) {
       const bool only_narrows = wanted && covers(current, *wanted);
       closings[client_id] = only_narrows ? wanted : std::nullopt;
     }
-    return {};
-  }));
+    return closings;
+  };
+  TRY(database_->execute("BEGIN"));
+  Result<WantedRows> closings = look();
+  // SQLite may have ended it by itself, over a damaged file
+  if (!database_->in_transaction()) return closings;
+  if (auto ended = database_->execute("ROLLBACK"); !ended && closings) return fail(std::move(ended).error());
+  return closings;
+}
+
+Result<bool> AdmissionProjection::close_before(const WantedRows& rows) {
+  TRY_ASSIGN(const WantedRows closings, closings_among(rows));
   if (closings.empty()) return false;
   TRY(settle(closings, kOutOfDate));
   return true;

@@ -53,6 +53,7 @@ class AdmissionProjection {
   Result<std::int64_t> generation();
   Result<void> rebuild_in_place(const AllRows& all, std::int64_t generation);
 
+  Result<WantedRows> closings_among(const WantedRows& rows);
   Result<std::optional<AdmissionRow>> row_of(const std::string& client_id);
   Result<void> write_row(const AdmissionRow& row);
   Result<void> erase_row(const std::string& client_id);
