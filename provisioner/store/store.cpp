@@ -315,16 +315,17 @@ void SqlStore::answer(std::vector<Piece>& batch) {
   backlog_ -= batch.size();
   std::vector<std::pair<Done, Result<void>>> carried;
   for (Piece& piece : batch) {
-    if (piece.waiting) {
-      piece.waiting->set_value(std::move(piece.outcome));
-    } else if (piece.done) {
-      carried.emplace_back(std::move(piece.done), std::move(piece.outcome));
-    }
+    if (piece.done) carried.emplace_back(std::move(piece.done), std::move(piece.outcome));
   }
-  if (carried.empty()) return;
-  post_([carried = std::move(carried)] {
-    for (const auto& [done, outcome] : carried) done(outcome);
-  });
+  if (!carried.empty()) {
+    post_([carried = std::move(carried)] {
+      for (const auto& [done, outcome] : carried) done(outcome);
+    });
+  }
+  // last: whoever waits may count on what was submitted before to be answered, or on its way to be
+  for (Piece& piece : batch) {
+    if (piece.waiting) piece.waiting->set_value(std::move(piece.outcome));
+  }
 }
 
 }  // namespace
