@@ -47,6 +47,7 @@ Conductor::Conductor(boost::asio::io_context& io, ConductorSettings settings, St
       store_(store),
       executor_(executor),
       dialect_(dialect),
+      random_(std::random_device()()),
       expired_until_(settings_.broker_runs_alone ? std::nullopt : std::optional(wall_now())) {}
 
 void Conductor::on_session(bool ready) {
@@ -92,6 +93,7 @@ void Conductor::submit(const std::string& client_id, Act act, Failed failed) {
       },
       [this, client_id, outcome, failed = std::move(failed)](Result<void> done) {
         shares_.give_back(client_id);
+        pressure_.done(std::chrono::steady_clock::now());
         if (stopped_) return;
         if (!done) return failed(done.error());
         count_misses(*outcome);
@@ -188,6 +190,7 @@ void Conductor::on_hello(const std::string& client_id, Hello hello) {
   if (const auto pause = lockout_.pause_of(client_id, std::chrono::steady_clock::now())) {
     return refuse_locked_out(asker, *pause);
   }
+  if (turn_away(asker)) return;
   log::debug(kLog, "hello", {{"client", client_id}, {"reason", hello.reason}});
   submit(client_id,
          [this, client_id, hello = std::move(hello)](
@@ -208,6 +211,20 @@ void Conductor::refuse_locked_out(const Asker& asker, Millis pause) {
               {{"client", asker.client_id}, {"for", format_duration(pause)}, {"so_far", locked_out_.so_far()}});
   }
   refuse(asker, {Answer::kTooMany, "too many wrong secrets in a row", std::chrono::ceil<Seconds>(pause)});
+}
+
+bool Conductor::turn_away(const Asker& asker) {
+  const auto pause = pressure_.turn_away(store_.backlog(), random_());
+  if (!pause) return false;
+  // What waits already will be answered; saying so twice would only make the queue longer.
+  if (shares_.has_some(asker.client_id)) return true;
+  if (turned_away_.add()) {
+    log::warn(kLog, "more devices than can be served at once: some are asked to come back",
+              {{"client", asker.client_id}, {"retry_after", pause->count()}, {"waiting", store_.backlog()},
+               {"so_far", turned_away_.so_far()}});
+  }
+  refuse(asker, {Answer::kNotNow, "the platform has more devices to serve than it can at once", *pause});
+  return true;
 }
 
 void Conductor::refuse_for_now(const Asker& asker, const Error& error) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@
 #include "provisioner/provisioning/executor.hpp"
 #include "provisioner/service/hello_backlog.hpp"
 #include "provisioner/service/limits.hpp"
+#include "provisioner/service/pressure.hpp"
 #include "provisioner/store/store.hpp"
 
 namespace fleet::provisioner {
@@ -76,6 +78,8 @@ class Conductor {
   void on_hello(const std::string& client_id, Hello hello);
   void refuse(const Asker& asker, AnswerDetails details);
   void refuse_locked_out(const Asker& asker, Millis pause);
+  // True if the hello was dealt with because too many others are waiting.
+  bool turn_away(const Asker& asker);
   void refuse_for_now(const Asker& asker, const Error& error);
   // Counts wrong secrets; too many in a row lock the device out.
   void judge_secrets(const std::string& client_id, Outcome::Secrets secrets);
@@ -103,10 +107,13 @@ class Conductor {
   OwnerDesk owners_;
   std::uint64_t sessions_ = 0;  // ready or lost, so far: what was begun under another number is void
   DeviceShares shares_;
+  Pressure pressure_;
+  std::minstd_rand random_;
   // since the start:
   Occurrences misses_;   // replies that fit nothing that their sender was asked (edc §3)
   Occurrences dropped_;  // messages of devices that had their share in hand
   Occurrences malformed_;
+  Occurrences turned_away_;  // hellos, in a rush
   Occurrences locked_out_;  // hellos of devices that were locked out
   // By client id: the broker has admitted them, so nobody else can bring this about. Checked before any hash.
   Lockout lockout_;

@@ -38,6 +38,7 @@ class DeviceShares {
     const auto found = in_hand_.find(client_id);
     if (found != in_hand_.end() && --found->second == 0) in_hand_.erase(found);
   }
+  bool has_some(const std::string& client_id) const { return in_hand_.contains(client_id); }
   // Devices with work in hand.
   std::size_t devices() const { return in_hand_.size(); }
 
