@@ -1,6 +1,7 @@
 // Devices that do what no honest device does. Each is admitted with good credentials, harms nobody but itself, is
 // written down where an operator looks, and can be provisioned as soon as it behaves.
 #include <fstream>
+#include <thread>
 
 #include <doctest/doctest.h>
 
