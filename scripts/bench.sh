@@ -5,6 +5,7 @@
 #     provision   devices a second through TLS and plain TCP, as a ratio to the floor; latency; CPU a device
 #     owner       the same through TLS, and on to the owner's broker with the new certificate
 #     storm       20,000 devices at once, retrying as agents do
+#     cells       1 and 2 cells over PostgreSQL, behind HAProxy: rate and CPU a device of all that takes part
 #     agent       memory, size, start to accepted hello, wake-ups when idle
 #     import      apply of a table and of YAML of 1,000,000 requests (--requests), each into a fresh service
 #     population  provisioning with 1,000, 100,000 and 1,000,000 (--requests) open requests in the store; start to ready
@@ -12,7 +13,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,11s/^# \{0,1\}//p' scripts/bench.sh; }
+usage() { sed -n '2,12s/^# \{0,1\}//p' scripts/bench.sh; }
 devices=10000
 requests=1000000
 names=()
@@ -21,11 +22,11 @@ while [[ $# -gt 0 ]]; do
     --devices) devices=${2:?a number}; shift 2 ;;
     --requests) requests=${2:?a number}; shift 2 ;;
     -h | --help) usage; exit 0 ;;
-    floor | provision | owner | storm | agent | import | population) names+=("$1"); shift ;;
+    floor | provision | owner | storm | cells | agent | import | population) names+=("$1"); shift ;;
     *) usage >&2; exit 64 ;;
   esac
 done
-[[ ${#names[@]} -gt 0 ]] || names=(floor provision owner storm agent import population)
+[[ ${#names[@]} -gt 0 ]] || names=(floor provision owner storm cells agent import population)
 wants() { [[ " ${names[*]} " == *" $1 "* ]]; }
 
 say() { echo "$*" >&2; }
@@ -173,6 +174,9 @@ if wants storm; then
   roster STORM 20000
   line storm "$(simulate STORM "mqtts://localhost:$tls_port" --no-owner --concurrency 4000 --retry-interval 10s)" \
     "{attemptsFailed, lastHalfToFirst: (.lastHalfPerSecond / .firstHalfPerSecond * 1000 | round / 1000)}"
+fi
+if wants cells; then
+  . scripts/bench-cells.sh
 fi
 if wants agent; then
   say "agent"

@@ -30,6 +30,8 @@ refuse '#include <CLI/' 'CLI11 is used in core/cli and the programs'\'' command 
   $(rooms provisioner agent -mindepth 1 -maxdepth 1 ! -name cli)
 refuse '#include <sqlite3' 'SQLite is used in the store and the plugin only' agent core \
   $(rooms provisioner -mindepth 1 -maxdepth 1 ! -name plugin ! -name store)
+refuse '#include [<"](libpq|postgres)' 'libpq is used in provisioner/store_postgres only' agent core \
+  $(rooms provisioner -mindepth 1 -maxdepth 1 ! -name store_postgres)
 refuse '#include <(curl/|archive)' 'libcurl and libarchive are used in agent/apply only' core provisioner $(rooms agent -mindepth 1 -maxdepth 1 ! -name apply)
 refuse 'co_await|co_return' 'g++ 12.2 double-frees temporaries in co_await: use plain handlers' core provisioner agent
 exit $failed

@@ -119,7 +119,10 @@ Result<void> AdminApi::Application::run(Transaction& tx, const Executor& executo
     return fail(code, "{} problem{}; nothing was applied", problems.size(), problems.size() == 1 ? "" : "s");
   }
   if (options.only_check) return {};
-  if (!dry_run) return tx.add_audit(operator_line("apply", options.by, "", summary_of(report)));
+  if (!dry_run) {
+    TRY(tx.tell_other_cells({.kick = report.outcome.kick, .forgiven = report.outcome.forgiven, .applied = true}));
+    return tx.add_audit(operator_line("apply", options.by, "", summary_of(report)));
+  }
   rolled_back = true;
   return fail(ErrorCode::kConflict, "a dry run is rolled back");
 }
@@ -228,7 +231,9 @@ void AdminApi::submit(Work work, Respond respond) {
   store_.submit(
       [work = std::move(work), answer](Transaction& tx) -> Result<void> {
         TRY_ASSIGN(*answer, work(tx));
-        return {};
+        const Outcome& outcome = answer->outcome;
+        if (outcome.kick.empty() && outcome.forgiven.empty()) return {};
+        return tx.tell_other_cells({.kick = outcome.kick, .forgiven = outcome.forgiven});
       },
       [self = shared_from_this(), answer, respond = std::move(respond)](Result<void> done) {
         if (!done) return respond(reply_with(done.error()));
@@ -405,6 +410,11 @@ void AdminApi::record(AuditEntry entry) {
 void AdminApi::status(Respond respond) {
   const std::string broker = settings_.broker_state ? settings_.broker_state() : "unknown";
   const std::size_t backlog = store_.backlog();
+  if (const auto trouble = store_.trouble()) {
+    // It is a status like any other: the counts are what nobody can tell now.
+    return respond(reply_with(json::object{{"version", FLEET_VERSION}, {"broker", broker}, {"store", *trouble}, {"backlog", backlog},
+                                           {"total", 0}, {"requests", json::object{}}}));
+  }
   read(
       [broker, backlog](Transaction& tx) -> Result<Answer> {
         TRY_ASSIGN(const auto counts, tx.count_requests());
@@ -416,6 +426,7 @@ void AdminApi::status(Respond respond) {
         }
         return Answer{json::object{{"version", FLEET_VERSION},
                                    {"broker", broker},
+                                   {"store", "ready"},
                                    {"backlog", backlog},
                                    {"total", total},
                                    {"requests", std::move(by_status)}}};

@@ -46,6 +46,7 @@ Result<int> show_status(const DataLayout& layout, OutputFormat format) {
   }
   std::vector<std::pair<std::string, std::string>> fields{{"service", "running, version " + text_at(answer, "version")},
                                                           {"broker", text_at(answer, "broker")},
+                                                          {"store", text_at(answer, "store")},
                                                           {"data folder", layout.folder.string()},
                                                           {"work queued", text_at(answer, "backlog")},
                                                           {"requests", text_at(answer, "total")}};

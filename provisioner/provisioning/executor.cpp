@@ -31,6 +31,7 @@ Result<Executor::Heard> Executor::hear(Transaction& tx, const std::string& clien
     TRY_ASSIGN(heard.attempt, tx.find_attempt(heard.step->attempt_id));
   }
   heard.own = heard.request && heard.attempt && heard.attempt->request_id == heard.request->id;
+  if (heard.own) TRY(tx.take_attempt(*heard.attempt));  // the device is here
   return heard;
 }
 

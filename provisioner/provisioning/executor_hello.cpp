@@ -32,6 +32,7 @@ Result<Outcome> Executor::on_hello(Transaction& tx, const std::string& client_id
   }
   if (latest) {
     TRY_ASSIGN(steps, tx.steps_of(latest->id));
+    TRY(tx.take_attempt(*latest));  // the device is here
   }
   const HelloVerdict verdict = judge_hello(request ? &*request : nullptr, latest ? &*latest : nullptr, steps, matches,
                                            hello.nonce.value_or(Bytes{}), now);

@@ -19,6 +19,7 @@ Result<ProvisionRequest> required(Transaction& tx, const std::string& name) {
 Result<std::optional<Attempt>> open_attempt(Transaction& tx, const ProvisionRequest& request) {
   TRY_ASSIGN(std::optional<Attempt> attempt, tx.latest_attempt(request.id));
   if (attempt && attempt->state != AttemptState::kOpen) attempt.reset();
+  if (attempt) TRY(tx.take_attempt(*attempt));  // the operator is here
   return attempt;
 }
 

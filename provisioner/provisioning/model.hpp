@@ -172,6 +172,7 @@ struct Attempt {
   std::string owner_username;
   Secret owner_password;       // wiped when the attempt ends
   std::string handover_error;  // why the owner's broker has not taken them yet
+  std::int64_t fence = 1;      // grows whenever another cell takes the attempt over (see Transaction::take_attempt)
 };
 
 // A login that an owner's broker has, or may have: it is noted before it is handed over, and goes when it was taken back.

@@ -325,12 +325,14 @@ void Conductor::sweep() {
         if (stopped_) return;
         if (!done) {
           log::error(kLog, "overdue attempts not looked after", {{"why", done.error().message}});
-        } else {
-          expired_until_ = now;
-          end_expired(std::move(found->expired));
-          deliver(std::move(found->swept.outcome));
+          // Whatever keeps the store from that keeps it from recording devices' replies: nobody is late for it.
+          if (session == sessions_) after(settings_.first_sweep_after, &Conductor::put_off_deadlines);
+          return;
         }
-        const bool more = done && found->swept.more;
+        expired_until_ = now;
+        end_expired(std::move(found->expired));
+        deliver(std::move(found->swept.outcome));
+        const bool more = found->swept.more;
         if (session == sessions_) after(more ? Millis(0) : settings_.sweep_every, &Conductor::sweep);
       });
 }

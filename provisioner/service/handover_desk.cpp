@@ -21,6 +21,7 @@ struct HandoverDesk::Job {
   explicit Job(boost::asio::io_context& io) : timer(io) {}
   boost::asio::steady_timer timer;
   Millis pause = kFirstPause;
+  std::int64_t fence = 0;  // of the attempt as it was last looked up
 };
 
 HandoverDesk::HandoverDesk(boost::asio::io_context& io, Store& store, const Executor& executor,
@@ -30,20 +31,41 @@ HandoverDesk::HandoverDesk(boost::asio::io_context& io, Store& store, const Exec
       executor_(executor),
       deliver_(std::move(deliver)),
       do_errand_(std::move(do_errand)),
+      look_again_(io),
       connectors_(kConnectors) {}
 
 HandoverDesk::~HandoverDesk() {
   stop();
 }
 
-Result<void> HandoverDesk::start() {
+Result<void> HandoverDesk::start(Millis look_again) {
   std::vector<OwnerTask> tasks;
   TRY(store_.run([&](Transaction& tx) -> Result<void> {
     TRY_ASSIGN(tasks, owner_tasks(tx));
     return {};
   }));
   for (const OwnerTask& task : tasks) begin(task);
+  if (look_again > Millis(0)) look_again_after(look_again);
   return {};
+}
+
+void HandoverDesk::look_again_after(Millis pause) {
+  look_again_.expires_after(pause);
+  look_again_.async_wait([this, pause](boost::system::error_code cancelled) {
+    if (cancelled || stopping_) return;
+    auto tasks = std::make_shared<std::vector<OwnerTask>>();
+    store_.submit(
+        [tasks](Transaction& tx) -> Result<void> {
+          TRY_ASSIGN(*tasks, owner_tasks(tx));
+          return {};
+        },
+        [this, tasks, pause](const Result<void>& done) {
+          if (stopping_) return;
+          if (!done) tasks->clear();
+          for (const OwnerTask& task : *tasks) begin(task);
+          look_again_after(pause);
+        });
+  });
 }
 
 void HandoverDesk::begin(OwnerTask task) {
@@ -109,6 +131,7 @@ void HandoverDesk::give_back_place(OwnerTask task) {
 }
 
 void HandoverDesk::carry_out(OwnerTask task, OwnerErrand errand) {
+  if (const auto job = jobs_.find(task); job != jobs_.end()) job->second->fence = errand.fence;
   boost::asio::post(connectors_, [this, task, errand = std::move(errand)] {
     auto result = stopping_ ? Result<void>(fail(ErrorCode::kUnavailable, "the service stops"))
                             : do_errand_(errand, stopping_);
@@ -127,10 +150,11 @@ void HandoverDesk::on_result(OwnerTask task, const Result<void>& result) {
     log::warn(kLog, "an owner's broker was not told",
               {{"task", std::string(to_string(task.kind))}, {"id", task.id}, {"why", result.error().message}});
   }
+  const std::int64_t fence = job != jobs_.end() ? job->second->fence : 0;
   auto outcome = std::make_shared<Outcome>();
   store_.submit(
-      [this, outcome, task, result, first_try](Transaction& tx) -> Result<void> {
-        TRY_ASSIGN(*outcome, record(tx, executor_, task, result, first_try, wall_now()));
+      [this, outcome, task, result, fence, first_try](Transaction& tx) -> Result<void> {
+        TRY_ASSIGN(*outcome, record(tx, executor_, task, result, fence, first_try, wall_now()));
         return {};
       },
       [this, outcome, task, succeeded = result.has_value()](const Result<void>& done) {
@@ -155,6 +179,7 @@ void HandoverDesk::try_again(OwnerTask task) {
 
 void HandoverDesk::stop() {
   stopping_ = true;
+  look_again_.cancel();
   jobs_.clear();
   waiting_.clear();
   connectors_.join();

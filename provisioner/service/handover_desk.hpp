@@ -35,8 +35,9 @@ class HandoverDesk {
                std::function<void(Outcome)> deliver, DoErrand do_errand = do_by_connector);
   ~HandoverDesk();
 
-  // Takes up what an earlier run of the service has left.
-  Result<void> start();
+  // Takes up what an earlier run of the service has left; and, with `look_again`, every so often what cells that have died
+  // meanwhile have left.
+  Result<void> start(Millis look_again = Millis(0));
   // Called after the commit that makes it so: the attempt's login is to be handed over; that login is to be taken back.
   void hand_over(std::int64_t attempt_id) { begin({OwnerTask::Kind::kHandOver, attempt_id}); }
   void take_back(std::int64_t login_id) { begin({OwnerTask::Kind::kTakeBack, login_id}); }
@@ -49,6 +50,7 @@ class HandoverDesk {
     std::string client_id;
     std::string account;
   };
+  void look_again_after(Millis pause);
   void begin(OwnerTask task);
   void look_up(OwnerTask task);
   void on_looked_up(OwnerTask task, LookedUp found);
@@ -66,6 +68,7 @@ class HandoverDesk {
   std::map<OwnerTask, std::unique_ptr<Job>> jobs_;
   std::map<OwnerTask, Place> running_;                // whose turn it is; each has a thread to itself
   std::list<std::pair<OwnerTask, Place>> waiting_;    // for a place, in the order they came
+  boost::asio::steady_timer look_again_;
   std::atomic<bool> stopping_ = false;
   boost::asio::thread_pool connectors_;
 };

@@ -23,6 +23,8 @@ std::string settings_text(const InitOptions& options) {
       "account: {}                 # of the provision broker: a level of its topics\n"
       "provisionerId: provisioner    # the provisioner's own client id\n"
       "logLevel: info                # debug, info, warn, error\n"
+      "# store: postgresql://USER@HOST/DATABASE   # shared by several cells; default: SQLite in this folder\n"
+      "# cell: NAME                  # of this one among them; default: the host's name\n"
       "broker:\n"
       "  listen: \"{}:{}\"     # TLS\n"
       "  # plainListen: \"127.0.0.1:1883\"   # without TLS: for a closed network only\n"

@@ -16,6 +16,10 @@ Result<LookedUp> look_up_handover(Transaction& tx, const Executor& executor, std
   if (!attempt) return LookedUp{};
   TRY_ASSIGN(const std::vector<Step> steps, tx.steps_of(attempt_id));
   if (!is_time_to_hand_over(*attempt, steps)) return LookedUp{};
+  // written as it is: only the cell whose attempt it is can do that
+  if (const auto ours = tx.update_attempt(*attempt); !ours) {
+    return ours.error().code == ErrorCode::kConflict ? Result<LookedUp>(LookedUp{}) : fail(ours.error());
+  }
   TRY_ASSIGN(const std::optional<ProvisionRequest> request, tx.find_request(attempt->request_id));
   if (!request) return LookedUp{};
   TRY_ASSIGN(const std::optional<Profile> profile, tx.find_profile(request->profile));
@@ -30,7 +34,8 @@ Result<LookedUp> look_up_handover(Transaction& tx, const Executor& executor, std
   return LookedUp{.errand = OwnerErrand{OwnerTask::Kind::kHandOver,
                                         std::move(account->connector),
                                         {account->name, request->client_id, attempt->owner_username,
-                                         std::move(attempt->owner_password), account->is_strict()}}};
+                                         std::move(attempt->owner_password), account->is_strict()},
+                                        attempt->fence}};
 }
 
 AuditEntry take_back_line(const GivenLogin& login, std::string_view what, WallTime now) {
@@ -86,8 +91,12 @@ Result<LookedUp> look_up(Transaction& tx, const Executor& executor, const OwnerT
 }
 
 Result<Outcome> record(Transaction& tx, const Executor& executor, const OwnerTask& task, const Result<void>& result,
-                       bool first_try, WallTime now) {
+                       std::int64_t fence, bool first_try, WallTime now) {
   if (task.kind == OwnerTask::Kind::kHandOver) {
+    TRY_ASSIGN(const std::optional<Attempt> attempt, tx.find_attempt(task.id));
+    if (attempt && fence != 0 && attempt->fence != fence) {
+      return fail(ErrorCode::kConflict, "attempt {}: another cell has taken it over", task.id);
+    }
     return result ? executor.on_handed_over(tx, task.id, now)
                   : executor.on_not_handed_over(tx, task.id, result.error().message, now);
   }

@@ -28,6 +28,7 @@ struct OwnerErrand {
   OwnerTask::Kind kind = OwnerTask::Kind::kHandOver;
   OwnerConnector connector{};
   OwnerLogin login{};
+  std::int64_t fence = 0;  // of the attempt, as this cell has it
 };
 
 struct LookedUp {
@@ -37,12 +38,13 @@ struct LookedUp {
 
 // All tasks that the store has; of some there is nothing to do yet.
 Result<std::vector<OwnerTask>> owner_tasks(Transaction& tx);
-// What is to be done for a task now. A login that is to be handed over is noted as given, so that it is taken back some day
+// What is to be done for a task now; nothing if the attempt is another cell's. A login that is to be handed over is noted as given, so that it is taken back some day
 // whatever happens from here.
 Result<LookedUp> look_up(Transaction& tx, const Executor& executor, const OwnerTask& task, WallTime now);
-// How it went. `first_try`: of this run of the service; a failure is told in the audit once.
+// How it went. `first_try`: of this run of the service; a failure is told in the audit once. `fence`: the errand's; kConflict
+// if another cell has taken the attempt over since, which does the errand itself.
 Result<Outcome> record(Transaction& tx, const Executor& executor, const OwnerTask& task, const Result<void>& result,
-                       bool first_try, WallTime now);
+                       std::int64_t fence, bool first_try, WallTime now);
 
 // Does an errand; blocks, is ended early by the flag, and may be called by several threads at a time.
 using DoErrand = std::function<Result<void>(const OwnerErrand&, const std::atomic<bool>&)>;

@@ -1,3 +1,6 @@
+#include <unistd.h>
+
+#include <cerrno>
 #include <csignal>
 #include <memory>
 #include <optional>
@@ -22,6 +25,7 @@
 #include "provisioner/service/run_handlers.hpp"
 #include "provisioner/service/service.hpp"
 #include "provisioner/store/store.hpp"
+#include "provisioner/store_postgres/store.hpp"
 
 namespace fleet::provisioner {
 namespace {
@@ -29,6 +33,8 @@ namespace {
 constexpr std::string_view kLog = "provisioner";
 // A broker that has never come up and dies this often has a fault that waiting does not cure.
 constexpr int kStartsBeforeGivingUp = 5;
+// How often errands of cells that have died are looked for.
+constexpr Millis kLookAfterDeadCells{5000};
 
 void notify(std::string_view state) {
   if (auto sent = notify_service_manager(state); !sent) log::warn(kLog, "service manager not told", {{"why", sent.error().message}});
@@ -46,7 +52,14 @@ void warn_of_expiry(const Pki& pki) {
   warn(pki.broker, "provisioner renew broker --host NAME");
 }
 
-Result<std::unique_ptr<Store>> open_store(const DataLayout& layout, const ManagedBrokerSettings& broker,
+Result<std::string> cell_name(const Settings& settings) {
+  if (!settings.cell.empty()) return settings.cell;
+  char name[256] = {};
+  if (::gethostname(name, sizeof name - 1) != 0) return fail(errno_error(errno, "host name"));
+  return std::string(name);
+}
+
+Result<std::unique_ptr<Store>> open_store(const DataLayout& layout, const Settings& service, const ManagedBrokerSettings& broker,
                                           boost::asio::io_context& io) {
   TRY_ASSIGN(const BrokerUser user, broker_user(broker));
   StoreSettings settings;
@@ -54,7 +67,10 @@ Result<std::unique_ptr<Store>> open_store(const DataLayout& layout, const Manage
   settings.admission = layout.admission();
   settings.admission_mode = user.other ? 0640 : 0600;
   settings.share_admission = [broker](const std::filesystem::path& path) { return share_with_broker(path, broker); };
-  return Store::open(std::move(settings), [&io](std::function<void()> done) { boost::asio::post(io, std::move(done)); });
+  const auto post = [&io](std::function<void()> done) { boost::asio::post(io, std::move(done)); };
+  if (service.store.empty()) return Store::open(std::move(settings), post);
+  TRY_ASSIGN(std::string cell, cell_name(service));
+  return open_postgres_store({.url = service.store, .cell = std::move(cell)}, std::move(settings), post);
 }
 
 ExecutorSettings executor_settings(const Foundation& foundation, const PackageDesk& packages) {
@@ -96,6 +112,7 @@ class Service {
           PackageDesk& packages)
       : io_(io),
         packages_(packages),
+        shared_store_(!foundation.settings.store.empty()),
         dialect_(foundation.settings.account, foundation.settings.provisioner_id, foundation.pki.signing.key),
         executor_(executor_settings(foundation, packages), dialect_),
         conductor_(io, conductor_settings(foundation.settings), store, executor_, dialect_),
@@ -107,6 +124,7 @@ class Service {
     conductor_.connect(session_, {[this](std::int64_t attempt_id) { handover_.hand_over(attempt_id); },
                                   [this](std::int64_t login_id) { handover_.take_back(login_id); }});
     if (foundation.settings.broker_managed) broker_.emplace(io, foundation.broker, broker_handlers());
+    store.hear_other_cells([this](const Tidings& tidings) { on_tidings(tidings); });
   }
 
   Result<void> run() {
@@ -118,7 +136,7 @@ class Service {
     TRY(packages_.start());
     TRY(broker_ ? broker_->start() : await_broker());
     TRY(admin_.start());
-    TRY(handover_.start());
+    TRY(handover_.start(shared_store_ ? kLookAfterDeadCells : Millis(0)));
     // whoever starts that broker may wait for us
     if (!broker_) notify("READY=1\nSTATUS=waiting for the broker");
     auto ran = run_handlers(io_, [this] { stop(); });
@@ -139,6 +157,13 @@ class Service {
       notify("READY=1\nSTATUS=devices are admitted");
     };
     return handlers;
+  }
+
+  // What an operator did through another cell takes effect here as if it had been done here.
+  void on_tidings(const Tidings& tidings) {
+    if (stopping_) return;
+    conductor_.deliver({.kick = tidings.kick, .forgiven = tidings.forgiven});
+    if (tidings.applied) packages_.on_applied({});
   }
 
   AdminSettings admin_settings(const DataLayout& layout, const Foundation& foundation) {
@@ -198,6 +223,7 @@ class Service {
 
   boost::asio::io_context& io_;
   PackageDesk& packages_;
+  bool shared_store_;  // with other cells
   EdcDialect dialect_;
   Executor executor_;
   Conductor conductor_;
@@ -234,7 +260,7 @@ Result<void> serve(const DataLayout& layout) {
   warn_of_expiry(foundation.pki);
   TRY_ASSIGN(const FileLock lock, FileLock::acquire(layout.lock()));
   boost::asio::io_context io(1);
-  TRY_ASSIGN(std::unique_ptr<Store> store, open_store(layout, foundation.broker, io));
+  TRY_ASSIGN(std::unique_ptr<Store> store, open_store(layout, foundation.settings, foundation.broker, io));
   audit_start(*store, foundation.pki);
   TRY_ASSIGN(const std::unique_ptr<PackageDesk> packages, PackageDesk::open(layout, foundation, io, *store));
   Service service(layout, std::move(foundation), io, *store, *packages);

@@ -77,6 +77,17 @@ void read_packages(const config::Node& node, const std::string& path, config::Pr
   packages.finish();
 }
 
+void read_store(config::Object& object, Settings& settings) {
+  if (object.optional("store", settings.store) && settings.store != "sqlite" && !settings.store.starts_with("postgresql://") &&
+      !settings.store.starts_with("postgres://")) {
+    object.problem("store", "must be sqlite, or the URL of a PostgreSQL database: postgresql://USER@HOST/DATABASE");
+  }
+  if (settings.store == "sqlite") settings.store.clear();
+  if (object.optional("cell", settings.cell) && !protocol::is_account(settings.cell)) {
+    object.problem("cell", "must be 1 to 64 of A-Z a-z 0-9 _ -");
+  }
+}
+
 }  // namespace
 
 Result<Settings> parse_settings(std::string_view yaml, const std::string& file) {
@@ -87,6 +98,7 @@ Result<Settings> parse_settings(std::string_view yaml, const std::string& file) 
   config::Object object(*node, "", problems);
   read_id(object, "account", settings.account);
   read_id(object, "provisionerId", settings.provisioner_id);
+  read_store(object, settings);
   if (object.optional("logLevel", settings.log_level)) {
     if (auto level = log::parse_level(settings.log_level); !level) object.problem("logLevel", level.error().message);
   }

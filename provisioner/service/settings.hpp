@@ -46,6 +46,8 @@ struct Settings {
   std::string mosquitto = "mosquitto";        // looked up in PATH, /usr/sbin, /usr/local/sbin
   std::filesystem::path plugin;               // empty: ../lib/provisioner_auth.so beside the program
   std::string log_level = "info";
+  std::string store;  // postgresql://… of the database that cells share; empty: SQLite in the data folder
+  std::string cell;   // this cell's name among them; empty: the host's
   ListenAddress packages_listen{"0.0.0.0", 8885};  // HTTPS, once a profile or request has a package with a file
   std::string packages_url;  // how devices reach it; empty: https://, the broker certificate's first host, and the port
 };

@@ -114,10 +114,14 @@ Result<std::int64_t> AdmissionProjection::generation() {
 }
 
 bool AdmissionProjection::is_at(std::int64_t wanted) {
+  return current_generation() == wanted;
+}
+
+std::optional<std::int64_t> AdmissionProjection::current_generation() {
   const Result<bool> whole = is_whole();
-  if (!whole || !*whole) return false;
+  if (!whole || !*whole) return std::nullopt;
   const Result<std::int64_t> found = generation();
-  return found && *found == wanted;
+  return found && *found != kOutOfDate ? std::optional(*found) : std::nullopt;
 }
 
 Result<void> AdmissionProjection::in_transaction(const std::function<Result<void>()>& work) {

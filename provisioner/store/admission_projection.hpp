@@ -34,6 +34,8 @@ class AdmissionProjection {
 
   // True if the file is whole, has today's schema, and holds this generation.
   bool is_at(std::int64_t generation);
+  // The generation that it holds, if it is whole and has today's schema, and is not out of date.
+  std::optional<std::int64_t> current_generation();
 
   // Before the store's commit: takes away whatever these rows no longer admit. True if there was anything.
   Result<bool> close_before(const WantedRows& rows);

@@ -1,4 +1,5 @@
-// The provisioner's durable state: one SQLite database, one writer thread, many changes a commit.
+// The provisioner's durable state: one writer thread, many changes a commit. Here in one SQLite database; in
+// provisioner/store_postgres in a PostgreSQL that several cells share.
 #pragma once
 
 #include <cstdint>
@@ -74,11 +75,21 @@ struct CertificateRecord {
   std::optional<std::string> request;
 };
 
+// What an operator's act means for the devices of every cell, beside their admission.
+struct Tidings {
+  std::vector<std::string> kick{};      // client ids whose live connection must end
+  std::vector<std::string> forgiven{};  // client ids whose wrong secrets so far count no more
+  bool applied = false;                 // manifests were applied
+};
+
 // Reads and changes within one piece of work. Everything is by value; a find that finds nothing is nullopt. Errors are
 // kCorrupt, kNoSpace, kIo; kAlreadyExists where a unique name, client id, rid or serial is taken; kNotFound where a
 // change names a row that is not there; kInvalidArgument where a value cannot be stored (a verifier or SPKI hash that
-// is not 32 bytes long; a map, list or configuration with text that is not UTF-8). Not to be kept beyond the piece of
-// work.
+// is not 32 bytes long; a map, list or configuration with text that is not UTF-8). An error of a change may show with a
+// later call, or at the end of the piece of work: whoever meets one ends the piece. Not to be kept beyond it.
+//
+// Several cells (a broker and a provisioner each) may share a store. What a piece finds of a request is that cell's until its
+// commit: another cell's piece about the same request waits for it.
 class Transaction {
  public:
   virtual ~Transaction() = default;
@@ -121,14 +132,17 @@ class Transaction {
   // Assigns attempt.id. kAlreadyExists if the request has an open attempt, or one of that number: supersede it first.
   // Of the request's ended attempts the newest 100 are kept, with their steps.
   virtual Result<void> insert_attempt(Attempt& attempt) = 0;
-  // Its request and its number stay.
+  // Its request and its number stay. kConflict if another cell has taken the attempt over: nothing of it is this cell's.
   virtual Result<void> update_attempt(const Attempt& attempt) = 0;
+  // This cell acts on the attempt from now on, for the device or an operator is here: its fence grows if it was another's.
+  virtual Result<void> take_attempt(Attempt& /*attempt*/) { return {}; }
   virtual Result<std::optional<Attempt>> find_attempt(std::int64_t id) = 0;
   virtual Result<std::optional<Attempt>> latest_attempt(std::int64_t request_id) = 0;
   virtual Result<std::vector<Attempt>> attempts_of(std::int64_t request_id) = 0;
-  // Open attempts with due_at <= now, the longest due first.
+  // Open attempts with due_at <= now, the longest due first: this cell's, and those of cells that have died, which are this
+  // cell's from now on.
   virtual Result<std::vector<Attempt>> due_attempts(WallTime now, std::size_t limit) = 0;
-  // Those whose handover is pending.
+  // Those whose handover is pending, of this cell and of cells that have died, as above.
   virtual Result<std::vector<Attempt>> attempts_to_hand_over() = 0;
   // Whether an attempt that began at `begun` or before is open, or was completed after `completed_after`.
   virtual Result<bool> has_live_attempt(WallTime begun, WallTime completed_after) = 0;
@@ -142,6 +156,7 @@ class Transaction {
   // All logins of a device are to be taken back from wherever they were given; their ids.
   virtual Result<std::vector<std::int64_t>> give_up_logins(std::string_view client_id) = 0;
   virtual Result<std::optional<GivenLogin>> find_login(std::int64_t id) = 0;
+  // By this cell, and by cells that have died.
   virtual Result<std::vector<std::int64_t>> logins_given_up() = 0;
   // Nothing if it is not given up (any more).
   virtual Result<void> forget_login(std::int64_t id) = 0;
@@ -173,6 +188,9 @@ class Transaction {
   virtual Result<void> add_audit(const AuditEntry& entry) = 0;
   // Oldest first; the newest that fit.
   virtual Result<std::vector<AuditEntry>> list_audit(const AuditFilter& filter) = 0;
+
+  // The other cells hear of it after the commit.
+  virtual Result<void> tell_other_cells(const Tidings& /*tidings*/) { return {}; }
 };
 
 struct StoreSettings {
@@ -212,6 +230,10 @@ class Store {
   virtual Result<void> run(Work work) = 0;
   // Pieces of work not yet committed.
   virtual std::size_t backlog() const = 0;
+  // From now on, and for what has not been heard yet, `hear` is called (through `post`) with what other cells tell.
+  virtual void hear_other_cells(std::function<void(Tidings)> /*hear*/) {}
+  // Why nothing can be stored at the moment; nullopt if all is well. Thread-safe.
+  virtual std::optional<std::string> trouble() const { return std::nullopt; }
 };
 
 }  // namespace fleet::provisioner

@@ -26,6 +26,20 @@ TEST_CASE("what is wrong with the packages' settings is said where it stands") {
   CHECK(bad.error().message.find("packages.prot") != std::string::npos);
 }
 
+TEST_CASE("the store is the data folder's unless the settings name a database that cells share") {
+  const auto usual = parse_settings("store: sqlite\n", "f.yaml");
+  REQUIRE(usual);
+  CHECK(usual->store.empty());
+  const auto shared = parse_settings("store: postgresql://fleet@db/fleet\ncell: cell-a\n", "f.yaml");
+  REQUIRE(shared);
+  CHECK(shared->store == "postgresql://fleet@db/fleet");
+  CHECK(shared->cell == "cell-a");
+  const auto bad = parse_settings("store: mysql://db\ncell: 'a#1'\n", "f.yaml");
+  REQUIRE_FALSE(bad);
+  CHECK(bad.error().message.find("store: must be sqlite, or the URL of a PostgreSQL database") != std::string::npos);
+  CHECK(bad.error().message.find("cell: must be 1 to 64 of") != std::string::npos);
+}
+
 TEST_CASE("the account is provision unless the settings say otherwise, and no plain listener is opened unasked") {
   const auto usual = parse_settings("logLevel: info\n", "f.yaml");
   REQUIRE(usual);

@@ -144,7 +144,7 @@ TEST_CASE("an answer comes after its commit is visible to other connections") {
   CHECK(seen == 1);
 }
 
-TEST_CASE("a database that somebody else keeps locked fails the work instead of blocking it for ever") {
+TEST_CASE("a database that somebody else keeps locked fails the work instead of blocking it for ever" * sqlite_only()) {
   StoreFixture fixture;
   auto blocker = sqlite::Database::open(fixture.folder / "provisioner.db", {});
   REQUIRE(blocker);

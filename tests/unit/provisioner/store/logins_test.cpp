@@ -68,7 +68,7 @@ TEST_CASE("a login is kept once, given up with its device, and forgotten only th
   CHECK(t.give_up("nobody").empty());
 }
 
-TEST_CASE("logins that were handed over before they were kept are kept since the migration") {
+TEST_CASE("logins that were handed over before they were kept are kept since the migration" * sqlite_only()) {
   const test::TempFolder folder;
   auto database = sqlite::Database::open(folder / "old.db", {});
   REQUIRE(database);

@@ -1,6 +1,8 @@
-// A store in a folder of its own, and sample rows for it.
+// A store in a folder of its own, and sample rows for it. The same tests run on both stores: on PostgreSQL if
+// FLEET_TEST_STORE=postgres.
 #pragma once
 
+#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -14,6 +16,8 @@
 #include "core/base/time.hpp"
 #include "provisioner/store/sqlite.hpp"
 #include "provisioner/store/store.hpp"
+#include "provisioner/store_postgres/store.hpp"
+#include "tests/support/postgres.hpp"
 #include "tests/support/process.hpp"
 #include "tests/support/temp_folder.hpp"
 
@@ -65,6 +69,20 @@ inline Step sample_step(std::int64_t attempt_id, int ordinal) {
   return step;
 }
 
+inline bool on_postgres() {
+  const char* const wanted = std::getenv("FLEET_TEST_STORE");
+  return wanted != nullptr && std::string_view(wanted) == "postgres";
+}
+// For test cases about the file or the queries of the one store.
+inline doctest::skip sqlite_only() {
+  return doctest::skip(on_postgres());
+}
+// One server for all tests of the program, one database for each.
+inline test::PostgresServer& postgres_server() {
+  static test::PostgresServer server;
+  return server;
+}
+
 // Runs `post`ed functions at once, on the writer thread.
 inline void post_inline(std::function<void()> function) {
   function();
@@ -72,7 +90,10 @@ inline void post_inline(std::function<void()> function) {
 
 class StoreFixture {
  public:
-  StoreFixture() { open(); }
+  StoreFixture() {
+    if (on_postgres()) url = postgres_server().create_database();
+    open();
+  }
 
   StoreSettings settings() const {
     return {.database = folder / "provisioner.db", .admission = folder / "admission.db"};
@@ -80,9 +101,12 @@ class StoreFixture {
   void open() { open(settings()); }
   void open(const StoreSettings& with) {
     store.reset();
-    auto opened = Store::open(with, post_inline);
+    auto opened = try_open(with);
     REQUIRE_MESSAGE(opened.has_value(), (opened ? "" : opened.error().message));
     store = std::move(*opened);
+  }
+  Result<std::unique_ptr<Store>> try_open(const StoreSettings& with) const {
+    return url.empty() ? Store::open(with, post_inline) : open_postgres_store({.url = url, .cell = "one"}, with, post_inline);
   }
   void close() { store.reset(); }
 
@@ -134,6 +158,7 @@ class StoreFixture {
   }
   // A number from either database, read by another connection.
   std::int64_t number(const std::string& file, const std::string& sql) const {
+    if (!url.empty() && file == "provisioner.db") return std::stoll(test::PostgresServer::query(url, sql));
     auto database = sqlite::Database::open(folder / file, {.read_only = true});
     REQUIRE(database);
     auto query = database->prepare(sql);
@@ -143,6 +168,7 @@ class StoreFixture {
     return *row ? query->integer(0) : -1000;
   }
   std::int64_t store_generation() const {
+    if (!url.empty()) return number("provisioner.db", "SELECT generation FROM feed ORDER BY number DESC LIMIT 1");
     return number("provisioner.db", "SELECT value FROM counter WHERE name = 'admission_generation'");
   }
   std::int64_t projection_generation() const {
@@ -150,6 +176,7 @@ class StoreFixture {
   }
 
   test::TempFolder folder;
+  std::string url;  // of the database; empty: the store is on SQLite
   std::unique_ptr<Store> store;
 };
 

@@ -109,6 +109,7 @@ TEST_CASE("an attempt and its steps come back whole, and the messages are forgot
     return {};
   });
   fixture.close();
+  if (on_postgres()) return;  // its pages are rewritten when it vacuums
   CHECK(test::run({"grep", "-c", "Correct-Horse", (fixture.folder / "provisioner.db").string()}).output == "0\n");
 }
 
@@ -139,22 +140,30 @@ TEST_CASE("a request has one open attempt, its numbers and all rids are unique")
   StoreFixture fixture;
   const ProvisionRequest request = fixture.insert(sample_request("one"));
   Attempt first = sample_attempt(request.id, 1);
+  Step step;
   fixture.must([&](Transaction& tx) -> Result<void> {
     TRY(tx.insert_attempt(first));
-    TRY(tx.insert_step(sample_step(first.id, 0)));
-    Attempt second = sample_attempt(request.id, 2);
-    CHECK(code(tx.insert_attempt(second)) == ErrorCode::kAlreadyExists);
+    step = sample_step(first.id, 0);
+    return tx.insert_step(step);
+  });
+  Attempt second = sample_attempt(request.id, 2);
+  const auto insert_second = [&](Transaction& tx) { return tx.insert_attempt(second); };
+  CHECK(code(fixture.run(insert_second)) == ErrorCode::kAlreadyExists);
+  fixture.must([&](Transaction& tx) {
     first.state = AttemptState::kSuperseded;
-    TRY(tx.update_attempt(first));
-    second.number = 1;
-    CHECK(code(tx.insert_attempt(second)) == ErrorCode::kAlreadyExists);
-    second.number = 2;
-    TRY(tx.insert_attempt(second));
-    TRY_ASSIGN(const auto steps, tx.steps_of(first.id));
-    Step same_rid = sample_step(second.id, 0);
-    same_rid.rid = steps.at(0).rid;
-    CHECK(code(tx.insert_step(same_rid)) == ErrorCode::kAlreadyExists);
-    CHECK(code(tx.insert_step(sample_step(first.id, 0))) == ErrorCode::kAlreadyExists);
+    return tx.update_attempt(first);
+  });
+  second.number = 1;
+  CHECK(code(fixture.run(insert_second)) == ErrorCode::kAlreadyExists);
+  second.number = 2;
+  fixture.must(insert_second);
+  CHECK(code(fixture.run([&](Transaction& tx) {
+          Step same_rid = sample_step(second.id, 0);
+          same_rid.rid = step.rid;
+          return tx.insert_step(same_rid);
+        })) == ErrorCode::kAlreadyExists);
+  CHECK(code(fixture.run([&](Transaction& tx) { return tx.insert_step(sample_step(first.id, 0)); })) == ErrorCode::kAlreadyExists);
+  fixture.must([&](Transaction& tx) -> Result<void> {
     TRY_ASSIGN(const auto latest, tx.latest_attempt(request.id));
     REQUIRE(latest);
     CHECK(latest->number == 2);
@@ -215,17 +224,16 @@ TEST_CASE("the newest certificate of a key is found, serials are unique, and del
                                 .not_before = kNow,
                                 .not_after = kNow + Seconds(60),
                                 .issued_at = kNow};
-  fixture.must([&](Transaction& tx) -> Result<void> {
-    TRY(tx.insert_certificate(certificate));
-    CHECK(code(tx.insert_certificate(certificate)) == ErrorCode::kAlreadyExists);
-    certificate.serial = "0b";
-    certificate.issued_at = kNow + Seconds(1);
-    TRY(tx.insert_certificate(certificate));
-    certificate.spki_sha256 = Bytes(31, 'k');
-    certificate.serial = "0c";
-    CHECK(code(tx.insert_certificate(certificate)) == ErrorCode::kInvalidArgument);
-    return tx.delete_request(request.id);
-  });
+  const auto insert = [&](Transaction& tx) { return tx.insert_certificate(certificate); };
+  fixture.must(insert);
+  CHECK(code(fixture.run(insert)) == ErrorCode::kAlreadyExists);
+  certificate.serial = "0b";
+  certificate.issued_at = kNow + Seconds(1);
+  fixture.must(insert);
+  certificate.spki_sha256 = Bytes(31, 'k');
+  certificate.serial = "0c";
+  CHECK(code(fixture.run(insert)) == ErrorCode::kInvalidArgument);
+  fixture.must([&](Transaction& tx) { return tx.delete_request(request.id); });
   fixture.must([&](Transaction& tx) -> Result<void> {
     TRY_ASSIGN(const auto newest, tx.certificate_of_key(Bytes(32, 'k')));
     REQUIRE(newest);
@@ -334,14 +342,13 @@ TEST_CASE("a step's package is found by its job, which is one step's only") {
     CHECK(found->installed == false);
     TRY_ASSIGN(const auto none, tx.find_step_by_job(1));
     CHECK_FALSE(none);
-    Step other = sample_step(attempt.id, 1);
-    TRY(tx.insert_step(other));
-    other.ordinal = 2;
-    other.rid = random_id();
-    other.job_id = step.job_id;
-    CHECK(code(tx.insert_step(other)) == ErrorCode::kAlreadyExists);
     return {};
   });
+  CHECK(code(fixture.run([&](Transaction& tx) {
+          Step other = sample_step(attempt.id, 1);
+          other.job_id = (std::int64_t{1} << 53) - 1;
+          return tx.insert_step(other);
+        })) == ErrorCode::kAlreadyExists);
 }
 
 TEST_CASE("an attempt is live while it is open, and for a while after it was completed") {
@@ -370,7 +377,7 @@ TEST_CASE("an attempt is live while it is open, and for a while after it was com
   }
 }
 
-TEST_CASE("whether an attempt is live is found without a walk over all that ever were") {
+TEST_CASE("whether an attempt is live is found without a walk over all that ever were" * sqlite_only()) {
   StoreFixture fixture;
   fixture.close();
   auto database = sqlite::Database::open(fixture.folder / "provisioner.db", {.read_only = true});

@@ -1,0 +1,367 @@
+// Attempts and their steps: whose they are, and what a piece of work has seen of them.
+#include <algorithm>
+
+#include "provisioner/store_postgres/transaction.hpp"
+
+namespace fleet::provisioner::postgres {
+namespace {
+
+#define ATTEMPT_COLUMNS                                                                                             \
+  "attempt.id, attempt.request_id, attempt.number, attempt.nonce, attempt.hello_id, attempt.state, attempt.timeout_ms, " \
+  "attempt.started_at, attempt.moved_at, attempt.ended_at, attempt.due_at, attempt.error, attempt.handover, "        \
+  "attempt.owner_username, attempt.owner_password, attempt.handover_error, attempt.owner_account, attempt.fence, attempt.cell"
+#define STEP_COLUMNS                                                                                        \
+  "attempt_id, ordinal, kind, rid, summary, topic, payload, sent_at, send_count, reply_code, reply_error, " \
+  "replied_at, held, optional, job_id, progress, notified_at, installed"
+// So much is taken over at a time; the next round takes the rest.
+constexpr std::int64_t kTakenOver = 500;
+
+Result<Step> read_step(RowReader& row) {
+  Step step;
+  step.attempt_id = row.integer();
+  step.ordinal = row.small();
+  TRY_ASSIGN(step.kind, enum_from(row.text(), StepKind::kSigningCertificates, StepKind::kConfiguration));
+  step.rid = row.text();
+  step.summary = row.text();
+  step.topic = row.text();
+  step.payload = row.blob();
+  step.sent_at = row.time();
+  step.send_count = row.small();
+  if (const auto code = row.maybe_integer()) step.reply_code = static_cast<std::int32_t>(*code);
+  step.reply_error = row.text();
+  step.replied_at = row.maybe_time();
+  step.held = row.flag();
+  step.optional = row.flag();
+  step.job_id = row.maybe_integer();
+  step.progress = row.small();
+  step.notified_at = row.maybe_time();
+  step.installed = row.maybe_flag();
+  return step;
+}
+
+Parameters values_of(const Attempt& attempt, std::int64_t id) {
+  Parameters values;
+  values.integer(id)
+      .integer(attempt.request_id)
+      .integer(attempt.number)
+      .blob(attempt.nonce)
+      .blob(attempt.hello_id)
+      .text(to_string(attempt.state))
+      .duration(attempt.timeout)
+      .time(attempt.started_at)
+      .time(attempt.moved_at)
+      .time(attempt.ended_at)
+      .time(attempt.due_at)
+      .text(attempt.error)
+      .text(to_string(attempt.handover))
+      .text(attempt.owner_username)
+      .text(attempt.owner_password.reveal())
+      .text(attempt.handover_error)
+      .text(attempt.owner_account)
+      .integer(attempt.fence);
+  return values;
+}
+
+Parameters values_of(const Step& step) {
+  Parameters values;
+  values.integer(step.attempt_id)
+      .integer(step.ordinal)
+      .text(to_string(step.kind))
+      .text(step.rid)
+      .text(step.summary)
+      .text(step.topic)
+      .blob(step.payload)
+      .time(step.sent_at)
+      .integer(step.send_count)
+      .integer(step.reply_code ? std::optional<std::int64_t>(*step.reply_code) : std::nullopt)
+      .text(step.reply_error)
+      .time(step.replied_at)
+      .flag(step.held)
+      .flag(step.optional)
+      .integer(step.job_id)
+      .integer(step.progress)
+      .time(step.notified_at)
+      .flag(step.installed);
+  return values;
+}
+
+Error taken_over(std::int64_t attempt_id) {
+  return {ErrorCode::kConflict, fmt::format("attempt {}: another cell has taken it over", attempt_id)};
+}
+
+}  // namespace
+
+Result<Attempt> PgTransaction::read_attempt(RowReader& row) {
+  Attempt attempt;
+  attempt.id = row.integer();
+  attempt.request_id = row.integer();
+  attempt.number = row.small();
+  attempt.nonce = row.blob();
+  attempt.hello_id = row.blob();
+  TRY_ASSIGN(attempt.state, enum_from(row.text(), AttemptState::kOpen, AttemptState::kStopped));
+  attempt.timeout = row.duration();
+  attempt.started_at = row.time();
+  attempt.moved_at = row.time();
+  attempt.ended_at = row.maybe_time();
+  attempt.due_at = row.maybe_time();
+  attempt.error = row.text();
+  TRY_ASSIGN(attempt.handover, enum_from(row.text(), Handover::kNone, Handover::kDone));
+  attempt.owner_username = row.text();
+  attempt.owner_password = Secret(row.text());
+  attempt.handover_error = row.text();
+  attempt.owner_account = row.text();
+  attempt.fence = row.integer();
+  owners_[attempt.id] = row.text();
+  return attempt;
+}
+
+Result<std::vector<Attempt>> PgTransaction::read_attempts(const Rows& rows) {
+  return read_all<Attempt>(rows, [this](RowReader& row) { return read_attempt(row); });
+}
+
+Result<void> PgTransaction::read_focus(const Locking& request, Connection::Ticket attempt, Connection::Ticket steps, bool latest) {
+  focus_ = {};
+  TRY(connection_.sync());
+  const Rows attempts = connection_.rows(attempt), all_steps = connection_.rows(steps);
+  TRY(read_focused_request(request));
+  if (!focus_.request) return {};
+  TRY_ASSIGN(focus_.attempt, read_one<Attempt>(attempts, [this](RowReader& row) { return read_attempt(row); }));
+  focus_.knows_latest = latest;
+  if (focus_.attempt) {
+    TRY_ASSIGN(focus_.steps, read_all<Step>(all_steps, read_step));
+  }
+  return {};
+}
+
+void PgTransaction::ask_latest_attempt(const Parameters& client_id, Connection::Ticket& attempt, Connection::Ticket& steps) {
+  attempt = connection_.ask("SELECT " ATTEMPT_COLUMNS " FROM attempt WHERE request_id = (SELECT id FROM request WHERE client_id = $1) "
+                            "ORDER BY number DESC LIMIT 1", client_id);
+  steps = connection_.ask("SELECT " STEP_COLUMNS " FROM step WHERE attempt_id = (SELECT attempt.id FROM attempt WHERE request_id = "
+                          "(SELECT id FROM request WHERE client_id = $1) ORDER BY number DESC LIMIT 1) ORDER BY ordinal", client_id);
+}
+
+const std::string* PgTransaction::owner_of(std::int64_t attempt_id) const {
+  const auto found = owners_.find(attempt_id);
+  return found == owners_.end() ? nullptr : &found->second;
+}
+
+// kNotFound if there is no such attempt.
+Result<void> PgTransaction::must_own(std::int64_t attempt_id) {
+  if (owner_of(attempt_id) == nullptr) {
+    TRY_ASSIGN(const std::optional<Attempt> attempt, find_attempt(attempt_id));
+    if (!attempt) return fail(ErrorCode::kNotFound, "attempt {}: no such attempt", attempt_id);
+  }
+  if (*owner_of(attempt_id) != cell_) return fail(taken_over(attempt_id));
+  return {};
+}
+
+Result<void> PgTransaction::insert_attempt(Attempt& attempt) {
+  TRY_ASSIGN(const std::int64_t id,
+             next_id(attempt_ids_, "SELECT nextval(pg_get_serial_sequence('attempt', 'id')) FROM generate_series(1, 100)"));
+  attempt.fence = 1;
+  Parameters values = values_of(attempt, id);
+  values.text(cell_);
+  connection_.send("INSERT INTO attempt (id, request_id, number, nonce, hello_id, state, timeout_ms, started_at, moved_at, ended_at, "
+                   "due_at, error, handover, owner_username, owner_password, handover_error, owner_account, fence, cell) "
+                   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+                   values);
+  // A walk over the index from the newest attempt; the steps go with their attempts. Not for the first hundred.
+  if (attempt.number > kAttemptsKept) {
+    connection_.send("DELETE FROM attempt WHERE request_id = $1 AND state <> 'OPEN' AND number <= "
+                     "(SELECT number FROM attempt WHERE request_id = $1 AND state <> 'OPEN' ORDER BY number DESC LIMIT 1 OFFSET $2)",
+                     Parameters().integer(attempt.request_id).integer(kAttemptsKept));
+  }
+  attempt.id = id;
+  owners_[id] = cell_;
+  if (focus_.request && focus_.request->id == attempt.request_id) {
+    focus_.attempt = attempt;
+    focus_.knows_latest = true;
+    focus_.steps.emplace();
+  }
+  return {};
+}
+
+Result<void> PgTransaction::update_attempt(const Attempt& attempt) {
+  TRY(must_own(attempt.id));
+  Parameters values = values_of(attempt, attempt.id);
+  values.text(cell_);
+  connection_.send("UPDATE attempt SET request_id = $2, number = $3, nonce = $4, hello_id = $5, state = $6, timeout_ms = $7, "
+                   "started_at = $8, moved_at = $9, ended_at = $10, due_at = $11, error = $12, handover = $13, owner_username = $14, "
+                   "owner_password = $15, handover_error = $16, owner_account = $17 WHERE id = $1 AND fence = $18 AND cell = $19",
+                   values, taken_over(attempt.id));
+  if (focus_.attempt && focus_.attempt->id == attempt.id) focus_.attempt = attempt;
+  return {};
+}
+
+Result<void> PgTransaction::take_attempt(Attempt& attempt) {
+  if (owner_of(attempt.id) == nullptr) {
+    TRY_ASSIGN(const std::optional<Attempt> found, find_attempt(attempt.id));
+    if (!found) return fail(ErrorCode::kNotFound, "attempt {}: no such attempt", attempt.id);
+  }
+  if (*owner_of(attempt.id) == cell_) return {};
+  connection_.send("UPDATE attempt SET cell = $2, fence = fence + 1 WHERE id = $1 AND fence = $3",
+                   Parameters().integer(attempt.id).text(cell_).integer(attempt.fence), taken_over(attempt.id));
+  ++attempt.fence;
+  owners_[attempt.id] = cell_;
+  if (focus_.attempt && focus_.attempt->id == attempt.id) focus_.attempt->fence = attempt.fence;
+  return {};
+}
+
+Result<std::optional<Attempt>> PgTransaction::find_attempt(std::int64_t id) {
+  if (focus_.attempt && focus_.attempt->id == id) return focus_.attempt;
+  const Parameters values = Parameters().integer(id);
+  const Locking request = ask_locked(
+      FLEET_LOCKABLE("SELECT " FLEET_REQUEST_COLUMNS " FROM request WHERE id = (SELECT request_id FROM attempt WHERE attempt.id = $1)"), values);
+  const auto attempt = connection_.ask("SELECT " ATTEMPT_COLUMNS " FROM attempt WHERE id = $1", values);
+  const auto steps = connection_.ask("SELECT " STEP_COLUMNS " FROM step WHERE attempt_id = $1 ORDER BY ordinal", values);
+  TRY(read_focus(request, attempt, steps, false));
+  return focus_.attempt;
+}
+
+Result<std::optional<Attempt>> PgTransaction::latest_attempt(std::int64_t request_id) {
+  if (focus_.request && focus_.request->id == request_id && focus_.knows_latest) return focus_.attempt;
+  TRY_ASSIGN(const Rows rows, connection_.query("SELECT " ATTEMPT_COLUMNS
+                                                " FROM attempt WHERE request_id = $1 ORDER BY number DESC LIMIT 1",
+                                                Parameters().integer(request_id)));
+  return read_one<Attempt>(rows, [this](RowReader& row) { return read_attempt(row); });
+}
+
+Result<std::vector<Attempt>> PgTransaction::attempts_of(std::int64_t request_id) {
+  TRY_ASSIGN(const Rows rows, connection_.query("SELECT " ATTEMPT_COLUMNS " FROM attempt WHERE request_id = $1 ORDER BY number",
+                                                Parameters().integer(request_id)));
+  return read_attempts(rows);
+}
+
+// What cells that have died have left: whoever looks first has it. Requests that somebody holds are left for the next time.
+Result<void> PgTransaction::take_over_orphans() {
+  connection_.send("UPDATE attempt SET cell = $1, fence = fence + 1 WHERE id IN (SELECT attempt.id FROM attempt JOIN request "
+                   "ON request.id = attempt.request_id WHERE attempt.state = 'OPEN' AND attempt.cell <> $1 AND attempt.cell IN (SELECT holder "
+                   "FROM cell WHERE lease_until <= clock_timestamp()) LIMIT $2 FOR UPDATE OF attempt, request SKIP LOCKED)",
+                   Parameters().text(cell_).integer(kTakenOver));
+  return {};
+}
+
+Result<std::vector<Attempt>> PgTransaction::due_attempts(WallTime now, std::size_t limit) {
+  TRY(take_over_orphans());
+  TRY_ASSIGN(const Rows rows,
+             connection_.query("SELECT " ATTEMPT_COLUMNS " FROM attempt JOIN request ON request.id = attempt.request_id "
+                               "WHERE attempt.state = 'OPEN' AND attempt.due_at <= $1 AND attempt.cell = $2 ORDER BY attempt.due_at "
+                               "LIMIT $3 FOR UPDATE SKIP LOCKED",
+                               Parameters().time(now).text(cell_).integer(static_cast<std::int64_t>(limit))));
+  locked_ = true;
+  return read_attempts(rows);
+}
+
+Result<bool> PgTransaction::has_live_attempt(WallTime begun, WallTime completed_after) {
+  TRY_ASSIGN(const Rows rows,
+             connection_.query("SELECT EXISTS (SELECT 1 FROM attempt WHERE state = 'OPEN' AND started_at <= $1) OR EXISTS "
+                               "(SELECT 1 FROM attempt WHERE state = 'COMPLETED' AND ended_at > $2 AND started_at <= $1)",
+                               Parameters().time(begun).time(completed_after)));
+  return RowReader(rows, 0).flag();
+}
+
+Result<std::vector<Attempt>> PgTransaction::attempts_to_hand_over() {
+  TRY(take_over_orphans());
+  TRY_ASSIGN(const Rows rows, connection_.query("SELECT " ATTEMPT_COLUMNS
+                                                " FROM attempt WHERE handover = 'PENDING' AND cell = $1 ORDER BY id",
+                                                Parameters().text(cell_)));
+  return read_attempts(rows);
+}
+
+// due_at may stay: it is when the sweeper looks, not what it finds.
+Result<void> PgTransaction::put_off_deadlines(WallTime now, Millis grace) {
+  TRY(take_over_orphans());
+  connection_.send("UPDATE attempt SET moved_at = $1::bigint - timeout_ms + least($2::bigint, timeout_ms) WHERE state = 'OPEN' "
+                   "AND cell = $3 AND moved_at < $1::bigint - timeout_ms + least($2::bigint, timeout_ms)",
+                   Parameters().time(now).duration(grace).text(cell_));
+  return {};
+}
+
+Step* PgTransaction::focused_step(std::int64_t attempt_id, int ordinal) {
+  if (!focus_.attempt || focus_.attempt->id != attempt_id || !focus_.steps) return nullptr;
+  const auto found = std::find_if(focus_.steps->begin(), focus_.steps->end(), [&](const Step& step) { return step.ordinal == ordinal; });
+  return found == focus_.steps->end() ? nullptr : &*found;
+}
+
+Result<void> PgTransaction::insert_step(const Step& step) {
+  connection_.send("INSERT INTO step (" STEP_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, "
+                   "$16, $17, $18)",
+                   values_of(step));
+  if (focus_.attempt && focus_.attempt->id == step.attempt_id && focus_.steps) {
+    const auto behind = std::find_if(focus_.steps->begin(), focus_.steps->end(), [&](const Step& one) { return one.ordinal > step.ordinal; });
+    focus_.steps->insert(behind, step);
+  }
+  return {};
+}
+
+Result<void> PgTransaction::update_step(const Step& step) {
+  TRY(must_own(step.attempt_id));
+  connection_.send("UPDATE step SET kind = $3, rid = $4, summary = $5, topic = $6, payload = $7, sent_at = $8, send_count = $9, "
+                   "reply_code = $10, reply_error = $11, replied_at = $12, held = $13, optional = $14, job_id = $15, progress = $16, "
+                   "notified_at = $17, installed = $18 WHERE attempt_id = $1 AND ordinal = $2",
+                   values_of(step),
+                   Error{ErrorCode::kNotFound, fmt::format("attempt {}, step {}: no such step", step.attempt_id, step.ordinal)});
+  if (Step* const known = focused_step(step.attempt_id, step.ordinal)) *known = step;
+  return {};
+}
+
+Result<std::vector<Step>> PgTransaction::steps_of(std::int64_t attempt_id) {
+  if (focus_.attempt && focus_.attempt->id == attempt_id && focus_.steps) return *focus_.steps;
+  TRY_ASSIGN(const Rows rows, connection_.query("SELECT " STEP_COLUMNS " FROM step WHERE attempt_id = $1 ORDER BY ordinal",
+                                                Parameters().integer(attempt_id)));
+  return read_all<Step>(rows, read_step);
+}
+
+// The step's request, attempt, and all its steps.
+#define FLEET_FIND_STEP(condition)                                                                                            \
+  const Locking request = ask_locked(                                                                                         \
+      FLEET_LOCKABLE("SELECT " FLEET_REQUEST_COLUMNS " FROM request WHERE id = (SELECT attempt.request_id FROM attempt "      \
+                     "JOIN step ON step.attempt_id = attempt.id WHERE step." condition ")"),                                  \
+      values);                                                                                                                \
+  const auto attempt = connection_.ask(                                                                                       \
+      "SELECT " ATTEMPT_COLUMNS " FROM attempt WHERE id = (SELECT attempt_id FROM step WHERE " condition ")", values);        \
+  const auto steps = connection_.ask("SELECT " STEP_COLUMNS                                                                   \
+                                     " FROM step WHERE attempt_id = (SELECT attempt_id FROM step WHERE " condition            \
+                                     ") ORDER BY ordinal",                                                                    \
+                                     values);                                                                                 \
+  TRY(read_focus(request, attempt, steps, false))
+
+Result<std::optional<Step>> PgTransaction::find_step(std::string_view rid) {
+  if (!is_storable(rid)) return std::optional<Step>();
+  const auto among_known = [&]() -> std::optional<Step> {
+    for (const Step& step : focus_.steps.value_or(std::vector<Step>())) {
+      if (step.rid == rid) return step;
+    }
+    return std::nullopt;
+  };
+  if (auto known = among_known()) return known;
+  const Parameters values = Parameters().text(rid);
+  FLEET_FIND_STEP("rid = $1");
+  return among_known();
+}
+
+Result<std::optional<Step>> PgTransaction::find_step_by_job(std::int64_t job_id) {
+  const auto among_known = [&]() -> std::optional<Step> {
+    for (const Step& step : focus_.steps.value_or(std::vector<Step>())) {
+      if (step.job_id == job_id) return step;
+    }
+    return std::nullopt;
+  };
+  if (auto known = among_known()) return known;
+  const Parameters values = Parameters().integer(job_id);
+  FLEET_FIND_STEP("job_id = $1");
+  return among_known();
+}
+
+Result<void> PgTransaction::forget_messages(std::int64_t attempt_id) {
+  connection_.send("UPDATE step SET topic = '', payload = '' WHERE attempt_id = $1", Parameters().integer(attempt_id));
+  if (focus_.attempt && focus_.attempt->id == attempt_id && focus_.steps) {
+    for (Step& step : *focus_.steps) {
+      step.topic.clear();
+      step.payload.clear();
+    }
+  }
+  return {};
+}
+
+}  // namespace fleet::provisioner::postgres
