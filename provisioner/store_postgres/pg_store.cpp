@@ -17,6 +17,8 @@ constexpr std::string_view kLog = "store";
 // A commit takes all that is queued, but not for ever: its first piece is waiting for its answer, and other cells for its locks.
 constexpr std::size_t kPiecesPerCommit = 256;
 constexpr Millis kGatherFor{50};
+// How soon a group may follow another: a commit costs the same with many devices in it as with few.
+constexpr Millis kGroupEvery{8};
 // How long a piece of work waits for a database that is away, or for a request that another cell is at work on.
 constexpr Millis kPatience{5000};
 constexpr Millis kAgainAfter{15};
@@ -148,6 +150,7 @@ bool PgStore::wait_for_work() {
     wake_.wait_for(lock, limit, [this] { return stopping_; });
   } else {
     wake_.wait_for(lock, limit, due);
+    wake_.wait_until(lock, next_group_, [this] { return stopping_ || queue_.size() >= kPiecesPerCommit; });
   }
   return !stopping_ || !queue_.empty() || !again_.empty();
 }
@@ -158,6 +161,7 @@ void PgStore::write() {
     fail_what_waited_too_long();
     if (!session_) continue;
     work_off();
+    next_group_ = std::chrono::steady_clock::now() + kGroupEvery;
     settle();
   }
 }

@@ -96,6 +96,7 @@ class PgStore final : public Store {
   Post post_;
   Backoff backoff_{.first = Millis(100), .limit = Millis(2000)};
   SteadyTime next_connect_{};
+  SteadyTime next_group_{};
 
   // The last change that the projection has; what may differ from the database besides.
   Position position_{};
