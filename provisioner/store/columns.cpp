@@ -189,6 +189,10 @@ Binder& Binder::integer(std::optional<std::int64_t> value) {
   return *this;
 }
 
+Binder& Binder::flag(std::optional<bool> value) {
+  return integer(value ? std::optional<std::int64_t>(*value ? 1 : 0) : std::nullopt);
+}
+
 Binder& Binder::text(std::string_view value) {
   statement_.bind(next_++, value);
   return *this;
@@ -218,6 +222,11 @@ Binder& Binder::time(std::optional<WallTime> value) {
 std::optional<std::int64_t> RowReader::maybe_integer() {
   const int column = next_++;
   return statement_.is_null(column) ? std::nullopt : std::optional(statement_.integer(column));
+}
+
+std::optional<bool> RowReader::maybe_flag() {
+  const std::optional<std::int64_t> value = maybe_integer();
+  return value ? std::optional(*value != 0) : std::nullopt;
 }
 
 std::optional<std::string> RowReader::maybe_text() {

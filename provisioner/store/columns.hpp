@@ -38,7 +38,9 @@ class Binder {
   Binder& integer(std::int64_t value);
   Binder& integer(std::optional<std::int64_t> value);
   Binder& flag(bool value) { return integer(value ? 1 : 0); }
+  Binder& flag(std::optional<bool> value);
   Binder& text(std::string_view value);
+  Binder& foreign_text(std::string_view value) { return text(value); }  // whatever a device has sent
   Binder& blob(std::string_view value);
   Binder& maybe_text(const std::optional<std::string>& value);
   Binder& maybe_blob(const std::optional<Bytes>& value);
@@ -60,10 +62,12 @@ class RowReader {
   int small() { return static_cast<int>(integer()); }
   bool flag() { return integer() != 0; }
   std::string text() { return statement_.text(next_++); }
+  std::string foreign_text() { return text(); }
   Bytes blob() { return statement_.blob(next_++); }
   WallTime time() { return from_unix_millis(integer()); }
   Millis duration() { return Millis(integer()); }
   std::optional<std::int64_t> maybe_integer();
+  std::optional<bool> maybe_flag();
   std::optional<std::string> maybe_text();
   std::optional<Bytes> maybe_blob();
   std::optional<WallTime> maybe_time();

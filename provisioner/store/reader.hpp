@@ -2,51 +2,32 @@
 // provisioner/store.
 #pragma once
 
-#include <condition_variable>
-#include <deque>
-#include <functional>
+#include <filesystem>
 #include <memory>
-#include <mutex>
-#include <thread>
+#include <utility>
 
 #include "provisioner/store/sql_transaction.hpp"
 #include "provisioner/store/store.hpp"
+#include "provisioner/store/work_thread.hpp"
 
 namespace fleet::provisioner {
 
-// `work`, with an exception as kInternal.
-Result<void> call(const Work& work, Transaction& transaction);
-
-// Runs pieces of work one after another, each on one snapshot of what was committed. Thread-safe.
+// Runs pieces of work one after another, each on one snapshot of what was committed. Thread-safe. What is queued is finished
+// before it goes.
 class Reader {
  public:
-  using Post = std::function<void(std::function<void()>)>;
-
   // The database exists and is migrated.
-  static Result<std::unique_ptr<Reader>> open(const std::filesystem::path& database, Post post);
-  Reader(sqlite::Database database, Post post);
-  ~Reader();  // finishes what is queued
-  Reader(const Reader&) = delete;
-  Reader& operator=(const Reader&) = delete;
+  static Result<std::unique_ptr<Reader>> open(const std::filesystem::path& database, WorkThread::Post post);
+  Reader(sqlite::Database database, WorkThread::Post post);
 
-  void submit(Work work, Done done);
+  void submit(Work work, Done done) { thread_.submit(std::move(work), std::move(done)); }
 
  private:
-  struct Piece {
-    Work work;
-    Done done;
-  };
-  void read();
   Result<void> carry_out(const Work& work);
 
   sqlite::Database database_;
   SqlTransaction transaction_;
-  Post post_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Piece> queue_;
-  bool stopping_ = false;
-  std::thread thread_;  // last: it uses all the others
+  WorkThread thread_;  // last: it uses the others
 };
 
 }  // namespace fleet::provisioner

@@ -7,98 +7,15 @@ namespace {
 #define ATTEMPT_COLUMNS \
   "id, request_id, number, nonce, hello_id, state, timeout_ms, started_at, moved_at, ended_at, due_at, error, " \
   "handover, owner_username, owner_password, handover_error, owner_account"
-#define STEP_COLUMNS                                                                                        \
-  "attempt_id, ordinal, kind, rid, summary, topic, payload, sent_at, send_count, reply_code, reply_error, " \
-  "replied_at, held, optional, job_id, progress, notified_at, installed"
-
-Result<Attempt> read_attempt(const sqlite::Statement& statement) {
-  RowReader row(statement);
-  Attempt attempt;
-  attempt.id = row.integer();
-  attempt.request_id = row.integer();
-  attempt.number = row.small();
-  attempt.nonce = row.blob();
-  attempt.hello_id = row.text();
-  TRY_ASSIGN(attempt.state, enum_from(row.text(), AttemptState::kOpen, AttemptState::kStopped));
-  attempt.timeout = row.duration();
-  attempt.started_at = row.time();
-  attempt.moved_at = row.time();
-  attempt.ended_at = row.maybe_time();
-  attempt.due_at = row.maybe_time();
-  attempt.error = row.text();
-  TRY_ASSIGN(attempt.handover, enum_from(row.text(), Handover::kNone, Handover::kDone));
-  attempt.owner_username = row.text();
-  attempt.owner_password = Secret(row.text());
-  attempt.handover_error = row.text();
-  attempt.owner_account = row.text();
-  return attempt;
-}
 
 void bind_attempt(sqlite::Statement& statement, const Attempt& attempt, std::optional<std::int64_t> id) {
-  Binder(statement)
-      .integer(id)
-      .integer(attempt.request_id)
-      .integer(attempt.number)
-      .blob(attempt.nonce)
-      .text(attempt.hello_id)
-      .text(to_string(attempt.state))
-      .duration(attempt.timeout)
-      .time(attempt.started_at)
-      .time(attempt.moved_at)
-      .time(attempt.ended_at)
-      .time(attempt.due_at)
-      .text(attempt.error)
-      .text(to_string(attempt.handover))
-      .text(attempt.owner_username)
-      .text(attempt.owner_password.reveal())
-      .text(attempt.handover_error)
-      .text(attempt.owner_account);
-}
-
-Result<Step> read_step(const sqlite::Statement& statement) {
-  RowReader row(statement);
-  Step step;
-  step.attempt_id = row.integer();
-  step.ordinal = row.small();
-  TRY_ASSIGN(step.kind, enum_from(row.text(), StepKind::kSigningCertificates, StepKind::kConfiguration));
-  step.rid = row.text();
-  step.summary = row.text();
-  step.topic = row.text();
-  step.payload = row.blob();
-  step.sent_at = row.time();
-  step.send_count = row.small();
-  if (const auto code = row.maybe_integer()) step.reply_code = static_cast<std::int32_t>(*code);
-  step.reply_error = row.text();
-  step.replied_at = row.maybe_time();
-  step.held = row.flag();
-  step.optional = row.flag();
-  step.job_id = row.maybe_integer();
-  step.progress = row.small();
-  step.notified_at = row.maybe_time();
-  if (const auto installed = row.maybe_integer()) step.installed = *installed != 0;
-  return step;
+  Binder values(statement);
+  to_values::attempt(values, attempt, id);
 }
 
 void bind_step(sqlite::Statement& statement, const Step& step) {
-  Binder(statement)
-      .integer(step.attempt_id)
-      .integer(step.ordinal)
-      .text(to_string(step.kind))
-      .text(step.rid)
-      .text(step.summary)
-      .text(step.topic)
-      .blob(step.payload)
-      .time(step.sent_at)
-      .integer(step.send_count)
-      .integer(step.reply_code ? std::optional<std::int64_t>(*step.reply_code) : std::nullopt)
-      .text(step.reply_error)
-      .time(step.replied_at)
-      .flag(step.held)
-      .flag(step.optional)
-      .integer(step.job_id)
-      .integer(step.progress)
-      .time(step.notified_at)
-      .integer(step.installed ? std::optional<std::int64_t>(*step.installed ? 1 : 0) : std::nullopt);
+  Binder values(statement);
+  to_values::step(values, step);
 }
 
 }  // namespace

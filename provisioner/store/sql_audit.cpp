@@ -2,26 +2,6 @@
 #include "provisioner/store/sql_transaction.hpp"
 
 namespace fleet::provisioner {
-namespace {
-
-#define AUDIT_COLUMNS "at, until, times, source, kind, who, client_id, text"
-
-Result<AuditEntry> read_entry(const sqlite::Statement& statement) {
-  RowReader row(statement);
-  AuditEntry entry;
-  entry.at = row.time();
-  entry.until = row.time();
-  entry.times = row.integer();
-  TRY_ASSIGN(entry.source, enum_from(row.text(), AuditSource::kOperator, AuditSource::kDevice));
-  entry.kind = row.text();
-  entry.who = row.text();
-  entry.client_id = row.text();
-  entry.text = row.text();
-  return entry;
-}
-
-}  // namespace
-
 Result<bool> SqlTransaction::merge_audit(const AuditEntry& entry) {
   TRY_ASSIGN(const auto change,
              statements_.use("UPDATE audit SET until = max(until, ?1), times = times + ?2 WHERE id = "
@@ -80,7 +60,7 @@ Result<std::vector<AuditEntry>> SqlTransaction::list_audit(const AuditFilter& fi
   if (!filter.client_id.empty()) binder.text(filter.client_id);
   if (!filter.kind.empty()) binder.text(filter.kind);
   binder.integer(static_cast<std::int64_t>(filter.limit));
-  return read_all<AuditEntry>(query, read_entry);
+  return read_all<AuditEntry>(query, read_audit_entry);
 }
 
 }  // namespace fleet::provisioner

@@ -6,50 +6,15 @@ namespace {
 
 #define ACCOUNT_COLUMNS "name, broker_url, ca_pem, credentials, tight, owner_database, owner_command"
 
-Result<Account> read_account(const sqlite::Statement& statement) {
-  RowReader row(statement);
-  Account account;
-  account.name = row.text();
-  account.broker_url = row.text();
-  TRY_ASSIGN(account.ca_pem, list_from_json(row.text()));
-  TRY_ASSIGN(account.credentials, enum_from(row.text(), OwnerCredentials::kX509, OwnerCredentials::kPassword));
-  TRY_ASSIGN(account.tight, enum_from(row.text(), CredentialsTight::kInherited, CredentialsTight::kLoose));
-  account.connector.database = row.text();
-  TRY_ASSIGN(account.connector.command, list_from_json(row.text()));
-  return account;
-}
-
-Result<Profile> read_profile(const sqlite::Statement& statement) {
-  RowReader row(statement);
-  Profile profile;
-  profile.name = row.text();
-  profile.account = row.text();
-  TRY_ASSIGN(profile.configuration, configurations_from_json(row.text()));
-  profile.certificate_validity = row.duration();
-  profile.retry_max_attempts = row.small();
-  profile.attempt_timeout = row.duration();
-  TRY_ASSIGN(profile.packages, packages_from_json(row.text()));
-  profile.wants_certificate = row.flag();
-  return profile;
-}
-
 }  // namespace
 
 Result<void> SqlTransaction::put_account(const Account& account) {
-  TRY_ASSIGN(const std::string ca_pem, to_json(account.ca_pem));
-  TRY_ASSIGN(const std::string command, to_json(account.connector.command));
   TRY_ASSIGN(const auto change,
              statements_.use("INSERT INTO account (" ACCOUNT_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) "
                              "ON CONFLICT (name) DO UPDATE SET broker_url = ?2, ca_pem = ?3, credentials = ?4, "
                              "tight = ?5, owner_database = ?6, owner_command = ?7"));
-  Binder(*change)
-      .text(account.name)
-      .text(account.broker_url)
-      .text(ca_pem)
-      .text(to_string(account.credentials))
-      .text(to_string(account.tight))
-      .text(account.connector.database)
-      .text(command);
+  Binder values(*change);
+  TRY(to_values::account(values, account));
   return change->run();
 }
 
@@ -65,8 +30,6 @@ Result<std::vector<Account>> SqlTransaction::list_accounts() {
 }
 
 Result<void> SqlTransaction::put_profile(const Profile& profile) {
-  TRY_ASSIGN(const std::string configuration, to_json(profile.configuration));
-  TRY_ASSIGN(const std::string packages, to_json(profile.packages));
   TRY_ASSIGN(const auto change,
              statements_.use("INSERT INTO profile (name, account, configuration, certificate_validity_ms, "
                              "retry_max_attempts, attempt_timeout_ms, packages, wants_certificate) "
@@ -74,15 +37,8 @@ Result<void> SqlTransaction::put_profile(const Profile& profile) {
                              "ON CONFLICT (name) DO UPDATE SET account = ?2, configuration = ?3, "
                              "certificate_validity_ms = ?4, retry_max_attempts = ?5, attempt_timeout_ms = ?6, packages = ?7, "
                              "wants_certificate = ?8"));
-  Binder(*change)
-      .text(profile.name)
-      .text(profile.account)
-      .text(configuration)
-      .duration(profile.certificate_validity)
-      .integer(profile.retry_max_attempts)
-      .duration(profile.attempt_timeout)
-      .text(packages)
-      .flag(profile.wants_certificate);
+  Binder values(*change);
+  TRY(to_values::profile(values, profile));
   return change->run();
 }
 

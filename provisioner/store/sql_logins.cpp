@@ -2,25 +2,6 @@
 #include "provisioner/store/sql_transaction.hpp"
 
 namespace fleet::provisioner {
-namespace {
-
-Result<GivenLogin> read_login(const sqlite::Statement& statement) {
-  RowReader row(statement);
-  GivenLogin login;
-  login.id = row.integer();
-  login.account = row.text();
-  login.client_id = row.text();
-  login.username = row.text();
-  login.given_up = row.flag();
-  return login;
-}
-
-Result<std::int64_t> read_id(const sqlite::Statement& statement) {
-  return RowReader(statement).integer();
-}
-
-}  // namespace
-
 Result<void> SqlTransaction::keep_login(const std::string& account, const std::string& client_id,
                                         const std::string& username) {
   TRY_ASSIGN(const auto change,
@@ -39,7 +20,7 @@ Result<std::vector<std::int64_t>> SqlTransaction::give_up_logins(std::string_vie
 
 Result<std::optional<GivenLogin>> SqlTransaction::find_login(std::int64_t id) {
   TRY_ASSIGN(const auto query,
-             statements_.use("SELECT id, account, client_id, username, given_up FROM given_login WHERE id = ?1"));
+             statements_.use("SELECT " LOGIN_COLUMNS " FROM given_login WHERE id = ?1"));
   Binder(*query).integer(id);
   return read_one<GivenLogin>(*query, read_login);
 }

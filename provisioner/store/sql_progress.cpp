@@ -19,15 +19,6 @@ Result<void> add_count(const sqlite::Statement& query, RequestProgress& progress
   return {};
 }
 
-Result<FailureReason> read_reason(const sqlite::Statement& query) {
-  RowReader row(query);
-  FailureReason reason;
-  reason.cause = row.text();
-  reason.requests = row.integer();
-  reason.example = row.text();
-  return reason;
-}
-
 }  // namespace
 
 Result<RequestProgress> SqlTransaction::progress_of(const RequestFilter& filter, WallTime now, std::size_t reasons) {
@@ -58,7 +49,7 @@ Result<RequestProgress> SqlTransaction::progress_of(const RequestFilter& filter,
   Binder cause_binder(causes);
   TRY(bind_filter(cause_binder, filter));
   cause_binder.integer(static_cast<std::int64_t>(reasons));
-  TRY_ASSIGN(progress.reasons, read_all<FailureReason>(causes, read_reason));
+  TRY_ASSIGN(progress.reasons, read_all<FailureReason>(causes, read_failure_reason));
   return progress;
 }
 

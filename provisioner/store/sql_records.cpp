@@ -2,59 +2,11 @@
 #include "provisioner/store/sql_transaction.hpp"
 
 namespace fleet::provisioner {
-namespace {
-
-#define CERTIFICATE_COLUMNS "serial, spki_sha256, client_id, request_id, pem, not_before, not_after, issued_at"
-#define TIMELINE_COLUMNS "request_id, attempt_id, at, kind, text"
-
-Result<IssuedCertificate> read_certificate(const sqlite::Statement& statement) {
-  RowReader row(statement);
-  IssuedCertificate certificate;
-  certificate.serial = row.text();
-  certificate.spki_sha256 = row.blob();
-  certificate.client_id = row.text();
-  certificate.request_id = row.integer();
-  certificate.pem = row.text();
-  certificate.not_before = row.time();
-  certificate.not_after = row.time();
-  certificate.issued_at = row.time();
-  return certificate;
-}
-
-// CERTIFICATE_COLUMNS, then the request's name.
-Result<CertificateRecord> read_record(const sqlite::Statement& statement) {
-  constexpr int kRequestName = 8;
-  TRY_ASSIGN(IssuedCertificate certificate, read_certificate(statement));
-  CertificateRecord record{std::move(certificate), {}};
-  if (!statement.is_null(kRequestName)) record.request = statement.text(kRequestName);
-  return record;
-}
-
-Result<TimelineEntry> read_entry(const sqlite::Statement& statement) {
-  RowReader row(statement);
-  TimelineEntry entry;
-  entry.request_id = row.integer();
-  entry.attempt_id = row.maybe_integer();
-  entry.at = row.time();
-  entry.kind = row.text();
-  entry.text = row.text();
-  return entry;
-}
-
-}  // namespace
-
 Result<void> SqlTransaction::insert_certificate(const IssuedCertificate& certificate) {
   TRY_ASSIGN(const auto change, statements_.use("INSERT INTO certificate (" CERTIFICATE_COLUMNS
                                                 ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"));
-  Binder(*change)
-      .text(certificate.serial)
-      .blob(certificate.spki_sha256)
-      .text(certificate.client_id)
-      .integer(certificate.request_id)
-      .text(certificate.pem)
-      .time(certificate.not_before)
-      .time(certificate.not_after)
-      .time(certificate.issued_at);
+  Binder values(*change);
+  to_values::certificate(values, certificate);
   return change->run();
 }
 
@@ -77,7 +29,7 @@ Result<std::optional<CertificateRecord>> SqlTransaction::find_certificate(std::s
   TRY_ASSIGN(const auto query, statements_.use("SELECT " CERTIFICATE_COLUMNS ", (SELECT name FROM request WHERE id = request_id) "
                                                "FROM certificate WHERE serial = ?1"));
   Binder(*query).text(serial);
-  return read_one<CertificateRecord>(*query, read_record);
+  return read_one<CertificateRecord>(*query, read_certificate_record);
 }
 
 Result<std::vector<CertificateRecord>> SqlTransaction::list_certificates(const CertificateFilter& filter) {
@@ -93,13 +45,14 @@ Result<std::vector<CertificateRecord>> SqlTransaction::list_certificates(const C
   if (filter.expires_before) binder.time(*filter.expires_before);
   if (filter.after) binder.time(filter.after->first).text(filter.after->second);
   binder.integer(static_cast<std::int64_t>(filter.limit));
-  return read_all<CertificateRecord>(query, read_record);
+  return read_all<CertificateRecord>(query, read_certificate_record);
 }
 
 Result<void> SqlTransaction::add_timeline(const TimelineEntry& entry) {
   TRY_ASSIGN(const auto change,
              statements_.use("INSERT INTO timeline (" TIMELINE_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5)"));
-  Binder(*change).integer(entry.request_id).integer(entry.attempt_id).time(entry.at).text(entry.kind).text(entry.text);
+  Binder values(*change);
+  to_values::timeline_entry(values, entry);
   TRY(change->run());
   if (database_.last_insert_id() % kTimelineSlack != 0) return {};
   // A walk over the index from the newest entry: as cheap as the timeline is short.
@@ -115,7 +68,7 @@ Result<std::vector<TimelineEntry>> SqlTransaction::timeline_of(std::int64_t requ
              statements_.use("SELECT " TIMELINE_COLUMNS " FROM (SELECT * FROM timeline WHERE request_id = ?1 "
                              "ORDER BY id DESC LIMIT ?2) ORDER BY id"));
   Binder(*query).integer(request_id).integer(static_cast<std::int64_t>(limit));
-  return read_all<TimelineEntry>(*query, read_entry);
+  return read_all<TimelineEntry>(*query, read_timeline_entry);
 }
 
 }  // namespace fleet::provisioner

@@ -14,56 +14,9 @@ namespace {
   "client_id, username, connect_verifier, enabled, activates_on, expires_on, status, updated_at, completed_at, " \
   "optlock"
 
-Result<ProvisionRequest> read_request(const sqlite::Statement& statement) {
-  RowReader row(statement);
-  ProvisionRequest request;
-  request.id = row.integer();
-  request.name = row.text();
-  request.profile = row.text();
-  request.client_id = row.text();
-  request.username = row.text();
-  request.connect_verifier = row.blob();
-  request.username_verifier = row.blob();
-  request.activation_key_verifier = row.maybe_blob();
-  request.activation_key_used = row.flag();
-  TRY_ASSIGN(request.labels, map_from_json(row.text()));
-  TRY_ASSIGN(request.params, map_from_json(row.text()));
-  request.enabled = row.flag();
-  request.activates_on = row.maybe_time();
-  request.expires_on = row.maybe_time();
-  if (const auto attempts = row.maybe_integer()) request.retry_max_attempts = static_cast<int>(*attempts);
-  TRY_ASSIGN(request.status, enum_from(row.text(), JobStatus::kCreated, JobStatus::kStopped));
-  request.failures = row.small();
-  request.last_error = row.text();
-  TRY_ASSIGN(request.facts, map_from_json(row.text()));
-  request.optlock = row.integer();
-  request.created_at = row.time();
-  request.updated_at = row.time();
-  request.completed_at = row.maybe_time();
-  if (const auto configuration = row.maybe_text()) {
-    TRY_ASSIGN(request.configuration, configurations_from_json(*configuration));
-  }
-  if (const auto packages = row.maybe_text()) {
-    TRY_ASSIGN(request.packages, packages_from_json(*packages));
-  }
-  request.secure_url = row.flag();
-  TRY_ASSIGN(request.tight, enum_from(row.text(), CredentialsTight::kInherited, CredentialsTight::kLoose));
-  return request;
-}
-
-// Only the fields of ADMISSION_COLUMNS.
-Result<ProvisionRequest> read_admission(const sqlite::Statement& statement) {
-  RowReader row(statement);
-  ProvisionRequest request;
-  request.client_id = row.text();
-  request.username = row.text();
-  request.connect_verifier = row.blob();
-  request.enabled = row.flag();
-  request.activates_on = row.maybe_time();
-  request.expires_on = row.maybe_time();
-  TRY_ASSIGN(request.status, enum_from(row.text(), JobStatus::kCreated, JobStatus::kStopped));
-  request.updated_at = row.time();
-  request.completed_at = row.maybe_time();
+// ADMISSION_COLUMNS.
+Result<ProvisionRequest> read_stored_admission(RowReader& row) {
+  TRY_ASSIGN(ProvisionRequest request, read_admission(row));
   request.optlock = row.integer();
   return request;
 }
@@ -71,45 +24,8 @@ Result<ProvisionRequest> read_admission(const sqlite::Statement& statement) {
 // ?1 is the id for an update, NULL for an insert; ?20 optlock, ?21 created_at, ?22 updated_at.
 Result<void> bind_request(sqlite::Statement& statement, const ProvisionRequest& request, std::optional<std::int64_t> id,
                           std::int64_t optlock) {
-  TRY_ASSIGN(const std::string labels, to_json(request.labels));
-  TRY_ASSIGN(const std::string params, to_json(request.params));
-  TRY_ASSIGN(const std::string facts, to_json(request.facts));
-  std::optional<std::string> configuration, packages;
-  if (request.configuration) {
-    TRY_ASSIGN(configuration, to_json(*request.configuration));
-  }
-  if (request.packages) {
-    TRY_ASSIGN(packages, to_json(*request.packages));
-  }
-  Binder(statement)
-      .integer(id)
-      .text(request.name)
-      .text(request.profile)
-      .text(request.client_id)
-      .text(request.username)
-      .blob(request.connect_verifier)
-      .blob(request.username_verifier)
-      .maybe_blob(request.activation_key_verifier)
-      .flag(request.activation_key_used)
-      .text(labels)
-      .text(params)
-      .flag(request.enabled)
-      .time(request.activates_on)
-      .time(request.expires_on)
-      .integer(request.retry_max_attempts ? std::optional<std::int64_t>(*request.retry_max_attempts) : std::nullopt)
-      .text(to_string(request.status))
-      .integer(request.failures)
-      .text(request.last_error)
-      .text(facts)
-      .integer(optlock)
-      .time(request.created_at)
-      .time(request.updated_at)
-      .time(request.completed_at)
-      .maybe_text(configuration)
-      .maybe_text(packages)
-      .flag(request.secure_url)
-      .text(to_string(request.tight));
-  return {};
+  Binder values(statement);
+  return to_values::request(values, request, id, optlock, request.facts);
 }
 
 }  // namespace
@@ -117,16 +33,17 @@ Result<void> bind_request(sqlite::Statement& statement, const ProvisionRequest& 
 Result<std::optional<AdmissionRow>> SqlTransaction::admission_row(std::string_view client_id) {
   TRY_ASSIGN(const auto query, statements_.use("SELECT " ADMISSION_COLUMNS " FROM request WHERE client_id = ?1"));
   Binder(*query).text(client_id);
-  TRY_ASSIGN(const auto request, read_one<ProvisionRequest>(*query, read_admission));
+  TRY_ASSIGN(const auto request, read_one<ProvisionRequest>(*query, read_stored_admission));
   return request ? std::optional(admission_of(*request)) : std::nullopt;
 }
 
 Result<void> SqlTransaction::all_admission_rows(const std::function<Result<void>(const AdmissionRow&)>& each) {
   TRY_ASSIGN(const auto query, statements_.use("SELECT " ADMISSION_COLUMNS " FROM request ORDER BY client_id"));
   while (true) {
-    TRY_ASSIGN(const bool row, query->next());
-    if (!row) return {};
-    TRY_ASSIGN(const ProvisionRequest request, read_admission(*query));
+    TRY_ASSIGN(const bool found, query->next());
+    if (!found) return {};
+    RowReader row(*query);
+    TRY_ASSIGN(const ProvisionRequest request, read_stored_admission(row));
     TRY(each(admission_of(request)));
   }
 }
@@ -147,7 +64,7 @@ Result<void> SqlTransaction::bump_admission_generation() {
 Result<std::optional<SqlTransaction::StoredAdmission>> SqlTransaction::stored_admission(std::int64_t id) {
   TRY_ASSIGN(const auto query, statements_.use("SELECT " ADMISSION_COLUMNS " FROM request WHERE id = ?1"));
   Binder(*query).integer(id);
-  TRY_ASSIGN(const auto request, read_one<ProvisionRequest>(*query, read_admission));
+  TRY_ASSIGN(const auto request, read_one<ProvisionRequest>(*query, read_stored_admission));
   if (!request) return std::optional<StoredAdmission>();
   return std::optional(StoredAdmission{admission_of(*request), request->optlock});
 }

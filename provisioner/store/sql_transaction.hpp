@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "provisioner/store/columns.hpp"
+#include "provisioner/store/rows.hpp"
 #include "provisioner/store/sqlite.hpp"
 #include "provisioner/store/statement_cache.hpp"
 #include "provisioner/store/store.hpp"
@@ -127,34 +128,27 @@ class SqlTransaction final : public Transaction {
   std::set<std::string> touched_;
 };
 
-// All rows of a query, each read by `read` (a Result<T>(const Statement&)).
-template <typename T>
-Result<std::vector<T>> read_all(sqlite::Statement& query, Result<T> (*read)(const sqlite::Statement&)) {
+// All rows of a query, each read by `read` (a Result<T>(RowReader&)).
+template <typename T, typename Read>
+Result<std::vector<T>> read_all(sqlite::Statement& query, Read read) {
   std::vector<T> rows;
   while (true) {
-    TRY_ASSIGN(const bool row, query.next());
-    if (!row) return rows;
-    TRY_ASSIGN(T value, read(query));
+    TRY_ASSIGN(const bool found, query.next());
+    if (!found) return rows;
+    RowReader row(query);
+    TRY_ASSIGN(T value, read(row));
     rows.push_back(std::move(value));
   }
 }
 
 // The first row of a query, if there is one.
-template <typename T>
-Result<std::optional<T>> read_one(sqlite::Statement& query, Result<T> (*read)(const sqlite::Statement&)) {
-  TRY_ASSIGN(const bool row, query.next());
-  if (!row) return std::optional<T>();
-  TRY_ASSIGN(T value, read(query));
+template <typename T, typename Read>
+Result<std::optional<T>> read_one(sqlite::Statement& query, Read read) {
+  TRY_ASSIGN(const bool found, query.next());
+  if (!found) return std::optional<T>();
+  RowReader row(query);
+  TRY_ASSIGN(T value, read(row));
   return std::optional<T>(std::move(value));
-}
-
-// The enumerator, from `first` to `last`, whose to_string() is `name`; kCorrupt if there is none.
-template <typename E>
-Result<E> enum_from(std::string_view name, E first, E last) {
-  for (int i = static_cast<int>(first); i <= static_cast<int>(last); ++i) {
-    if (to_string(static_cast<E>(i)) == name) return static_cast<E>(i);
-  }
-  return fail(ErrorCode::kCorrupt, "stored name \"{}\": unknown", name);
 }
 
 }  // namespace fleet::provisioner

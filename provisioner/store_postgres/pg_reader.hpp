@@ -2,48 +2,32 @@
 // provisioner/store_postgres.
 #pragma once
 
-#include <condition_variable>
-#include <deque>
-#include <functional>
 #include <memory>
-#include <mutex>
-#include <thread>
+#include <utility>
 
 #include "provisioner/store/store.hpp"
+#include "provisioner/store/work_thread.hpp"
 #include "provisioner/store_postgres/transaction.hpp"
 
 namespace fleet::provisioner::postgres {
 
 // Runs pieces of work one after another, each on one snapshot of what was committed. A session that was lost is made anew for
-// the next piece. Thread-safe.
+// the next piece. Thread-safe. What is queued is finished before it goes.
 class PgReader {
  public:
-  using Post = std::function<void(std::function<void()>)>;
-  PgReader(Address address, CellIdentity cell, Post post);
-  ~PgReader();  // finishes what is queued
-  PgReader(const PgReader&) = delete;
-  PgReader& operator=(const PgReader&) = delete;
+  PgReader(Address address, CellIdentity cell, WorkThread::Post post);
 
-  void submit(Work work, Done done);
+  void submit(Work work, Done done) { thread_.submit(std::move(work), std::move(done)); }
 
  private:
-  struct Piece {
-    Work work;
-    Done done;
-  };
-  void read();
   Result<void> carry_out(const Work& work);
+  Result<void> try_once(const Work& work);
 
   Address address_;
   CellIdentity cell_;
-  Post post_;
   std::unique_ptr<Connection> connection_;
   std::unique_ptr<PgTransaction> transaction_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<Piece> queue_;
-  bool stopping_ = false;
-  std::thread thread_;  // last: it uses all the others
+  WorkThread thread_;  // last: it uses the others
 };
 
 }  // namespace fleet::provisioner::postgres

@@ -6,7 +6,7 @@
 #include "core/base/crash_point.hpp"
 #include "core/base/log.hpp"
 #include "core/base/secret.hpp"
-#include "provisioner/store/reader.hpp"
+#include "provisioner/store/work_thread.hpp"
 #include "provisioner/store_postgres/migrations.hpp"
 #include "provisioner/store_postgres/store.hpp"
 

@@ -10,78 +10,19 @@ namespace {
   "attempt.id, attempt.request_id, attempt.number, attempt.nonce, attempt.hello_id, attempt.state, attempt.timeout_ms, " \
   "attempt.started_at, attempt.moved_at, attempt.ended_at, attempt.due_at, attempt.error, attempt.handover, "        \
   "attempt.owner_username, attempt.owner_password, attempt.handover_error, attempt.owner_account, attempt.fence, attempt.cell"
-#define STEP_COLUMNS                                                                                        \
-  "attempt_id, ordinal, kind, rid, summary, topic, payload, sent_at, send_count, reply_code, reply_error, " \
-  "replied_at, held, optional, job_id, progress, notified_at, installed"
 // So much is taken over at a time; the next round takes the rest.
 constexpr std::int64_t kTakenOver = 500;
 
-Result<Step> read_step(RowReader& row) {
-  Step step;
-  step.attempt_id = row.integer();
-  step.ordinal = row.small();
-  TRY_ASSIGN(step.kind, enum_from(row.text(), StepKind::kSigningCertificates, StepKind::kConfiguration));
-  step.rid = row.text();
-  step.summary = row.text();
-  step.topic = row.text();
-  step.payload = row.blob();
-  step.sent_at = row.time();
-  step.send_count = row.small();
-  if (const auto code = row.maybe_integer()) step.reply_code = static_cast<std::int32_t>(*code);
-  step.reply_error = row.text();
-  step.replied_at = row.maybe_time();
-  step.held = row.flag();
-  step.optional = row.flag();
-  step.job_id = row.maybe_integer();
-  step.progress = row.small();
-  step.notified_at = row.maybe_time();
-  step.installed = row.maybe_flag();
-  return step;
-}
-
 Parameters values_of(const Attempt& attempt, std::int64_t id) {
   Parameters values;
-  values.integer(id)
-      .integer(attempt.request_id)
-      .integer(attempt.number)
-      .blob(attempt.nonce)
-      .blob(attempt.hello_id)
-      .text(to_string(attempt.state))
-      .duration(attempt.timeout)
-      .time(attempt.started_at)
-      .time(attempt.moved_at)
-      .time(attempt.ended_at)
-      .time(attempt.due_at)
-      .text(attempt.error)
-      .text(to_string(attempt.handover))
-      .text(attempt.owner_username)
-      .text(attempt.owner_password.reveal())
-      .text(attempt.handover_error)
-      .text(attempt.owner_account)
-      .integer(attempt.fence);
+  to_values::attempt(values, attempt, id);
+  values.integer(attempt.fence);
   return values;
 }
 
 Parameters values_of(const Step& step) {
   Parameters values;
-  values.integer(step.attempt_id)
-      .integer(step.ordinal)
-      .text(to_string(step.kind))
-      .text(step.rid)
-      .text(step.summary)
-      .text(step.topic)
-      .blob(step.payload)
-      .time(step.sent_at)
-      .integer(step.send_count)
-      .integer(step.reply_code ? std::optional<std::int64_t>(*step.reply_code) : std::nullopt)
-      .text(step.reply_error)
-      .time(step.replied_at)
-      .flag(step.held)
-      .flag(step.optional)
-      .integer(step.job_id)
-      .integer(step.progress)
-      .time(step.notified_at)
-      .flag(step.installed);
+  to_values::step(values, step);
   return values;
 }
 
@@ -92,24 +33,7 @@ Error taken_over(std::int64_t attempt_id) {
 }  // namespace
 
 Result<Attempt> PgTransaction::read_attempt(RowReader& row) {
-  Attempt attempt;
-  attempt.id = row.integer();
-  attempt.request_id = row.integer();
-  attempt.number = row.small();
-  attempt.nonce = row.blob();
-  attempt.hello_id = row.blob();
-  TRY_ASSIGN(attempt.state, enum_from(row.text(), AttemptState::kOpen, AttemptState::kStopped));
-  attempt.timeout = row.duration();
-  attempt.started_at = row.time();
-  attempt.moved_at = row.time();
-  attempt.ended_at = row.maybe_time();
-  attempt.due_at = row.maybe_time();
-  attempt.error = row.text();
-  TRY_ASSIGN(attempt.handover, enum_from(row.text(), Handover::kNone, Handover::kDone));
-  attempt.owner_username = row.text();
-  attempt.owner_password = Secret(row.text());
-  attempt.handover_error = row.text();
-  attempt.owner_account = row.text();
+  TRY_ASSIGN(Attempt attempt, provisioner::read_attempt(row));
   attempt.fence = row.integer();
   owners_[attempt.id] = row.text();
   return attempt;

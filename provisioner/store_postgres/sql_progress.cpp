@@ -27,14 +27,6 @@ Result<void> add_count(RowReader& row, RequestProgress& progress) {
   return {};
 }
 
-Result<FailureReason> read_reason(RowReader& row) {
-  FailureReason reason;
-  reason.cause = row.text();
-  reason.requests = row.integer();
-  reason.example = row.text();
-  return reason;
-}
-
 }  // namespace
 
 Result<std::string> where_of(const RequestFilter& filter, Parameters& parameters) {
@@ -92,7 +84,7 @@ Result<RequestProgress> PgTransaction::progress_of(const RequestFilter& filter, 
                      " GROUP BY 1 ORDER BY requests DESC, cause LIMIT " +
                      caused.integer(static_cast<std::int64_t>(reasons)).last(),
                  caused));
-  TRY_ASSIGN(progress.reasons, read_all<FailureReason>(causes, read_reason));
+  TRY_ASSIGN(progress.reasons, read_all<FailureReason>(causes, read_failure_reason));
   return progress;
 }
 

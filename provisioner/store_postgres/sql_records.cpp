@@ -2,85 +2,14 @@
 #include "provisioner/store_postgres/transaction.hpp"
 
 namespace fleet::provisioner::postgres {
-namespace {
-
-#define CERTIFICATE_COLUMNS "serial, spki_sha256, client_id, request_id, pem, not_before, not_after, issued_at"
-#define TIMELINE_COLUMNS "request_id, attempt_id, at, kind, text"
-#define LOGIN_COLUMNS "id, account, client_id, username, given_up"
-#define AUDIT_COLUMNS "at, until, times, source, kind, who, client_id, text"
-
-Result<IssuedCertificate> read_certificate(RowReader& row) {
-  IssuedCertificate certificate;
-  certificate.serial = row.text();
-  certificate.spki_sha256 = row.blob();
-  certificate.client_id = row.text();
-  certificate.request_id = row.integer();
-  certificate.pem = row.text();
-  certificate.not_before = row.time();
-  certificate.not_after = row.time();
-  certificate.issued_at = row.time();
-  return certificate;
-}
-
-// CERTIFICATE_COLUMNS, then the request's name.
-Result<CertificateRecord> read_record(RowReader& row) {
-  TRY_ASSIGN(IssuedCertificate certificate, read_certificate(row));
-  return CertificateRecord{std::move(certificate), row.maybe_text()};
-}
-
-Result<TimelineEntry> read_line(RowReader& row) {
-  TimelineEntry entry;
-  entry.request_id = row.integer();
-  entry.attempt_id = row.maybe_integer();
-  entry.at = row.time();
-  entry.kind = row.text();
-  entry.text = row.text();
-  return entry;
-}
-
-Result<GivenLogin> read_login(RowReader& row) {
-  GivenLogin login;
-  login.id = row.integer();
-  login.account = row.text();
-  login.client_id = row.text();
-  login.username = row.text();
-  login.given_up = row.flag();
-  return login;
-}
-
-Result<std::int64_t> read_id(RowReader& row) {
-  return row.integer();
-}
-
-Result<AuditEntry> read_entry(RowReader& row) {
-  AuditEntry entry;
-  entry.at = row.time();
-  entry.until = row.time();
-  entry.times = row.integer();
-  TRY_ASSIGN(entry.source, enum_from(row.text(), AuditSource::kOperator, AuditSource::kDevice));
-  entry.kind = row.text();
-  entry.who = row.text();
-  entry.client_id = row.text();
-  entry.text = row.text();
-  return entry;
-}
-
-}  // namespace
-
 // The key is its client id's from its first certificate on, whichever cell issued it: another one's is refused.
 Result<void> PgTransaction::insert_certificate(const IssuedCertificate& certificate) {
+  Parameters values;
+  to_values::certificate(values, certificate);
   connection_.send("WITH owner AS (INSERT INTO device_key (spki_sha256, client_id) VALUES ($2, $3) ON CONFLICT (spki_sha256) "
                    "DO UPDATE SET client_id = excluded.client_id WHERE device_key.client_id = excluded.client_id RETURNING 1) "
                    "INSERT INTO certificate (" CERTIFICATE_COLUMNS ") SELECT $1, $2, $3, $4, $5, $6, $7, $8 FROM owner",
-                   Parameters()
-                       .text(certificate.serial)
-                       .blob(certificate.spki_sha256)
-                       .text(certificate.client_id)
-                       .integer(certificate.request_id)
-                       .text(certificate.pem)
-                       .time(certificate.not_before)
-                       .time(certificate.not_after)
-                       .time(certificate.issued_at),
+                   values,
                    Error{ErrorCode::kAlreadyExists, "device_key.spki_sha256: already taken by another client id"});
   return {};
 }
@@ -101,7 +30,7 @@ Result<std::optional<CertificateRecord>> PgTransaction::find_certificate(std::st
   TRY_ASSIGN(const Rows rows, connection_.query("SELECT " CERTIFICATE_COLUMNS ", (SELECT name FROM request WHERE id = request_id) "
                                                 "FROM certificate WHERE serial = $1",
                                                 Parameters().text(serial)));
-  return read_one<CertificateRecord>(rows, read_record);
+  return read_one<CertificateRecord>(rows, read_certificate_record);
 }
 
 Result<std::vector<CertificateRecord>> PgTransaction::list_certificates(const CertificateFilter& filter) {
@@ -118,12 +47,13 @@ Result<std::vector<CertificateRecord>> PgTransaction::list_certificates(const Ce
                                         where + " ORDER BY not_after, serial LIMIT " +
                                         values.integer(static_cast<std::int64_t>(filter.limit)).last(),
                                     values));
-  return read_all<CertificateRecord>(rows, read_record);
+  return read_all<CertificateRecord>(rows, read_certificate_record);
 }
 
 Result<void> PgTransaction::add_timeline(const TimelineEntry& entry) {
-  connection_.send("INSERT INTO timeline (" TIMELINE_COLUMNS ") VALUES ($1, $2, $3, $4, $5)",
-                   Parameters().integer(entry.request_id).integer(entry.attempt_id).time(entry.at).text(entry.kind).text(entry.text));
+  Parameters values;
+  to_values::timeline_entry(values, entry);
+  connection_.send("INSERT INTO timeline (" TIMELINE_COLUMNS ") VALUES ($1, $2, $3, $4, $5)", values);
   lengthened_.insert(entry.request_id);
   return {};
 }
@@ -143,7 +73,7 @@ Result<std::vector<TimelineEntry>> PgTransaction::timeline_of(std::int64_t reque
   TRY_ASSIGN(const Rows rows, connection_.query("SELECT " TIMELINE_COLUMNS " FROM (SELECT * FROM timeline WHERE request_id = $1 "
                                                 "ORDER BY id DESC LIMIT $2) AS newest ORDER BY id",
                                                 Parameters().integer(request_id).integer(static_cast<std::int64_t>(limit))));
-  return read_all<TimelineEntry>(rows, read_line);
+  return read_all<TimelineEntry>(rows, read_timeline_entry);
 }
 
 Result<void> PgTransaction::keep_login(const std::string& account, const std::string& client_id, const std::string& username) {
@@ -217,7 +147,7 @@ Result<std::vector<AuditEntry>> PgTransaction::list_audit(const AuditFilter& fil
                                                          values.integer(static_cast<std::int64_t>(filter.limit)).last() +
                                                          ") AS newest ORDER BY id",
                                                      values));
-  return read_all<AuditEntry>(rows, read_entry);
+  return read_all<AuditEntry>(rows, read_audit_entry);
 }
 
 Result<void> PgTransaction::tell_other_cells(const Tidings& tidings) {

@@ -11,53 +11,8 @@ namespace {
 #define ADMISSION_COLUMNS "client_id, username, connect_verifier, enabled, activates_on, expires_on, status, updated_at, completed_at"
 constexpr std::size_t kAdmissionsPage = 10'000;
 
-Result<ProvisionRequest> read_request(RowReader& row) {
-  ProvisionRequest request;
-  request.id = row.integer();
-  request.name = row.text();
-  request.profile = row.text();
-  request.client_id = row.text();
-  request.username = row.text();
-  request.connect_verifier = row.blob();
-  request.username_verifier = row.blob();
-  request.activation_key_verifier = row.maybe_blob();
-  request.activation_key_used = row.flag();
-  TRY_ASSIGN(request.labels, map_from_json(row.text()));
-  TRY_ASSIGN(request.params, map_from_json(row.text()));
-  request.enabled = row.flag();
-  request.activates_on = row.maybe_time();
-  request.expires_on = row.maybe_time();
-  if (const auto attempts = row.maybe_integer()) request.retry_max_attempts = static_cast<int>(*attempts);
-  TRY_ASSIGN(request.status, enum_from(row.text(), JobStatus::kCreated, JobStatus::kStopped));
-  request.failures = row.small();
-  request.last_error = row.text();
-  TRY_ASSIGN(request.facts, map_from_json(row.text()));
-  request.optlock = row.integer();
-  request.created_at = row.time();
-  request.updated_at = row.time();
-  request.completed_at = row.maybe_time();
-  if (const auto configuration = row.maybe_text()) {
-    TRY_ASSIGN(request.configuration, configurations_from_json(*configuration));
-  }
-  if (const auto packages = row.maybe_text()) {
-    TRY_ASSIGN(request.packages, packages_from_json(*packages));
-  }
-  request.secure_url = row.flag();
-  TRY_ASSIGN(request.tight, enum_from(row.text(), CredentialsTight::kInherited, CredentialsTight::kLoose));
-  return request;
-}
-
-Result<AdmissionRow> read_admission(RowReader& row) {
-  ProvisionRequest request;
-  request.client_id = row.text();
-  request.username = row.text();
-  request.connect_verifier = row.blob();
-  request.enabled = row.flag();
-  request.activates_on = row.maybe_time();
-  request.expires_on = row.maybe_time();
-  TRY_ASSIGN(request.status, enum_from(row.text(), JobStatus::kCreated, JobStatus::kStopped));
-  request.updated_at = row.time();
-  request.completed_at = row.maybe_time();
+Result<AdmissionRow> read_admission_row(RowReader& row) {
+  TRY_ASSIGN(const ProvisionRequest request, read_admission(row));
   return admission_of(request);
 }
 
@@ -69,44 +24,8 @@ TextMap without_nul(TextMap facts) {
 
 // $1 is the id; $20 optlock, $21 created_at, $22 updated_at.
 Result<Parameters> values_of(const ProvisionRequest& request, std::int64_t id, std::int64_t optlock) {
-  TRY_ASSIGN(const std::string labels, to_json(request.labels));
-  TRY_ASSIGN(const std::string params, to_json(request.params));
-  TRY_ASSIGN(const std::string facts, to_json(without_nul(request.facts)));
-  std::optional<std::string> configuration, packages;
-  if (request.configuration) {
-    TRY_ASSIGN(configuration, to_json(*request.configuration));
-  }
-  if (request.packages) {
-    TRY_ASSIGN(packages, to_json(*request.packages));
-  }
   Parameters values;
-  values.integer(id)
-      .text(request.name)
-      .text(request.profile)
-      .text(request.client_id)
-      .text(request.username)
-      .blob(request.connect_verifier)
-      .blob(request.username_verifier)
-      .maybe_blob(request.activation_key_verifier)
-      .flag(request.activation_key_used)
-      .text(labels)
-      .text(params)
-      .flag(request.enabled)
-      .time(request.activates_on)
-      .time(request.expires_on)
-      .integer(request.retry_max_attempts ? std::optional<std::int64_t>(*request.retry_max_attempts) : std::nullopt)
-      .text(to_string(request.status))
-      .integer(request.failures)
-      .text(request.last_error)
-      .text(facts)
-      .integer(optlock)
-      .time(request.created_at)
-      .time(request.updated_at)
-      .time(request.completed_at)
-      .maybe_text(configuration)
-      .maybe_text(packages)
-      .flag(request.secure_url)
-      .text(to_string(request.tight));
+  TRY(to_values::request(values, request, id, optlock, without_nul(request.facts)));
   return values;
 }
 
@@ -173,7 +92,7 @@ Result<WantedRows> PgTransaction::admission_rows(const std::set<std::string>& cl
                                                 Parameters().texts({client_ids.begin(), client_ids.end()})));
   for (std::size_t i = 0; i < rows.size(); ++i) {
     RowReader row(rows, i);
-    TRY_ASSIGN(AdmissionRow admission, read_admission(row));
+    TRY_ASSIGN(AdmissionRow admission, read_admission_row(row));
     wanted[admission.client_id] = std::move(admission);
   }
   return wanted;
@@ -186,7 +105,7 @@ Result<void> PgTransaction::all_admission_rows(const std::function<Result<void>(
                                                   Parameters().text(behind).integer(static_cast<std::int64_t>(kAdmissionsPage))));
     for (std::size_t i = 0; i < rows.size(); ++i) {
       RowReader row(rows, i);
-      TRY_ASSIGN(const AdmissionRow admission, read_admission(row));
+      TRY_ASSIGN(const AdmissionRow admission, read_admission_row(row));
       TRY(each(admission));
       behind = admission.client_id;
     }

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "provisioner/store/admission_projection.hpp"
+#include "provisioner/store/rows.hpp"
 #include "provisioner/store/store.hpp"
 #include "provisioner/store_postgres/connection.hpp"
 #include "provisioner/store_postgres/values.hpp"
@@ -192,15 +193,6 @@ class PgTransaction final : public Transaction {
   std::vector<std::int64_t> request_ids_, attempt_ids_;
   std::int64_t audit_lines_ = 0;
 };
-
-// The enumerator, from `first` to `last`, whose to_string() is `name`; kCorrupt if there is none.
-template <typename E>
-Result<E> enum_from(std::string_view name, E first, E last) {
-  for (int i = static_cast<int>(first); i <= static_cast<int>(last); ++i) {
-    if (to_string(static_cast<E>(i)) == name) return static_cast<E>(i);
-  }
-  return fail(ErrorCode::kCorrupt, "stored name \"{}\": unknown", name);
-}
 
 // The conditions of a RequestFilter on `request`; their values are added to `parameters`. `after` and `limit` are no
 // conditions: they are the list's.

@@ -28,6 +28,7 @@ class Parameters {
   Parameters& flag(bool value);
   Parameters& flag(std::optional<bool> value);
   Parameters& text(std::string_view value);
+  Parameters& foreign_text(std::string_view value) { return blob(value); }  // whatever a device has sent
   Parameters& maybe_text(const std::optional<std::string>& value);
   Parameters& texts(const std::vector<std::string>& values);  // a text[]
   Parameters& blob(std::string_view value);
@@ -76,6 +77,7 @@ class RowReader {
   bool flag();
   std::string text();
   Bytes blob() { return text(); }
+  std::string foreign_text() { return blob(); }
   WallTime time() { return from_unix_millis(integer()); }
   Millis duration() { return Millis(integer()); }
   std::optional<std::int64_t> maybe_integer();
