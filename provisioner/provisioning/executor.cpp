@@ -33,19 +33,17 @@ Result<Executor::Heard> Executor::hear(Transaction& tx, const std::string& clien
   if (heard.attempt) {
     TRY_ASSIGN(heard.steps, tx.steps_of(heard.attempt->id));
   }
-  heard.own = heard.find(is) != nullptr;
-  if (!heard.own) {
-    // of an earlier attempt, of another device, or of nobody
+  if (heard.request && heard.find(is) == nullptr) {
+    // of an earlier attempt, or of none
     heard.attempt.reset();
     heard.steps.clear();
-    TRY_ASSIGN(std::optional<Step> step, find());
+    TRY_ASSIGN(std::optional<Step> step, find(heard.request->id));
     if (step) {
       TRY_ASSIGN(heard.attempt, tx.find_attempt(step->attempt_id));
       TRY_ASSIGN(heard.steps, tx.steps_of(step->attempt_id));
     }
-    heard.own = heard.request && heard.attempt && heard.attempt->request_id == heard.request->id;
   }
-  if (heard.own) TRY(tx.take_attempt(*heard.attempt));  // the device is here
+  if (heard.attempt) TRY(tx.take_attempt(*heard.attempt));  // the device is here
   return heard;
 }
 
@@ -53,7 +51,7 @@ Result<void> Executor::ignore(Transaction& tx, const Heard& heard, const IgnoreR
                               WallTime now) const {
   if (verdict.miss) ++outcome.misses;
   if (!heard.request || verdict.note.empty()) return {};
-  return add_line_once(tx, heard.request->id, heard.own ? std::optional(heard.attempt->id) : std::nullopt,
+  return add_line_once(tx, heard.request->id, heard.attempt ? std::optional(heard.attempt->id) : std::nullopt,
                        verdict.miss ? kRefusedLine : kReplyLine, verdict.note, now);
 }
 
@@ -65,7 +63,7 @@ Result<Outcome> Executor::on_replies(Transaction& tx, const std::string& client_
     const auto is_named = [&](const Step& step) { return step.rid == reply.rid; };
     if (!heard || heard->find(is_named) == nullptr) {
       if (heard) TRY(write_heard(tx, *heard, outcome, now));
-      TRY_ASSIGN(heard, hear(tx, client_id, is_named, [&] { return tx.find_step(reply.rid); }));
+      TRY_ASSIGN(heard, hear(tx, client_id, is_named, [&](std::int64_t id) { return tx.find_step(id, reply.rid); }));
     }
     TRY(on_reply(tx, *heard, client_id, reply, outcome, now));
   }
@@ -76,10 +74,10 @@ Result<Outcome> Executor::on_replies(Transaction& tx, const std::string& client_
 Result<void> Executor::on_reply(Transaction& tx, Heard& heard, const std::string& client_id, const StepReply& reply,
                                 Outcome& outcome, WallTime now) const {
   Step* const step = heard.find([&](const Step& each) { return each.rid == reply.rid; });
-  const ReplyVerdict verdict = judge_reply(heard.known_attempt(), step, heard.own, reply);
+  const ReplyVerdict verdict = judge_reply(heard.known_attempt(), step, reply);
   if (const auto* ignored = std::get_if<IgnoreReply>(&verdict)) return ignore(tx, heard, *ignored, outcome, now);
 
-  auto& [request, attempt, steps, own, changed, accepted, moved] = heard;
+  auto& [request, attempt, steps, changed, accepted, moved] = heard;
   if (std::holds_alternative<RecordedReply>(verdict)) {
     return answer(outcome, client_id, attempt->nonce, attempt->hello_id, {.answer = Answer::kRecorded}, now);
   }

@@ -117,9 +117,9 @@ class Executor {
  private:
   struct Opening;  // what an attempt needs before anything is written
   struct Heard;    // a device's word on its steps: whose it is, and what comes of it
-  // `is` tells the step that the device named, and `find` finds it if it is not of the request's latest attempt.
+  // `is` tells the step that the device named; `find` finds it if it is not of the latest attempt of the request of that id.
   using IsNamed = std::function<bool(const Step&)>;
-  using FindNamed = std::function<Result<std::optional<Step>>()>;
+  using FindNamed = std::function<Result<std::optional<Step>>(std::int64_t request_id)>;
   Result<Heard> hear(Transaction& tx, const std::string& client_id, const IsNamed& is, const FindNamed& find) const;
   Result<void> on_reply(Transaction& tx, Heard& heard, const std::string& client_id, const StepReply& reply,
                         Outcome& outcome, WallTime now) const;

@@ -50,9 +50,9 @@ Result<std::vector<StepContent>> Executor::package_steps(const ProvisionRequest&
 Result<Outcome> Executor::on_notice(Transaction& tx, const std::string& client_id, const JobNotice& notice,
                                     WallTime now) const {
   const auto is_named = [&](const Step& step) { return step.job_id == notice.job_id; };
-  TRY_ASSIGN(Heard heard, hear(tx, client_id, is_named, [&] { return tx.find_step_by_job(notice.job_id); }));
+  TRY_ASSIGN(Heard heard, hear(tx, client_id, is_named, [&](std::int64_t id) { return tx.find_step_by_job(id, notice.job_id); }));
   Step* const step = heard.find(is_named);
-  const NoticeVerdict verdict = judge_notice(heard.known_attempt(), step, heard.own, notice);
+  const NoticeVerdict verdict = judge_notice(heard.known_attempt(), step, notice);
   Outcome outcome;
   if (const auto* ignored = std::get_if<IgnoreReply>(&verdict)) {
     TRY(ignore(tx, heard, *ignored, outcome, now));

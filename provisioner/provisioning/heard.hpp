@@ -16,9 +16,8 @@ namespace fleet::provisioner {
 // together are written together.
 struct Executor::Heard {
   std::optional<ProvisionRequest> request;  // of the client id that spoke
-  std::optional<Attempt> attempt;           // that it spoke of
+  std::optional<Attempt> attempt;           // of that request, that it spoke of
   std::vector<Step> steps;                  // of the attempt
-  bool own = false;                         // the attempt is one of that request
 
   std::set<std::size_t> changed{};      // places in `steps`
   std::vector<std::string> accepted{};  // what the device said 200 to, for the timeline

@@ -102,9 +102,10 @@ HelloVerdict judge_hello(const ProvisionRequest* request, const Attempt* latest,
   return OpenAttempt{.supersede = true, .counts = std::any_of(steps.begin(), steps.end(), counts)};
 }
 
-ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, bool own, const StepReply& reply) {
-  if (attempt == nullptr || step == nullptr) return IgnoreReply{true, "a reply to nothing that was asked was ignored"};
-  if (!own) return IgnoreReply{true, "a reply to what another device was asked was ignored"};
+ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, const StepReply& reply) {
+  if (attempt == nullptr || step == nullptr) {
+    return IgnoreReply{true, "a reply to nothing that this device was asked was ignored"};
+  }
   const StepKind expected = step->kind == StepKind::kSigningRequest ? StepKind::kTrustedCertificate : step->kind;
   if (reply.kind != expected) {
     return IgnoreReply{true, fmt::format("a reply under the name of another step was ignored: {} for {}",
@@ -125,9 +126,10 @@ ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, bool own, con
   return FailAttempt{in_words(fmt::format("the device refused {} ({})", what, reply.code), reply.error)};
 }
 
-NoticeVerdict judge_notice(const Attempt* attempt, const Step* step, bool own, const JobNotice& notice) {
-  if (attempt == nullptr || step == nullptr) return IgnoreReply{true, "news of no known package was ignored"};
-  if (!own) return IgnoreReply{true, "news of what another device was asked was ignored"};
+NoticeVerdict judge_notice(const Attempt* attempt, const Step* step, const JobNotice& notice) {
+  if (attempt == nullptr || step == nullptr) {
+    return IgnoreReply{true, "news of no package that this device was asked to install was ignored"};
+  }
   if (attempt->state != AttemptState::kOpen || step->held || step->installed || is_finished(*step)) return IgnoreReply{};
   if (notice.state != JobNotice::State::kFailed) return AdvanceStep{};
   const bool download = notice.phase == JobNotice::Phase::kDownload;

@@ -65,9 +65,8 @@ struct FailAttempt {
 };
 using ReplyVerdict = std::variant<IgnoreReply, RecordedReply, AnswerStep, CompleteAttempt, FailAttempt>;
 
-// `step`: the one with the reply's rid, or nullptr; `attempt`: the step's, or nullptr. `own`: the attempt is one of the
-// device that sent the reply.
-ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, bool own, const StepReply& reply);
+// `step`: the one with the reply's rid among all that the device was ever asked, or nullptr; `attempt`: the step's, or nullptr.
+ReplyVerdict judge_reply(const Attempt* attempt, const Step* step, const StepReply& reply);
 
 // --- news of a package
 // --------------------------------------------------------------------------------------------------
@@ -80,9 +79,9 @@ struct NoteFailure {
 };
 using NoticeVerdict = std::variant<IgnoreReply, AdvanceStep, FailAttempt, NoteFailure>;
 
-// `step`: the one with the notice's job id, or nullptr; `attempt` and `own` as for a reply. What comes for a step whose
-// last word was said, or for an attempt that has ended, changes nothing.
-NoticeVerdict judge_notice(const Attempt* attempt, const Step* step, bool own, const JobNotice& notice);
+// `step`: the one with the notice's job id, or nullptr; `attempt` as for a reply. What comes for a step whose last word was
+// said, or for an attempt that has ended, changes nothing.
+NoticeVerdict judge_notice(const Attempt* attempt, const Step* step, const JobNotice& notice);
 
 // How far a step is after the notice, see Step::progress: never less than before.
 int progress_after(const Step& step, const JobNotice& notice);

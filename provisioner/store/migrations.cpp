@@ -233,6 +233,38 @@ PRAGMA schema_version = 1011;
 PRAGMA writable_schema = RESET;
 )sql";
 
+// A step is looked for among those of its request: what it was called by was written at four random places of an index for
+// each device. What is long comes last in the row, so that the rest of it is read without it.
+constexpr std::string_view kStepsOfRequests = R"sql(
+CREATE TABLE step_of_request (
+  attempt_id  INTEGER NOT NULL REFERENCES attempt (id) ON DELETE CASCADE,
+  ordinal     INTEGER NOT NULL CHECK (ordinal >= 0),
+  kind        TEXT NOT NULL,
+  rid         TEXT NOT NULL,
+  summary     TEXT NOT NULL,
+  sent_at     INTEGER NOT NULL,
+  send_count  INTEGER NOT NULL CHECK (send_count >= 0),
+  reply_code  INTEGER,
+  reply_error TEXT NOT NULL,
+  replied_at  INTEGER,
+  held        INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1)),
+  optional    INTEGER NOT NULL DEFAULT 0 CHECK (optional IN (0, 1)),
+  job_id      INTEGER,
+  progress    INTEGER NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 200),
+  notified_at INTEGER,
+  installed   INTEGER CHECK (installed IN (0, 1)),
+  topic       TEXT NOT NULL,
+  payload     BLOB NOT NULL,
+  PRIMARY KEY (attempt_id, ordinal)
+) STRICT, WITHOUT ROWID;
+INSERT INTO step_of_request (attempt_id, ordinal, kind, rid, summary, sent_at, send_count, reply_code, reply_error, replied_at, held,
+    optional, job_id, progress, notified_at, installed, topic, payload)
+  SELECT attempt_id, ordinal, kind, rid, summary, sent_at, send_count, reply_code, reply_error, replied_at, held,
+    optional, job_id, progress, notified_at, installed, topic, payload FROM step ORDER BY attempt_id, ordinal;
+DROP TABLE step;
+ALTER TABLE step_of_request RENAME TO step;
+)sql";
+
 constexpr std::array kMigrations{
     Migration{"0001-initial", kInitial},
     Migration{"0002-list-indexes", kListIndexes},
@@ -245,6 +277,7 @@ constexpr std::array kMigrations{
     Migration{"0009-secure-url-and-tight", kSecureUrlAndTight},
     Migration{"0010-requests-with-packages", kRequestsWithPackages},
     Migration{"0011-checks-without-tables", kChecksWithoutTables},
+    Migration{"0012-steps-of-requests", kStepsOfRequests},
 };
 
 // "FLTP": tells our file from any other SQLite database.

@@ -107,10 +107,8 @@ CREATE TABLE step (
   attempt_id  INTEGER NOT NULL REFERENCES attempt (id) ON DELETE CASCADE,
   ordinal     INTEGER NOT NULL CHECK (ordinal >= 0),
   kind        TEXT NOT NULL,
-  rid         TEXT NOT NULL UNIQUE,
+  rid         TEXT NOT NULL,
   summary     TEXT NOT NULL,
-  topic       TEXT NOT NULL,
-  payload     BLOB NOT NULL,
   sent_at     INTEGER NOT NULL,
   send_count  INTEGER NOT NULL CHECK (send_count >= 0),
   reply_code  INTEGER,
@@ -122,9 +120,10 @@ CREATE TABLE step (
   progress    INTEGER NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 200),
   notified_at INTEGER,
   installed   INTEGER CHECK (installed IN (0, 1)),
+  topic       TEXT NOT NULL,
+  payload     BLOB NOT NULL,
   PRIMARY KEY (attempt_id, ordinal)
-) STRICT;
-CREATE UNIQUE INDEX step_by_job ON step (job_id) WHERE job_id IS NOT NULL;
+) STRICT, WITHOUT ROWID;
 
 -- No reference to request: a certificate stays when its request goes.
 CREATE TABLE certificate (

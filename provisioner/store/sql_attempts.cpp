@@ -137,15 +137,17 @@ Result<std::vector<Step>> SqlTransaction::steps_of(std::int64_t attempt_id) {
   return read_all<Step>(*query, read_step);
 }
 
-Result<std::optional<Step>> SqlTransaction::find_step(std::string_view rid) {
-  TRY_ASSIGN(const auto query, statements_.use("SELECT " STEP_COLUMNS " FROM step WHERE rid = ?1"));
-  Binder(*query).text(rid);
+#define STEP_OF_REQUEST "SELECT " STEP_COLUMNS " FROM step WHERE attempt_id IN (SELECT id FROM attempt WHERE request_id = ?1) AND "
+
+Result<std::optional<Step>> SqlTransaction::find_step(std::int64_t request_id, std::string_view rid) {
+  TRY_ASSIGN(const auto query, statements_.use(STEP_OF_REQUEST "rid = ?2"));
+  Binder(*query).integer(request_id).text(rid);
   return read_one<Step>(*query, read_step);
 }
 
-Result<std::optional<Step>> SqlTransaction::find_step_by_job(std::int64_t job_id) {
-  TRY_ASSIGN(const auto query, statements_.use("SELECT " STEP_COLUMNS " FROM step WHERE job_id = ?1"));
-  Binder(*query).integer(job_id);
+Result<std::optional<Step>> SqlTransaction::find_step_by_job(std::int64_t request_id, std::int64_t job_id) {
+  TRY_ASSIGN(const auto query, statements_.use(STEP_OF_REQUEST "job_id = ?2"));
+  Binder(*query).integer(request_id).integer(job_id);
   return read_one<Step>(*query, read_step);
 }
 

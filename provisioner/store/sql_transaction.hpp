@@ -99,8 +99,8 @@ class SqlTransaction final : public Transaction {
   Result<void> insert_step(const Step& step) override;
   Result<void> update_step(const Step& step) override;
   Result<std::vector<Step>> steps_of(std::int64_t attempt_id) override;
-  Result<std::optional<Step>> find_step(std::string_view rid) override;
-  Result<std::optional<Step>> find_step_by_job(std::int64_t job_id) override;
+  Result<std::optional<Step>> find_step(std::int64_t request_id, std::string_view rid) override;
+  Result<std::optional<Step>> find_step_by_job(std::int64_t request_id, std::int64_t job_id) override;
   Result<void> forget_messages(std::int64_t attempt_id) override;
 
   Result<void> insert_certificate(const IssuedCertificate& certificate) override;

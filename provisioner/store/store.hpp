@@ -165,8 +165,10 @@ class Transaction {
   // By attempt_id and ordinal; its kind, rid and job_id stay.
   virtual Result<void> update_step(const Step& step) = 0;
   virtual Result<std::vector<Step>> steps_of(std::int64_t attempt_id) = 0;  // by ordinal
-  virtual Result<std::optional<Step>> find_step(std::string_view rid) = 0;
-  virtual Result<std::optional<Step>> find_step_by_job(std::int64_t job_id) = 0;
+  // Of any attempt of that request. There is no looking for a step of whomever: an index of all that was ever asked would be
+  // written at a random place for each message.
+  virtual Result<std::optional<Step>> find_step(std::int64_t request_id, std::string_view rid) = 0;
+  virtual Result<std::optional<Step>> find_step_by_job(std::int64_t request_id, std::int64_t job_id) = 0;
   // Empties topic and payload of all steps of an attempt that has ended.
   virtual Result<void> forget_messages(std::int64_t attempt_id) = 0;
 

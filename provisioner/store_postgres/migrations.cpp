@@ -217,7 +217,13 @@ CREATE TABLE feed (
 CREATE INDEX feed_by_time ON feed (at);
 )sql";
 
-constexpr std::array kMigrations{Migration{"0001-initial", kInitial}};
+// A step is looked for among those of its request.
+constexpr std::string_view kStepsOfRequests = R"sql(
+ALTER TABLE step DROP CONSTRAINT step_rid_key;
+DROP INDEX step_by_job;
+)sql";
+
+constexpr std::array kMigrations{Migration{"0001-initial", kInitial}, Migration{"0002-steps-of-requests", kStepsOfRequests}};
 constexpr std::string_view kProgram = "provisioner " FLEET_VERSION;
 
 Result<void> apply(Connection& connection, const Migration& migration) {

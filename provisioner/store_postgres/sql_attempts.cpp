@@ -236,45 +236,17 @@ Result<std::vector<Step>> PgTransaction::steps_of(std::int64_t attempt_id) {
   return read_all<Step>(rows, read_step);
 }
 
-// The step's request, attempt, and all its steps.
-#define FLEET_FIND_STEP(condition)                                                                                            \
-  const Locking request = ask_locked(                                                                                         \
-      FLEET_LOCKABLE("SELECT " FLEET_REQUEST_COLUMNS " FROM request WHERE id = (SELECT attempt.request_id FROM attempt "      \
-                     "JOIN step ON step.attempt_id = attempt.id WHERE step." condition ")"),                                  \
-      values);                                                                                                                \
-  const auto attempt = connection_.ask(                                                                                       \
-      "SELECT " ATTEMPT_COLUMNS " FROM attempt WHERE id = (SELECT attempt_id FROM step WHERE " condition ")", values);        \
-  const auto steps = connection_.ask("SELECT " STEP_COLUMNS                                                                   \
-                                     " FROM step WHERE attempt_id = (SELECT attempt_id FROM step WHERE " condition            \
-                                     ") ORDER BY ordinal",                                                                    \
-                                     values);                                                                                 \
-  TRY(read_focus(request, attempt, steps, false))
+#define STEP_OF_REQUEST "SELECT " STEP_COLUMNS " FROM step WHERE attempt_id IN (SELECT id FROM attempt WHERE request_id = $1) AND "
 
-Result<std::optional<Step>> PgTransaction::find_step(std::string_view rid) {
+Result<std::optional<Step>> PgTransaction::find_step(std::int64_t request_id, std::string_view rid) {
   if (!is_storable(rid)) return std::optional<Step>();
-  const auto among_known = [&]() -> std::optional<Step> {
-    for (const Step& step : focus_.steps.value_or(std::vector<Step>())) {
-      if (step.rid == rid) return step;
-    }
-    return std::nullopt;
-  };
-  if (auto known = among_known()) return known;
-  const Parameters values = Parameters().text(rid);
-  FLEET_FIND_STEP("rid = $1");
-  return among_known();
+  TRY_ASSIGN(const Rows rows, connection_.query(STEP_OF_REQUEST "rid = $2", Parameters().integer(request_id).text(rid)));
+  return read_one<Step>(rows, read_step);
 }
 
-Result<std::optional<Step>> PgTransaction::find_step_by_job(std::int64_t job_id) {
-  const auto among_known = [&]() -> std::optional<Step> {
-    for (const Step& step : focus_.steps.value_or(std::vector<Step>())) {
-      if (step.job_id == job_id) return step;
-    }
-    return std::nullopt;
-  };
-  if (auto known = among_known()) return known;
-  const Parameters values = Parameters().integer(job_id);
-  FLEET_FIND_STEP("job_id = $1");
-  return among_known();
+Result<std::optional<Step>> PgTransaction::find_step_by_job(std::int64_t request_id, std::int64_t job_id) {
+  TRY_ASSIGN(const Rows rows, connection_.query(STEP_OF_REQUEST "job_id = $2", Parameters().integer(request_id).integer(job_id)));
+  return read_one<Step>(rows, read_step);
 }
 
 Result<void> PgTransaction::forget_messages(std::int64_t attempt_id) {

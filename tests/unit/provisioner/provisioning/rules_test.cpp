@@ -232,7 +232,7 @@ TEST_CASE("A reply counts for the step that it fits, while its attempt is open")
   struct Row {
     AttemptState state;
     StepKind kind;
-    bool answered, own;
+    bool answered;
     StepKind claims;
     int code;
     std::string verdict;
@@ -241,28 +241,25 @@ TEST_CASE("A reply counts for the step that it fits, while its attempt is open")
   constexpr auto kConf = StepKind::kConfiguration;
   constexpr auto kOpen = AttemptState::kOpen;
   const std::vector<Row> rows{
-      {kOpen, kKeys, false, true, kKeys, 200, "answered"},
-      {kOpen, kConf, false, true, kConf, 200, "complete"},
-      {kOpen, kKeys, false, true, kKeys, 400, "fail"},
-      {kOpen, kConf, false, true, kConf, 500, "fail"},
-      {kOpen, kKeys, false, true, kKeys, 202, "fail"},
-      {kOpen, kKeys, false, true, kKeys, 0, "fail"},
-      {kOpen, kKeys, false, false, kKeys, 200, "miss"},
-      {kOpen, kConf, false, false, kConf, 200, "miss"},
-      {kOpen, kKeys, false, true, kConf, 200, "miss"},
-      {kOpen, kConf, false, true, kKeys, 200, "miss"},
-      {kOpen, kKeys, true, true, kKeys, 200, "ignore"},
-      {kOpen, kKeys, true, true, kKeys, 400, "ignore"},
-      {AttemptState::kCompleted, kConf, true, true, kConf, 200, "recorded again"},
-      {AttemptState::kCompleted, kConf, true, true, kConf, 400, "ignore"},
-      {AttemptState::kCompleted, kConf, true, false, kConf, 200, "miss"},
-      {AttemptState::kCompleted, kKeys, true, true, kKeys, 200, "ignore"},
-      {AttemptState::kCompleted, kKeys, false, true, kKeys, 200, "ignore"},
-      {AttemptState::kCompleted, kKeys, false, true, kKeys, 400, "ignore"},
-      {AttemptState::kFailed, kConf, false, true, kConf, 200, "ignore"},
-      {AttemptState::kFailed, kConf, false, true, kConf, 400, "ignore"},
-      {AttemptState::kSuperseded, kConf, false, true, kConf, 200, "ignore"},
-      {AttemptState::kStopped, kConf, false, true, kConf, 200, "ignore"},
+      {kOpen, kKeys, false, kKeys, 200, "answered"},
+      {kOpen, kConf, false, kConf, 200, "complete"},
+      {kOpen, kKeys, false, kKeys, 400, "fail"},
+      {kOpen, kConf, false, kConf, 500, "fail"},
+      {kOpen, kKeys, false, kKeys, 202, "fail"},
+      {kOpen, kKeys, false, kKeys, 0, "fail"},
+      {kOpen, kKeys, false, kConf, 200, "miss"},
+      {kOpen, kConf, false, kKeys, 200, "miss"},
+      {kOpen, kKeys, true, kKeys, 200, "ignore"},
+      {kOpen, kKeys, true, kKeys, 400, "ignore"},
+      {AttemptState::kCompleted, kConf, true, kConf, 200, "recorded again"},
+      {AttemptState::kCompleted, kConf, true, kConf, 400, "ignore"},
+      {AttemptState::kCompleted, kKeys, true, kKeys, 200, "ignore"},
+      {AttemptState::kCompleted, kKeys, false, kKeys, 200, "ignore"},
+      {AttemptState::kCompleted, kKeys, false, kKeys, 400, "ignore"},
+      {AttemptState::kFailed, kConf, false, kConf, 200, "ignore"},
+      {AttemptState::kFailed, kConf, false, kConf, 400, "ignore"},
+      {AttemptState::kSuperseded, kConf, false, kConf, 200, "ignore"},
+      {AttemptState::kStopped, kConf, false, kConf, 200, "ignore"},
   };
   for (const Row& row : rows) {
     CAPTURE(to_string(row.state));
@@ -271,16 +268,16 @@ TEST_CASE("A reply counts for the step that it fits, while its attempt is open")
     CAPTURE(row.code);
     const Attempt attempt = attempt_with(row.state, "a");
     const Step step = step_with(row.kind, row.answered);
-    CHECK(word(judge_reply(&attempt, &step, row.own, reply_of(row.claims, row.code))) == row.verdict);
+    CHECK(word(judge_reply(&attempt, &step, reply_of(row.claims, row.code))) == row.verdict);
   }
-  CHECK(word(judge_reply(nullptr, nullptr, false, reply_of(kConf, 200))) == "miss");
+  CHECK(word(judge_reply(nullptr, nullptr, reply_of(kConf, 200))) == "miss");
 }
 
 TEST_CASE("A failure holds the device's words, made fit for a terminal") {
   const Attempt attempt = attempt_with(AttemptState::kOpen, "a");
   const Step step = step_with(StepKind::kSigningCertificates, false);
   const auto failed = std::get<FailAttempt>(
-      judge_reply(&attempt, &step, true, reply_of(step.kind, 400, "no\x1b[2Jtrust\n" + std::string(900, 'x'))));
+      judge_reply(&attempt, &step, reply_of(step.kind, 400, "no\x1b[2Jtrust\n" + std::string(900, 'x'))));
   CHECK(failed.cause.starts_with("the device refused the signing-certificates (400): no [2Jtrust x"));
   CHECK(failed.cause.size() < 400);
 }
@@ -290,8 +287,8 @@ TEST_CASE("No note of a refused reply holds a request id") {
   Step step = step_with(StepKind::kConfiguration, false);
   step.rid = "00112233445566778899aabbccddeeff";
   const StepReply reply{step.rid, StepKind::kDeviceCertificate, 200, ""};
-  for (const bool own : {true, false}) {
-    const auto ignored = std::get<IgnoreReply>(judge_reply(&attempt, &step, own, reply));
+  for (const Step* const asked : std::initializer_list<const Step*>{&step, nullptr}) {
+    const auto ignored = std::get<IgnoreReply>(judge_reply(&attempt, asked, reply));
     CHECK(!ignored.note.empty());
     CHECK(ignored.note.find(step.rid) == std::string::npos);
   }

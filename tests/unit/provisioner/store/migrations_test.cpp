@@ -16,7 +16,7 @@
 namespace fleet::provisioner {
 namespace {
 
-// Every object's SQL without comments and with one space between words.
+// Every object's SQL without comments and with one space between words. A table that was renamed has its name in quotes.
 std::vector<std::string> objects_of(sqlite::Database& database) {
   auto query = database.prepare(
       "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name != 'sqlite_sequence' "
@@ -24,7 +24,7 @@ std::vector<std::string> objects_of(sqlite::Database& database) {
   REQUIRE(query);
   std::vector<std::string> objects;
   while (*query->next()) {
-    const std::string bare = std::regex_replace(query->text(0), std::regex("--[^\n]*"), "");
+    const std::string bare = std::regex_replace(query->text(0), std::regex("--[^\n]*|\""), "");
     objects.push_back(std::regex_replace(bare, std::regex("\\s+"), " "));
   }
   for (std::string& object : objects) object = std::regex_replace(object, std::regex(" ?([(),]) ?"), "$1");
@@ -117,6 +117,8 @@ TEST_CASE("the checks that are written otherwise since a migration refuse what t
     if (migration.name == "0011-checks-without-tables") {
       REQUIRE(insert("before", "COMPLETED"));
       REQUIRE(attempt(1, "COMPLETED", "DONE"));
+      REQUIRE(database.execute("INSERT INTO step (attempt_id, ordinal, kind, rid, summary, topic, payload, sent_at, send_count, "
+                               "reply_error) VALUES (1, 0, 'configuration', 'r', 's', 't', x'00ff', 1, 2, '')"));
     }
     REQUIRE(database.execute("BEGIN"));
     REQUIRE(database.execute(migration.sql));
@@ -137,10 +139,10 @@ TEST_CASE("the checks that are written otherwise since a migration refuse what t
   CHECK_FALSE(database.execute("UPDATE request SET tight = 'TIGHT' WHERE name = 'before'"));
   CHECK(database.execute("UPDATE request SET tight = 'LOOSE' WHERE name = 'before'"));
   auto query = database.prepare("SELECT (SELECT status FROM request WHERE name = 'before') || (SELECT integrity_check FROM "
-                                "pragma_integrity_check)");
+                                "pragma_integrity_check) || (SELECT rid || hex(payload) || send_count || topic FROM step)");
   REQUIRE(query);
   REQUIRE(*query->next());
-  CHECK(query->text(0) == "COMPLETEDok");
+  CHECK(query->text(0) == "COMPLETEDokr00FF2t");
 }
 
 TEST_CASE("a database written by a newer version is refused, naming the version, and not touched") {
