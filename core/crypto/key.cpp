@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include <openssl/core_names.h>
+#include <openssl/ec.h>
 #include <openssl/params.h>
 
 #include "core/crypto/digest.hpp"
@@ -81,18 +82,25 @@ const EVP_PKEY* p384_parameters() {
   return key;
 }
 
-// The key of a SubjectPublicKeyInfo that begins like this; nullptr for others, and if the point is not on the curve.
+// The point of a SubjectPublicKeyInfo that begins like this; "" for others.
 template <std::size_t N>
-std::shared_ptr<EVP_PKEY> read_ec_spki(std::string_view der, const std::array<std::uint8_t, N>& head,
-                                       const EVP_PKEY* parameters) {
-  const std::size_t length = der.size() < 2 ? 0 : static_cast<std::uint8_t>(der[1]);
-  const bool fits = der.size() > N && der.size() == length + 2 &&
-                    std::equal(head.begin(), head.end(), data_of(der));
-  if (!fits) return nullptr;
+std::string_view ec_point(std::string_view der, const std::array<std::uint8_t, N>& head) {
+  if (der.size() != std::size_t{2} + head[1] || !std::equal(head.begin(), head.end(), data_of(der))) return {};
+  return der.substr(N - 1);  // the head's last byte says that it is uncompressed
+}
+
+// nullptr if the point is not on the curve.
+std::shared_ptr<EVP_PKEY> key_of_point(const EVP_PKEY* parameters, std::string_view point) {
   std::shared_ptr<EVP_PKEY> key = share(EVP_PKEY_dup(const_cast<EVP_PKEY*>(parameters)));
-  const std::string_view point = der.substr(N - 1);  // the head's last byte says that it is uncompressed
   if (!key || EVP_PKEY_set1_encoded_public_key(key.get(), data_of(point), point.size()) != 1) return nullptr;
   return key;
+}
+
+using GroupHandle = Handle<EC_GROUP, EC_GROUP_free>;
+
+bool is_on_curve(const EC_GROUP* curve, std::string_view point) {
+  const Handle<EC_POINT, EC_POINT_free> read(EC_POINT_new(curve));
+  return read && EC_POINT_oct2point(curve, read.get(), data_of(point), point.size(), nullptr) == 1;
 }
 
 // A new key of the curve; nullptr on failure. With the curve's name alone OpenSSL would set up the curve anew, which takes
@@ -155,6 +163,15 @@ struct PublicKey::State {
   MdContextHandle prepared_verifier;
 };
 
+bool is_ec_spki(std::string_view der) {
+  const ErrorGuard guard;
+  static const GroupHandle p256(EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1));
+  static const GroupHandle p384(EC_GROUP_new_by_curve_name(NID_secp384r1));
+  if (const auto point = ec_point(der, kP256Head); !point.empty()) return p256 && is_on_curve(p256.get(), point);
+  if (const auto point = ec_point(der, kP384Head); !point.empty()) return p384 && is_on_curve(p384.get(), point);
+  return false;
+}
+
 PublicKey::PublicKey(std::shared_ptr<evp_pkey_st> key) {
   const std::string_view algorithm = algorithm_of(key.get());
   state_ = std::make_shared<State>(std::move(key), algorithm, std::string_view());
@@ -177,11 +194,11 @@ Result<PublicKey> PublicKey::from_pem(std::string_view pem) {
 
 std::optional<PublicKey> PublicKey::from_ec_spki_der(std::string_view der) {
   const ErrorGuard guard;
-  if (auto key = read_ec_spki(der, kP256Head, p256_parameters())) {
-    return PublicKey(std::make_shared<State>(std::move(key), "ES256", der));
+  if (const std::string_view point = ec_point(der, kP256Head); !point.empty()) {
+    if (auto key = key_of_point(p256_parameters(), point)) return PublicKey(std::make_shared<State>(std::move(key), "ES256", der));
   }
-  if (auto key = read_ec_spki(der, kP384Head, p384_parameters())) {
-    return PublicKey(std::make_shared<State>(std::move(key), "ES384", der));
+  if (const std::string_view point = ec_point(der, kP384Head); !point.empty()) {
+    if (auto key = key_of_point(p384_parameters(), point)) return PublicKey(std::make_shared<State>(std::move(key), "ES384", der));
   }
   return std::nullopt;
 }

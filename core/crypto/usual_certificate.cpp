@@ -5,7 +5,6 @@
 #include <cctype>
 
 #include "core/crypto/der.hpp"
-#include "core/crypto/key.hpp"
 #include "core/crypto/openssl.hpp"
 
 namespace fleet::crypto {
@@ -160,7 +159,7 @@ std::optional<UsualCertificate> read_usual_certificate(std::string_view der) {
   const auto not_before = read_time(times);
   const auto not_after = read_time(times);
   if (!not_before || !not_after || !times.at_end()) return std::nullopt;
-  if (!PublicKey::from_ec_spki_der(spki->whole)) return std::nullopt;  // its point may not be on the curve
+  if (!is_ec_spki(spki->whole)) return std::nullopt;  // its point may not be on the curve
   return UsualCertificate{std::string(*common_name), *not_before, *not_after, spki->whole};
 }
 
