@@ -96,10 +96,8 @@ std::shared_ptr<EVP_PKEY> key_of_point(const EVP_PKEY* parameters, std::string_v
   return key;
 }
 
-using GroupHandle = Handle<EC_GROUP, EC_GROUP_free>;
-
 bool is_on_curve(const EC_GROUP* curve, std::string_view point) {
-  const Handle<EC_POINT, EC_POINT_free> read(EC_POINT_new(curve));
+  const Handle<EC_POINT, EC_POINT_free> read(curve != nullptr ? EC_POINT_new(curve) : nullptr);
   return read && EC_POINT_oct2point(curve, read.get(), data_of(point), point.size(), nullptr) == 1;
 }
 
@@ -163,15 +161,6 @@ struct PublicKey::State {
   MdContextHandle prepared_verifier;
 };
 
-bool is_ec_spki(std::string_view der) {
-  const ErrorGuard guard;
-  static const GroupHandle p256(EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1));
-  static const GroupHandle p384(EC_GROUP_new_by_curve_name(NID_secp384r1));
-  if (const auto point = ec_point(der, kP256Head); !point.empty()) return p256 && is_on_curve(p256.get(), point);
-  if (const auto point = ec_point(der, kP384Head); !point.empty()) return p384 && is_on_curve(p384.get(), point);
-  return false;
-}
-
 PublicKey::PublicKey(std::shared_ptr<evp_pkey_st> key) {
   const std::string_view algorithm = algorithm_of(key.get());
   state_ = std::make_shared<State>(std::move(key), algorithm, std::string_view());
@@ -192,14 +181,25 @@ Result<PublicKey> PublicKey::from_pem(std::string_view pem) {
   return PublicKey(share(key));
 }
 
+bool is_ec_spki(std::string_view der) {
+  const ErrorGuard guard;
+  static const EC_GROUP* const p256 = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+  static const EC_GROUP* const p384 = EC_GROUP_new_by_curve_name(NID_secp384r1);
+  if (const auto point = ec_point(der, kP256Head); !point.empty()) return is_on_curve(p256, point);
+  if (const auto point = ec_point(der, kP384Head); !point.empty()) return is_on_curve(p384, point);
+  return false;
+}
+
 std::optional<PublicKey> PublicKey::from_ec_spki_der(std::string_view der) {
   const ErrorGuard guard;
-  if (const std::string_view point = ec_point(der, kP256Head); !point.empty()) {
-    if (auto key = key_of_point(p256_parameters(), point)) return PublicKey(std::make_shared<State>(std::move(key), "ES256", der));
-  }
-  if (const std::string_view point = ec_point(der, kP384Head); !point.empty()) {
-    if (auto key = key_of_point(p384_parameters(), point)) return PublicKey(std::make_shared<State>(std::move(key), "ES384", der));
-  }
+  const auto read = [der](const EVP_PKEY* parameters, std::string_view algorithm,
+                          std::string_view point) -> std::optional<PublicKey> {
+    std::shared_ptr<EVP_PKEY> key = key_of_point(parameters, point);
+    if (!key) return std::nullopt;
+    return PublicKey(std::make_shared<State>(std::move(key), algorithm, der));
+  };
+  if (const auto point = ec_point(der, kP256Head); !point.empty()) return read(p256_parameters(), "ES256", point);
+  if (const auto point = ec_point(der, kP384Head); !point.empty()) return read(p384_parameters(), "ES384", point);
   return std::nullopt;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 
 #include "core/crypto/der.hpp"
 #include "core/crypto/openssl.hpp"
@@ -35,10 +34,11 @@ bool is_object_id(std::string_view content) {
   return !content.empty() && begins_arc;
 }
 
+// X.680 §41.4.
 bool is_printable_string(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](unsigned char c) {
-    return c < 0x80 && (std::isalnum(c) != 0 || std::string_view(" '()+,-./:=?").find(static_cast<char>(c)) != std::string_view::npos);
-  });
+  constexpr std::string_view kPrintable =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789 '()+,-./:=?";
+  return text.find_first_not_of(kPrintable) == std::string_view::npos;
 }
 
 // The text of an attribute; nullopt if it is of another type.
