@@ -6,6 +6,7 @@
 
 #include "agent/session/owner_connection.hpp"
 #include "agent/session/step.hpp"
+#include "core/crypto/certificate_brief.hpp"
 #include "core/protocol/signature.hpp"
 
 namespace fleet::agent {
@@ -290,30 +291,30 @@ Session::Step::Answer Session::Step::post_private_key(const Request& request) {
     return fail(ErrorCode::kInvalidArgument, "alias '{}': the device's certificate belongs under '{}'",
                 printable(message.alias), protocol::kOwnerAlias);
   }
-  std::vector<crypto::Certificate> chain;
+  std::vector<crypto::CertificateBrief> chain;
   for (std::size_t i = 0; i < message.chain_pem.size(); ++i) {
-    auto certificate = crypto::Certificate::from_pem(message.chain_pem[i]);
+    auto certificate = crypto::CertificateBrief::from_pem(message.chain_pem[i]);
     if (!certificate) return fail(with_context(certificate.error(), fmt::format("certificateChain[{}]", i)));
     chain.push_back(std::move(*certificate));
   }
-  TRY_ASSIGN(const crypto::PublicKey own_key, crypto::Csr::key_of_own(live_.csr_der));
-  const crypto::Certificate& leaf = chain.front();
-  if (leaf.public_key().spki_sha256() != own_key.spki_sha256()) {
-    return fail(ErrorCode::kInvalidArgument, "the certificate '{}' is not for this device's key", leaf.subject_cn());
+  TRY_ASSIGN(const Bytes own_spki, crypto::Csr::spki_of_own(live_.csr_der));
+  const crypto::CertificateBrief& leaf = chain.front();
+  if (leaf.spki != own_spki) {
+    return fail(ErrorCode::kInvalidArgument, "the certificate '{}' is not for this device's key", leaf.subject_cn);
   }
-  if (leaf.subject_cn() != config_.client_id) {
-    return fail(ErrorCode::kInvalidArgument, "the certificate is for '{}', this device is '{}'", leaf.subject_cn(),
+  if (leaf.subject_cn != config_.client_id) {
+    return fail(ErrorCode::kInvalidArgument, "the certificate is for '{}', this device is '{}'", leaf.subject_cn,
                 config_.client_id);
   }
-  for (const crypto::Certificate& certificate : chain) {
-    if (certificate.not_after() < verification_time()) {
-      return fail(ErrorCode::kExpired, "the certificate '{}' expired on {}", certificate.subject_cn(),
-                  format_time(certificate.not_after()));
+  for (const crypto::CertificateBrief& certificate : chain) {
+    if (certificate.not_after < verification_time()) {
+      return fail(ErrorCode::kExpired, "the certificate '{}' expired on {}", certificate.subject_cn,
+                  format_time(certificate.not_after));
     }
   }
   std::vector<std::string>& staged = change().attempt->staged.device_chain_pem;
   staged.clear();
-  for (const crypto::Certificate& certificate : chain) staged.push_back(certificate.to_pem());
+  for (crypto::CertificateBrief& certificate : chain) staged.push_back(std::move(certificate.pem));
   return ok();
 }
 

@@ -11,6 +11,16 @@ constexpr std::string_view kUpperHexDigits = "0123456789ABCDEF";
 constexpr std::string_view kBase64 = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 constexpr std::string_view kBase32 = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
+// The value of each character of base64, -1 for all others.
+constexpr std::array<std::int8_t, 256> kBase64Values = [] {
+  std::array<std::int8_t, 256> values{};
+  values.fill(-1);
+  for (std::size_t i = 0; i < kBase64.size(); ++i) {
+    values[static_cast<unsigned char>(kBase64[i])] = static_cast<std::int8_t>(i);
+  }
+  return values;
+}();
+
 unsigned byte_at(std::string_view bytes, std::size_t i) { return static_cast<unsigned char>(bytes[i]); }
 
 std::optional<unsigned> hex_value(char c) {
@@ -75,9 +85,9 @@ Result<Bytes> from_base64(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
     unsigned value = 0;
     if (i < text.size() - padding) {
-      const auto at = kBase64.find(text[i]);
-      if (at == std::string_view::npos) return fail(ErrorCode::kMalformed, "base64: bad character at {}", i);
-      value = static_cast<unsigned>(at);
+      const std::int8_t known = kBase64Values[static_cast<unsigned char>(text[i])];
+      if (known < 0) return fail(ErrorCode::kMalformed, "base64: bad character at {}", i);
+      value = static_cast<unsigned>(known);
     }
     group = group << 6 | value;
     if (i % 4 == 3) {

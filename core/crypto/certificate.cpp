@@ -73,14 +73,13 @@ Failure not_for_signing(const Certificate& certificate, std::string_view why) {
               why);
 }
 
-// A CSR (RFC 2986 §4) for a P-256 key, signed by it with SHA-256, as nearly all are.
-struct UsualCsr {
-  PublicKey key;
-  std::string_view signed_part, signature;
+// The parts of a CSR (RFC 2986 §4): whole elements, and the signature's bytes.
+struct CsrParts {
+  std::string_view signed_part, spki, algorithm, signature;
 };
 
-// nullopt for any other and for any that is malformed: OpenSSL judges those. The signature is not checked.
-std::optional<UsualCsr> read_usual(std::string_view der) {
+// nullopt if it is malformed. Neither subject nor attributes nor signature are looked at.
+std::optional<CsrParts> read_parts(std::string_view der) {
   der::Reader text(der);
   const auto request = text.next(der::kSequence);
   if (!request || !text.at_end()) return std::nullopt;
@@ -88,8 +87,7 @@ std::optional<UsualCsr> read_usual(std::string_view der) {
   const auto signed_part = parts.next(der::kSequence);
   const auto algorithm = parts.next(der::kSequence);
   const auto signature = parts.next(der::kBitString);
-  if (!signed_part || !algorithm || algorithm->whole != signature_algorithm("ES256") || !signature || !parts.at_end() ||
-      !signature->content.starts_with('\0')) {
+  if (!signed_part || !algorithm || !signature || !parts.at_end() || !signature->content.starts_with('\0')) {
     return std::nullopt;
   }
   der::Reader info(signed_part->content);
@@ -98,9 +96,17 @@ std::optional<UsualCsr> read_usual(std::string_view der) {
   const auto spki = info.next(der::kSequence);
   const auto attributes = info.next(der::context(0));
   if (!version || version->content != kVersion1 || !subject || !spki || !attributes || !info.at_end()) return std::nullopt;
-  auto key = PublicKey::from_spki_der(spki->whole);
-  if (!key || key->algorithm() != "ES256") return std::nullopt;
-  return UsualCsr{std::move(*key), signed_part->whole, signature->content.substr(1)};
+  return CsrParts{signed_part->whole, spki->whole, algorithm->whole, signature->content.substr(1)};
+}
+
+// The key of a CSR for a P-256 key, signed by it with SHA-256, as nearly all are; nullopt for any other and for any that is
+// malformed or badly signed: OpenSSL judges those.
+std::optional<PublicKey> verify_usual(std::string_view der) {
+  const auto csr = read_parts(der);
+  if (!csr || csr->algorithm != signature_algorithm("ES256")) return std::nullopt;
+  auto key = PublicKey::from_ec_spki_der(csr->spki);
+  if (!key || !key->verify("ES256", csr->signed_part, csr->signature)) return std::nullopt;
+  return key;
 }
 
 }  // namespace
@@ -149,6 +155,12 @@ std::string pem_of(std::string_view label, std::string_view der) {
   std::string pem = fmt::format("-----BEGIN {}-----\n", label);
   for (std::size_t at = 0; at < text.size(); at += kLine) pem.append(text, at, kLine).push_back('\n');
   return pem + fmt::format("-----END {}-----\n", label);
+}
+
+Certificate::Certificate(std::shared_ptr<x509_st> certificate) {
+  const ErrorGuard guard;
+  PublicKey key({X509_get_pubkey(certificate.get()), EVP_PKEY_free});
+  parts_ = std::make_shared<Parts>(Parts{std::move(certificate), std::move(key)});
 }
 
 Result<Certificate> Certificate::from_der(std::string_view der) {
@@ -217,7 +229,7 @@ std::vector<std::string> Certificate::host_names() const {
   const ErrorGuard guard;
   std::vector<std::string> hosts, addresses;
   const NamesHandle names(
-      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate_.get(), NID_subject_alt_name, nullptr, nullptr)));
+      static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(native(), NID_subject_alt_name, nullptr, nullptr)));
   for (int i = 0; names && i < sk_GENERAL_NAME_num(names.get()); ++i) {
     const GENERAL_NAME* const name = sk_GENERAL_NAME_value(names.get(), i);
     if (name->type == GEN_DNS) {
@@ -258,11 +270,6 @@ bool Certificate::is_ca() const {
 bool Certificate::is_self_signed() const {
   const ErrorGuard guard;
   return X509_self_signed(native(), 1) == 1;
-}
-
-PublicKey Certificate::public_key() const {
-  const ErrorGuard guard;
-  return PublicKey({X509_get_pubkey(native()), EVP_PKEY_free});
 }
 
 Bytes Certificate::sha256() const {
@@ -317,9 +324,7 @@ Result<Bytes> Csr::create(const PrivateKey& key, std::string_view common_name) {
 Result<Csr> Csr::from_der(std::string_view der) {
   if (der.size() > kMaxCsrSize) return fail(ErrorCode::kMalformed, "CSR: larger than {} bytes", kMaxCsrSize);
   const ErrorGuard guard;
-  if (auto usual = read_usual(der); usual && usual->key.verify("ES256", usual->signed_part, usual->signature)) {
-    return Csr(std::move(usual->key));
-  }
+  if (auto key = verify_usual(der)) return Csr(std::move(*key));
   const X509ReqHandle request(decode_der(d2i_X509_REQ, X509_REQ_free, der));
   if (!request) return fail(ErrorCode::kMalformed, "CSR: not a PKCS#10 request in DER: {}", last_reason());
   std::shared_ptr<EVP_PKEY> native_key(X509_REQ_get_pubkey(request.get()), EVP_PKEY_free);
@@ -333,11 +338,10 @@ Result<Csr> Csr::from_der(std::string_view der) {
   return Csr(std::move(key));
 }
 
-Result<PublicKey> Csr::key_of_own(std::string_view der) {
-  const ErrorGuard guard;
-  if (auto usual = read_usual(der)) return std::move(usual->key);
-  TRY_ASSIGN(const Csr csr, from_der(der));
-  return csr.public_key();
+Result<Bytes> Csr::spki_of_own(std::string_view der) {
+  const auto csr = read_parts(der);
+  if (!csr) return fail(ErrorCode::kMalformed, "CSR: not one of our own making");
+  return Bytes(csr->spki);
 }
 
 Result<Csr> Csr::from_pem(std::string_view pem) {

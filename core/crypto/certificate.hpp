@@ -20,7 +20,7 @@ namespace fleet::crypto {
 class Certificate {
  public:
   // Takes over an OpenSSL certificate that is not null and has a key and dates that OpenSSL can read.
-  explicit Certificate(std::shared_ptr<x509_st> certificate) : certificate_(std::move(certificate)) {}
+  explicit Certificate(std::shared_ptr<x509_st> certificate);
 
   // Exactly one certificate; text around it is skipped. kMalformed.
   static Result<Certificate> from_pem(std::string_view pem);
@@ -40,7 +40,7 @@ class Certificate {
   WallTime not_after() const;
   bool is_ca() const;
   bool is_self_signed() const;
-  PublicKey public_key() const;
+  const PublicKey& public_key() const { return parts_->key; }
   Bytes sha256() const;  // of the DER, 32 bytes
   // The DNS names and then the IP addresses of the subject alternative name, in their order; IPv6 as RFC 5952 has it,
   // without brackets.
@@ -53,10 +53,14 @@ class Certificate {
   // True if this certificate's extendedKeyUsage, if it has one, lets it issue certificates for command signing.
   bool may_issue_command_signing() const;
 
-  x509_st* native() const { return certificate_.get(); }
+  x509_st* native() const { return parts_->certificate.get(); }
 
  private:
-  std::shared_ptr<x509_st> certificate_;
+  struct Parts {
+    std::shared_ptr<x509_st> certificate;
+    PublicKey key;
+  };
+  std::shared_ptr<const Parts> parts_;
 };
 
 std::string to_pem(const std::vector<Certificate>& chain);
@@ -91,8 +95,8 @@ class Csr {
   // The same from PEM.
   static Result<Csr> from_pem(std::string_view pem);
 
-  // The key of a CSR of our own making: its signature need not be checked again. Errors as from_der.
-  static Result<PublicKey> key_of_own(std::string_view der);
+  // The key of a CSR that create() made, as PublicKey::spki_der(): nothing of it is checked again. kMalformed.
+  static Result<Bytes> spki_of_own(std::string_view der);
 
   const PublicKey& public_key() const { return key_; }
 

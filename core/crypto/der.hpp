@@ -19,6 +19,7 @@ enum Tag : std::uint8_t {
   kOctetString = 0x04,
   kObjectId = 0x06,
   kUtf8String = 0x0c,
+  kPrintableString = 0x13,
   kUtcTime = 0x17,
   kGeneralizedTime = 0x18,
   kSequence = 0x30,

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <mutex>
 
 #include <openssl/core_names.h>
+#include <openssl/ec.h>
 #include <openssl/params.h>
 
 #include "core/crypto/digest.hpp"
@@ -41,22 +43,18 @@ constexpr std::array<std::uint8_t, 24> kP384Head = {0x30, 0x76, 0x30, 0x10, 0x06
                                                     0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
                                                     0x81, 0x04, 0x00, 0x22, 0x03, 0x62, 0x00, 0x04};
 
-bool append_coordinate(Bytes& out, const EVP_PKEY* key, const char* name, int size) {
-  BIGNUM* number = nullptr;
-  const bool found = EVP_PKEY_get_bn_param(key, name, &number) == 1;
-  const Handle<BIGNUM, BN_free> owner(number);
-  if (!found) return false;
-  Bytes bytes(static_cast<std::size_t>(size), '\0');
-  if (BN_bn2binpad(number, data_of(bytes), size) != size) return false;
-  out += bytes;
-  return true;
-}
-
+// By hand, since OpenSSL would keep a compressed point compressed (and takes 50 times as long).
 template <std::size_t N>
-Bytes ec_spki(const EVP_PKEY* key, const std::array<std::uint8_t, N>& head, int coordinate_size) {
+Bytes ec_spki(const EVP_PKEY* key, const std::array<std::uint8_t, N>& head) {
+  const std::size_t size = 2 + head[1];
   Bytes spki(head.begin(), head.end());
-  const bool complete = append_coordinate(spki, key, OSSL_PKEY_PARAM_EC_PUB_X, coordinate_size) &&
-                        append_coordinate(spki, key, OSSL_PKEY_PARAM_EC_PUB_Y, coordinate_size);
+  spki.resize(size);
+  // the head's last byte is the point's first, which says that it is uncompressed
+  unsigned char* const point = data_of(spki) + N - 1;
+  std::size_t written = 0;
+  const bool complete = EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY, point, size - (N - 1),
+                                                        &written) == 1 &&
+                        written == size - (N - 1) && std::equal(head.begin(), head.end(), data_of(spki));
   return complete ? spki : Bytes();
 }
 
@@ -84,17 +82,32 @@ const EVP_PKEY* p384_parameters() {
   return key;
 }
 
-// The key of a SubjectPublicKeyInfo that begins like this; nullptr for others, and if the point is not on the curve.
+// The point of a SubjectPublicKeyInfo that begins like this; "" for others.
 template <std::size_t N>
-std::shared_ptr<EVP_PKEY> read_ec_spki(std::string_view der, const std::array<std::uint8_t, N>& head,
-                                       const EVP_PKEY* parameters) {
-  const std::size_t length = der.size() < 2 ? 0 : static_cast<std::uint8_t>(der[1]);
-  const bool fits = der.size() > N && der.size() == length + 2 &&
-                    std::equal(head.begin(), head.end(), data_of(der));
-  if (!fits) return nullptr;
+std::string_view ec_point(std::string_view der, const std::array<std::uint8_t, N>& head) {
+  if (der.size() != std::size_t{2} + head[1] || !std::equal(head.begin(), head.end(), data_of(der))) return {};
+  return der.substr(N - 1);  // the head's last byte says that it is uncompressed
+}
+
+// nullptr if the point is not on the curve.
+std::shared_ptr<EVP_PKEY> key_of_point(const EVP_PKEY* parameters, std::string_view point) {
   std::shared_ptr<EVP_PKEY> key = share(EVP_PKEY_dup(const_cast<EVP_PKEY*>(parameters)));
-  const std::string_view point = der.substr(N - 1);  // the head's last byte says that it is uncompressed
   if (!key || EVP_PKEY_set1_encoded_public_key(key.get(), data_of(point), point.size()) != 1) return nullptr;
+  return key;
+}
+
+bool is_on_curve(const EC_GROUP* curve, std::string_view point) {
+  const Handle<EC_POINT, EC_POINT_free> read(curve != nullptr ? EC_POINT_new(curve) : nullptr);
+  return read && EC_POINT_oct2point(curve, read.get(), data_of(point), point.size(), nullptr) == 1;
+}
+
+// A new key of the curve; nullptr on failure. With the curve's name alone OpenSSL would set up the curve anew, which takes
+// longer than the key.
+EVP_PKEY* generate_ec(const EVP_PKEY* parameters) {
+  const Handle<EVP_PKEY_CTX, EVP_PKEY_CTX_free> context(
+      EVP_PKEY_CTX_new_from_pkey(nullptr, const_cast<EVP_PKEY*>(parameters), nullptr));
+  EVP_PKEY* key = nullptr;
+  if (!context || EVP_PKEY_keygen_init(context.get()) != 1 || EVP_PKEY_generate(context.get(), &key) != 1) return nullptr;
   return key;
 }
 
@@ -122,7 +135,44 @@ std::string_view algorithm_of(const EVP_PKEY* key) {
   return "";
 }
 
-PublicKey::PublicKey(std::shared_ptr<evp_pkey_st> key) : key_(std::move(key)), algorithm_(algorithm_of(key_.get())) {}
+struct PublicKey::State {
+  State(std::shared_ptr<EVP_PKEY> native, std::string_view algorithm_of_it, std::string_view read_from)
+      : key(std::move(native)), algorithm(algorithm_of_it), spki(read_from) {}
+
+  const std::shared_ptr<EVP_PKEY> key;
+  const std::string_view algorithm;
+  const Bytes spki;  // empty unless it was read from that one form
+
+  // Ready to verify, and only ever copied; null if OpenSSL cannot. Of most keys nothing is ever verified, so it is made
+  // for the first signature.
+  const EVP_MD_CTX* verifier() {
+    std::call_once(prepared, [this] {
+      MdContextHandle context(EVP_MD_CTX_new());
+      if (context &&
+          EVP_DigestVerifyInit(context.get(), nullptr, digest_of_algorithm(algorithm), nullptr, key.get()) == 1) {
+        prepared_verifier = std::move(context);
+      }
+    });
+    return prepared_verifier.get();
+  }
+
+ private:
+  std::once_flag prepared;
+  MdContextHandle prepared_verifier;
+};
+
+PublicKey::PublicKey(std::shared_ptr<evp_pkey_st> key) {
+  const std::string_view algorithm = algorithm_of(key.get());
+  state_ = std::make_shared<State>(std::move(key), algorithm, std::string_view());
+}
+
+std::string_view PublicKey::algorithm() const {
+  return state_->algorithm;
+}
+
+evp_pkey_st* PublicKey::native() const {
+  return state_->key.get();
+}
 
 Result<PublicKey> PublicKey::from_pem(std::string_view pem) {
   const ErrorGuard guard;
@@ -131,22 +181,42 @@ Result<PublicKey> PublicKey::from_pem(std::string_view pem) {
   return PublicKey(share(key));
 }
 
+bool is_ec_spki(std::string_view der) {
+  const ErrorGuard guard;
+  static const EC_GROUP* const p256 = EC_GROUP_new_by_curve_name(NID_X9_62_prime256v1);
+  static const EC_GROUP* const p384 = EC_GROUP_new_by_curve_name(NID_secp384r1);
+  if (const auto point = ec_point(der, kP256Head); !point.empty()) return is_on_curve(p256, point);
+  if (const auto point = ec_point(der, kP384Head); !point.empty()) return is_on_curve(p384, point);
+  return false;
+}
+
+std::optional<PublicKey> PublicKey::from_ec_spki_der(std::string_view der) {
+  const ErrorGuard guard;
+  const auto read = [der](const EVP_PKEY* parameters, std::string_view algorithm,
+                          std::string_view point) -> std::optional<PublicKey> {
+    std::shared_ptr<EVP_PKEY> key = key_of_point(parameters, point);
+    if (!key) return std::nullopt;
+    return PublicKey(std::make_shared<State>(std::move(key), algorithm, der));
+  };
+  if (const auto point = ec_point(der, kP256Head); !point.empty()) return read(p256_parameters(), "ES256", point);
+  if (const auto point = ec_point(der, kP384Head); !point.empty()) return read(p384_parameters(), "ES384", point);
+  return std::nullopt;
+}
+
 Result<PublicKey> PublicKey::from_spki_der(std::string_view der) {
   const ErrorGuard guard;
-  if (auto key = read_ec_spki(der, kP256Head, p256_parameters())) return PublicKey(std::move(key), "ES256", der);
-  if (auto key = read_ec_spki(der, kP384Head, p384_parameters())) return PublicKey(std::move(key), "ES384", der);
+  if (auto usual = from_ec_spki_der(der)) return std::move(*usual);
   EVP_PKEY* key = decode_der(d2i_PUBKEY, EVP_PKEY_free, der);
   if (key == nullptr) return fail(ErrorCode::kMalformed, "public key: not a SubjectPublicKeyInfo: {}", last_reason());
   return PublicKey(share(key));
 }
 
 Bytes PublicKey::spki_der() const {
-  if (!spki_.empty()) return spki_;
+  if (!state_->spki.empty()) return state_->spki;
   const ErrorGuard guard;
-  // by hand, since OpenSSL would keep a compressed point compressed (and takes 50 times as long)
-  if (algorithm_ == "ES256") return ec_spki(key_.get(), kP256Head, 32);
-  if (algorithm_ == "ES384") return ec_spki(key_.get(), kP384Head, 48);
-  return encode_der(i2d_PUBKEY, key_.get());
+  if (algorithm() == "ES256") return ec_spki(native(), kP256Head);
+  if (algorithm() == "ES384") return ec_spki(native(), kP384Head);
+  return encode_der(i2d_PUBKEY, native());
 }
 
 Bytes PublicKey::spki_sha256() const {
@@ -155,23 +225,23 @@ Bytes PublicKey::spki_sha256() const {
 
 Result<void> PublicKey::check_device_policy() const {
   // the keys that edc §4.4 allows are the ones that edc §4.3 has an algorithm for
-  if (!algorithm_.empty()) return {};
+  if (!algorithm().empty()) return {};
   const ErrorGuard guard;
   return fail(ErrorCode::kInvalidArgument, "key: {} is not allowed: use P-256, P-384, Ed25519 or RSA of {} to {} bits",
-              describe(key_.get()), kMinRsaBits, kMaxRsaBits);
+              describe(native()), kMinRsaBits, kMaxRsaBits);
 }
 
 Result<void> PublicKey::verify(std::string_view algorithm, std::string_view bytes, std::string_view signature) const {
   if (!is_known_algorithm(algorithm)) {
     return fail(ErrorCode::kUnsupported, "signature: the algorithm is not one of ES256, ES384, EdDSA, RS256");
   }
-  if (algorithm != algorithm_) {
+  if (algorithm != this->algorithm()) {
     return fail(ErrorCode::kUnauthenticated, "signature: {} does not fit the signer's key", algorithm);
   }
   const ErrorGuard guard;
   const MdContextHandle context(EVP_MD_CTX_new());
-  if (!context ||
-      EVP_DigestVerifyInit(context.get(), nullptr, digest_of_algorithm(algorithm_), nullptr, key_.get()) != 1) {
+  const EVP_MD_CTX* const verifier = state_->verifier();
+  if (!context || verifier == nullptr || EVP_MD_CTX_copy_ex(context.get(), verifier) != 1) {
     return internal_failure("signature");
   }
   if (EVP_DigestVerify(context.get(), data_of(signature), signature.size(), data_of(bytes), bytes.size()) != 1) {
@@ -182,7 +252,7 @@ Result<void> PublicKey::verify(std::string_view algorithm, std::string_view byte
 
 bool operator==(const PublicKey& a, const PublicKey& b) {
   const ErrorGuard guard;
-  return EVP_PKEY_eq(a.key_.get(), b.key_.get()) == 1;
+  return EVP_PKEY_eq(a.native(), b.native()) == 1;
 }
 
 Result<PrivateKey> PrivateKey::generate(KeyType type) {
@@ -190,10 +260,10 @@ Result<PrivateKey> PrivateKey::generate(KeyType type) {
   EVP_PKEY* key = nullptr;
   switch (type) {
     case KeyType::kP256:
-      key = EVP_EC_gen(SN_X9_62_prime256v1);
+      key = generate_ec(p256_parameters());
       break;
     case KeyType::kP384:
-      key = EVP_EC_gen(SN_secp384r1);
+      key = generate_ec(p384_parameters());
       break;
     case KeyType::kEd25519:
       key = EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -23,6 +24,8 @@ class PublicKey {
   // A SubjectPublicKeyInfo (RFC 5280 §4.1.2.7), as PEM "PUBLIC KEY" or DER. kMalformed.
   static Result<PublicKey> from_pem(std::string_view pem);
   static Result<PublicKey> from_spki_der(std::string_view der);
+  // The same for keys of P-256 and P-384 in the form that spki_der() writes; nullopt for all others, whether good or bad.
+  static std::optional<PublicKey> from_ec_spki_der(std::string_view der);
 
   // One form for one key: points of P-256 and P-384 are written uncompressed, however they came.
   Bytes spki_der() const;
@@ -33,7 +36,7 @@ class PublicKey {
   Result<void> check_device_policy() const;
 
   // ES256, ES384, EdDSA or RS256, by the key's type; "" for a key that edc has no signature algorithm for.
-  std::string_view algorithm() const { return algorithm_; }
+  std::string_view algorithm() const;
 
   // Verifies a signature of edc §4.3. `algorithm` is ES256, ES384, EdDSA or RS256 and must fit the key (ES256 = P-256);
   // ECDSA signatures are DER. kUnauthenticated if it does not verify, kUnsupported for another algorithm.
@@ -42,15 +45,13 @@ class PublicKey {
   // True if both are the same key.
   friend bool operator==(const PublicKey& a, const PublicKey& b);
 
-  evp_pkey_st* native() const { return key_.get(); }
+  evp_pkey_st* native() const;
 
  private:
-  PublicKey(std::shared_ptr<evp_pkey_st> key, std::string_view algorithm, std::string_view spki)
-      : key_(std::move(key)), algorithm_(algorithm), spki_(spki) {}
+  struct State;
+  explicit PublicKey(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
-  std::shared_ptr<evp_pkey_st> key_;
-  std::string_view algorithm_;
-  Bytes spki_;  // if it was read from that one form
+  std::shared_ptr<State> state_;
 };
 
 enum class KeyType { kP256, kP384, kEd25519, kRsa2048 };

@@ -114,6 +114,9 @@ const EVP_MD* digest_of_algorithm(std::string_view algorithm);
 // curves given by explicit parameters.
 std::string_view algorithm_of(const EVP_PKEY* key);
 
+// True for what PublicKey::from_ec_spki_der reads: the same judgement without the key.
+bool is_ec_spki(std::string_view der);
+
 // A certificate ready to be shared by threads: makes OpenSSL decode and keep the extensions now, not at the first
 // question.
 inline std::shared_ptr<X509> share(X509Handle certificate) {

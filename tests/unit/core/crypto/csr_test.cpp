@@ -75,6 +75,17 @@ TEST_CASE("a CSR altered anywhere, or cut short anywhere, is never accepted with
   CHECK(take_openssl_errors().empty());
 }
 
+TEST_CASE("the key of a CSR of our own is known without reading it as a key, and what is no CSR has none") {
+  for (const auto type : {KeyType::kP256, KeyType::kP384, KeyType::kEd25519, KeyType::kRsa2048}) {
+    const auto key = must(PrivateKey::generate(type));
+    const Bytes der = must(Csr::create(key, "02FC00000001"));
+    CHECK(must(Csr::spki_of_own(der)) == key.public_key().spki_der());
+    for (std::size_t size = 0; size < der.size(); ++size) {
+      REQUIRE(Csr::spki_of_own(std::string_view(der).substr(0, size)).error().code == ErrorCode::kMalformed);
+    }
+  }
+}
+
 TEST_CASE("a CSR whose signature is not by its own key is unauthenticated") {
   Bytes der = must(Csr::create(must(PrivateKey::generate(KeyType::kEd25519)), "d1"));
   der.back() = static_cast<char>(der.back() ^ 1);

@@ -5,6 +5,7 @@
 
 #include "core/crypto/certificate.hpp"
 #include "core/crypto/der.hpp"
+#include "core/crypto/openssl.hpp"
 #include "tests/unit/core/crypto/pki.hpp"
 
 namespace fleet::crypto {
@@ -61,8 +62,17 @@ TEST_CASE("a point that is not on its curve is no key") {
     const PublicKey key = must(PrivateKey::generate(type)).public_key();
     Bytes spki = key.spki_der();
     CHECK(must(PublicKey::from_spki_der(spki)) == key);
+    CHECK(is_ec_spki(spki));
     spki.back() = static_cast<char>(spki.back() ^ 1);
     CHECK(PublicKey::from_spki_der(spki).error().code == ErrorCode::kMalformed);
+    CHECK_FALSE(is_ec_spki(spki));
+    for (std::size_t i = 0; i < spki.size(); ++i) {
+      Bytes altered = key.spki_der();
+      altered[i] = static_cast<char>(altered[i] ^ 1);
+      CHECK_FALSE(is_ec_spki(altered));
+      CHECK_FALSE(PublicKey::from_ec_spki_der(altered));
+      CHECK_FALSE(is_ec_spki(std::string_view(altered).substr(0, i)));
+    }
   }
 }
 

@@ -1,7 +1,10 @@
 #include "core/crypto/key.hpp"
 
+#include <atomic>
 #include <string>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include <doctest/doctest.h>
 
@@ -34,6 +37,25 @@ TEST_CASE("each type of key signs by its own algorithm and its public half verif
     CHECK(key.public_key().verify(algorithm, "", must(key.sign(""))));
   }
   CHECK(take_openssl_errors().empty());
+}
+
+TEST_CASE("threads that verify with copies of one key for the first time all come to the right verdict") {
+  const auto signer = must(PrivateKey::generate());
+  const Bytes signature = must(signer.sign("message"));
+  for (int round = 0; round < 20; ++round) {
+    const PublicKey key = must(PublicKey::from_spki_der(signer.public_key().spki_der()));
+    std::atomic<int> right = 0;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 4; ++i) {
+      threads.emplace_back([&right, &signature, key] {
+        const bool verifies = key.verify("ES256", "message", signature).has_value();
+        const bool refuses = !key.verify("ES256", "massage", signature).has_value();
+        if (verifies && refuses) ++right;
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    CHECK(right == 4);
+  }
 }
 
 TEST_CASE("a signature that is empty, cut short, lengthened or altered anywhere does not verify") {
