@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -38,8 +39,11 @@ class SqlTransaction final : public Transaction {
  public:
   explicit SqlTransaction(sqlite::Database& database) : database_(database), statements_(database) {}
 
-  // Client ids whose admission has changed since the last take; emptied.
-  std::set<std::string> take_touched() { return std::exchange(touched_, {}); }
+  // Ends a piece of work, kept or not: client ids whose admission it has changed.
+  std::set<std::string> take_touched() {
+    known_.reset();
+    return std::exchange(touched_, {});
+  }
 
   // What the projection should hold for a client id; nullopt: no row.
   Result<std::optional<AdmissionRow>> admission_row(std::string_view client_id);
@@ -126,6 +130,8 @@ class SqlTransaction final : public Transaction {
   sqlite::Database& database_;
   sqlite::StatementCache statements_;
   std::set<std::string> touched_;
+  // As it is stored: what this piece of work has found last by client id, and not changed since.
+  std::optional<ProvisionRequest> known_;
 };
 
 // All rows of a query, each read by `read` (a Result<T>(RowReader&)).

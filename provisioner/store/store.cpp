@@ -27,7 +27,7 @@ constexpr std::size_t kPiecesPerCommit = 512;
 constexpr Millis kGatherFor{50};
 // How soon a commit may follow another: in a storm each then takes in many pieces, whose answers nobody misses for so long,
 // and the cost of a commit is shared by them.
-constexpr Millis kCommitEvery{4};
+constexpr Millis kCommitEvery{8};
 // How soon the projection is tried again when it could not be written.
 constexpr Seconds kRetryProjection{1};
 
