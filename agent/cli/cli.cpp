@@ -131,7 +131,13 @@ Invocation to_invocation(const CLI::App& command, const Inputs& inputs) {
   return invocation;
 }
 
-int run(int argc, const char* const* argv) {
+struct Asked {
+  const Command* command;
+  Invocation invocation;
+};
+
+// What the command line asks for; or, where it has been answered already, the exit code.
+tl::expected<Asked, int> parse(int argc, const char* const* argv) {
   CLI::App app("Provisions this device over MQTT and keeps it connected to its owner's broker.", "provision-agent");
   app.set_version_flag("--version", "provision-agent " FLEET_VERSION);
   app.require_subcommand(1);
@@ -157,19 +163,24 @@ int run(int argc, const char* const* argv) {
       std::ostringstream help;  // or the version
       app.exit(error, help, help);
       print(help.str());
-      return finish(EX_OK);
+      return tl::unexpected(finish(EX_OK));
     }
     print_error("error: " + cli::usage_error(app, error));
     print_error("hint: see `provision-agent --help`");
-    return EX_USAGE;
+    return tl::unexpected(EX_USAGE);
   }
   for (std::size_t i = 0; i < kCommands.size(); ++i) {
-    if (!commands[i]->parsed()) continue;
-    const Invocation invocation = to_invocation(*commands[i], inputs[i]);
-    const auto result = kCommands[i].run(invocation);
-    return result ? finish(*result) : report(result.error(), invocation.settings_file);
+    if (commands[i]->parsed()) return Asked{&kCommands[i], to_invocation(*commands[i], inputs[i])};
   }
-  return EX_USAGE;
+  return tl::unexpected(EX_USAGE);
+}
+
+// The parser, which takes an eighth of the agent's heap, is gone before the command runs: that may be for years.
+int run(int argc, const char* const* argv) {
+  const auto asked = parse(argc, argv);
+  if (!asked) return asked.error();
+  const auto result = asked->command->run(asked->invocation);
+  return result ? finish(*result) : report(result.error(), asked->invocation.settings_file);
 }
 
 }  // namespace
