@@ -45,9 +45,10 @@ CREATE TABLE request (
   activates_on            INTEGER,
   expires_on              INTEGER,
   retry_max_attempts      INTEGER CHECK (retry_max_attempts >= -1),
-  status                  TEXT NOT NULL CHECK (status IN (
-    'CREATED', 'STARTED', 'RUNNING', 'APPS_INSTALLING', 'APPS_INSTALLED', 'CONF_UPDATING', 'CONF_UPDATED', 'COMPLETED',
-    'FAILED', 'ABANDONED', 'SKIPPED', 'STOPPING', 'STOPPED')),
+  status                  TEXT NOT NULL CHECK (
+    status = 'CREATED' OR status = 'STARTED' OR status = 'RUNNING' OR status = 'APPS_INSTALLING' OR
+    status = 'APPS_INSTALLED' OR status = 'CONF_UPDATING' OR status = 'CONF_UPDATED' OR status = 'COMPLETED' OR
+    status = 'FAILED' OR status = 'ABANDONED' OR status = 'SKIPPED' OR status = 'STOPPING' OR status = 'STOPPED'),
   failures                INTEGER NOT NULL CHECK (failures >= 0),
   last_error              TEXT NOT NULL,
   facts                   TEXT NOT NULL CHECK (json_valid(facts)),
@@ -58,7 +59,7 @@ CREATE TABLE request (
   configuration           TEXT CHECK (configuration IS NULL OR json_valid(configuration)),
   packages                TEXT CHECK (packages IS NULL OR json_valid(packages)),
   secure_url              INTEGER NOT NULL DEFAULT 1 CHECK (secure_url IN (0, 1)),
-  tight                   TEXT NOT NULL DEFAULT 'INHERITED' CHECK (tight IN ('INHERITED', 'STRICT', 'LOOSE'))
+  tight                   TEXT NOT NULL DEFAULT 'INHERITED' CHECK (tight = 'INHERITED' OR tight = 'STRICT' OR tight = 'LOOSE')
 ) STRICT;
 CREATE INDEX request_by_username ON request (username);
 -- For lists by status in the order of names, and for counts that read nothing but this.
@@ -73,14 +74,14 @@ CREATE TABLE attempt (
   number         INTEGER NOT NULL CHECK (number >= 1),
   nonce          BLOB NOT NULL,
   hello_id       TEXT NOT NULL,
-  state          TEXT NOT NULL CHECK (state IN ('OPEN', 'COMPLETED', 'FAILED', 'SUPERSEDED', 'STOPPED')),
+  state          TEXT NOT NULL CHECK (state = 'OPEN' OR state = 'COMPLETED' OR state = 'FAILED' OR state = 'SUPERSEDED' OR state = 'STOPPED'),
   timeout_ms     INTEGER NOT NULL CHECK (timeout_ms > 0),
   started_at     INTEGER NOT NULL,
   moved_at       INTEGER NOT NULL,
   ended_at       INTEGER,
   due_at         INTEGER,
   error          TEXT NOT NULL,
-  handover       TEXT NOT NULL DEFAULT 'NONE' CHECK (handover IN ('NONE', 'PENDING', 'DONE')),
+  handover       TEXT NOT NULL DEFAULT 'NONE' CHECK (handover = 'NONE' OR handover = 'PENDING' OR handover = 'DONE'),
   owner_username TEXT NOT NULL DEFAULT '',
   owner_password TEXT NOT NULL DEFAULT '', -- emptied when the attempt ends
   handover_error TEXT NOT NULL DEFAULT '',
