@@ -42,35 +42,38 @@ bool fits_xml(std::string_view text) {
          text.find("\xef\xbf\xbf") == std::string_view::npos;
 }
 
+std::string_view escape_of(char c) {
+  switch (c) {
+    case '&':
+      return "&amp;";
+    case '<':
+      return "&lt;";
+    case '>':
+      return "&gt;";
+    case '"':
+      return "&quot;";
+    case '\t':
+      return "&#9;";
+    case '\n':
+      return "&#10;";
+    case '\r':
+      return "&#13;";
+    default:
+      return {};
+  }
+}
+
 // For text and attribute values alike. White space but the blank goes as a reference: parsers normalise it otherwise.
 void append_escaped(std::string& xml, std::string_view text) {
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        xml += "&amp;";
-        break;
-      case '<':
-        xml += "&lt;";
-        break;
-      case '>':
-        xml += "&gt;";
-        break;
-      case '"':
-        xml += "&quot;";
-        break;
-      case '\t':
-        xml += "&#9;";
-        break;
-      case '\n':
-        xml += "&#10;";
-        break;
-      case '\r':
-        xml += "&#13;";
-        break;
-      default:
-        xml += c;
-    }
+  std::size_t written = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::string_view escape = escape_of(text[i]);
+    if (escape.empty()) continue;
+    xml.append(text, written, i - written);
+    xml += escape;
+    written = i + 1;
   }
+  xml.append(text, written);
 }
 
 Result<void> check_text(std::string_view text) {
@@ -98,8 +101,10 @@ Result<void> check(const Property& property) {
 void append(std::string& xml, const Property& property) {
   xml += "    <esf:property name=\"";
   append_escaped(xml, property.name);
-  xml += fmt::format("\" array=\"{}\" encrypted=\"{}\" type=\"{}\">\n", property.array, property.encrypted,
-                     to_string(property.type));
+  xml += property.array ? "\" array=\"true" : "\" array=\"false";
+  xml += property.encrypted ? "\" encrypted=\"true\" type=\"" : "\" encrypted=\"false\" type=\"";
+  xml += to_string(property.type);
+  xml += "\">\n";
   for (const std::string& value : property.values) {
     xml += "      <esf:value>";
     append_escaped(xml, value);
@@ -175,7 +180,9 @@ Result<std::string> to_xml(const Configurations& configurations) {
     if (!is_pid(component.pid)) return fail(ErrorCode::kInvalidArgument, "configuration: a pid without its form");
     const auto failed = [&](Error error) { return fail(with_context(std::move(error), component.pid)); };
     if (!pids.insert(component.pid).second) return failed({ErrorCode::kInvalidArgument, "configured twice"});
-    xml += fmt::format("<esf:configuration pid=\"{}\">\n  <esf:properties>\n", component.pid);
+    xml += "<esf:configuration pid=\"";
+    xml += component.pid;
+    xml += "\">\n  <esf:properties>\n";
     std::set<std::string_view> names;
     for (const Property& property : component.properties) {
       if (auto fine = check(property); !fine) return failed(std::move(fine).error());
