@@ -2,7 +2,8 @@
 #pragma once
 
 #include <functional>
-#include <set>
+#include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,13 +34,17 @@ inline constexpr std::string_view kLiveAttemptQuery =
     "SELECT EXISTS (SELECT 1 FROM attempt WHERE state = 'OPEN' AND started_at <= ?1) OR EXISTS "
     "(SELECT 1 FROM attempt WHERE state = 'COMPLETED' AND ended_at > ?2 AND started_at <= ?1)";
 
+// Whose admission has changed, by client id: the row as it was just written, or nullopt where it has to be looked up, if there
+// is one at all.
+using TouchedRows = std::map<std::string, std::optional<AdmissionRow>>;
+
 // One for the life of a connection; the writer sets the borders of transactions and savepoints. Not thread-safe.
 class SqlTransaction final : public Transaction {
  public:
   explicit SqlTransaction(sqlite::Database& database) : database_(database), statements_(database) {}
 
-  // Client ids whose admission has changed since the last take; emptied.
-  std::set<std::string> take_touched() { return std::exchange(touched_, {}); }
+  // What has changed since the last take; emptied.
+  TouchedRows take_touched() { return std::exchange(touched_, {}); }
 
   // What the projection should hold for a client id; nullopt: no row.
   Result<std::optional<AdmissionRow>> admission_row(std::string_view client_id);
@@ -125,7 +130,7 @@ class SqlTransaction final : public Transaction {
 
   sqlite::Database& database_;
   sqlite::StatementCache statements_;
-  std::set<std::string> touched_;
+  TouchedRows touched_;
 };
 
 // All rows of a query, each read by `read` (a Result<T>(RowReader&)).

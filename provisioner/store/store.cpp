@@ -31,6 +31,12 @@ constexpr Millis kCommitEvery{4};
 // How soon the projection is tried again when it could not be written.
 constexpr Seconds kRetryProjection{1};
 
+// What two pieces have touched is looked up.
+void add(TouchedRows& touched, TouchedRows&& more) {
+  touched.merge(more);
+  for (const auto& [client_id, row] : more) touched[client_id].reset();
+}
+
 struct Piece {
   Work work;
   Done done;                                            // carried by `post`; or
@@ -67,14 +73,14 @@ class SqlStore final : public Store {
   // All of the following on the writer thread.
   void write();
   void commit(std::vector<Piece>& batch);
-  Result<void> carry_out(std::vector<Piece>& batch, std::set<std::string>& touched);
-  Result<bool> try_piece(Piece& piece, std::set<std::string>& touched);
-  Result<void> carry_out_alone(Piece& piece, std::set<std::string>& touched);
-  Result<void> call_piece(Piece& piece, std::set<std::string>& touched_by_piece);
-  Result<void> announce_closings(const std::set<std::string>& touched);
+  Result<void> carry_out(std::vector<Piece>& batch, TouchedRows& touched);
+  Result<bool> try_piece(Piece& piece, TouchedRows& touched);
+  Result<void> carry_out_alone(Piece& piece, TouchedRows& touched);
+  Result<void> call_piece(Piece& piece, TouchedRows& touched_by_piece);
+  Result<void> announce_closings(TouchedRows touched);
   void settle_projection();
   Result<void> write_projection();
-  Result<WantedRows> wanted_rows(const std::set<std::string>& client_ids);
+  Result<WantedRows> wanted_rows(TouchedRows touched);
   Result<void> control(std::string_view sql);
   void answer(std::vector<Piece>& batch);
 
@@ -173,11 +179,11 @@ void SqlStore::write() {
 }
 
 void SqlStore::commit(std::vector<Piece>& batch) {
-  std::set<std::string> touched;
+  TouchedRows touched;
   const Result<void> committed = carry_out(batch, touched);
   // rows that an earlier commit has left over have to be looked up with them
   if (!committed || !unsettled_.empty()) committed_rows_.reset();
-  unsettled_.merge(touched);
+  for (const auto& [client_id, row] : touched) unsettled_.insert(client_id);
   if (committed) return;
   log::error("store", "cannot commit", {{"error", committed.error().message}, {"pieces", batch.size()}});
   if (database_.in_transaction()) {
@@ -196,7 +202,7 @@ void SqlStore::commit(std::vector<Piece>& batch) {
 
 // Pieces run without savepoints, which cost as much as a change, as long as none fails after it has changed something. Then
 // all are taken back and run again, each in its own.
-Result<void> SqlStore::carry_out(std::vector<Piece>& batch, std::set<std::string>& touched) {
+Result<void> SqlStore::carry_out(std::vector<Piece>& batch, TouchedRows& touched) {
   const std::int64_t changes_before = database_.total_changes();
   const auto gather_until = std::chrono::steady_clock::now() + kGatherFor;
   TRY(control("BEGIN IMMEDIATE"));
@@ -226,7 +232,7 @@ Result<void> SqlStore::carry_out(std::vector<Piece>& batch, std::set<std::string
 }
 
 // An error here, and below, is the whole batch's; the piece's own is in its outcome.
-Result<void> SqlStore::call_piece(Piece& piece, std::set<std::string>& touched_by_piece) {
+Result<void> SqlStore::call_piece(Piece& piece, TouchedRows& touched_by_piece) {
   piece.outcome = call(piece.work, transaction_);
   touched_by_piece = transaction_.take_touched();
   if (database_.in_transaction()) return {};
@@ -236,28 +242,28 @@ Result<void> SqlStore::call_piece(Piece& piece, std::set<std::string>& touched_b
 }
 
 // False if the piece failed and has left changes behind.
-Result<bool> SqlStore::try_piece(Piece& piece, std::set<std::string>& touched) {
+Result<bool> SqlStore::try_piece(Piece& piece, TouchedRows& touched) {
   const std::int64_t changes_before = database_.total_changes();
-  std::set<std::string> touched_by_piece;
+  TouchedRows touched_by_piece;
   TRY(call_piece(piece, touched_by_piece));
   if (!piece.outcome) return database_.total_changes() == changes_before;
-  touched.merge(touched_by_piece);
+  add(touched, std::move(touched_by_piece));
   return true;
 }
 
-Result<void> SqlStore::carry_out_alone(Piece& piece, std::set<std::string>& touched) {
-  std::set<std::string> touched_by_piece;
+Result<void> SqlStore::carry_out_alone(Piece& piece, TouchedRows& touched) {
+  TouchedRows touched_by_piece;
   TRY(control("SAVEPOINT piece"));
   TRY(call_piece(piece, touched_by_piece));
   if (!piece.outcome) {
     TRY(control("ROLLBACK TO piece"));
   } else {
-    touched.merge(touched_by_piece);
+    add(touched, std::move(touched_by_piece));
   }
   return control("RELEASE piece");
 }
 
-Result<void> SqlStore::announce_closings(const std::set<std::string>& touched) {
+Result<void> SqlStore::announce_closings(TouchedRows touched) {
   TRY(transaction_.bump_admission_generation());
   TRY_ASSIGN(committed_rows_, wanted_rows(touched));
   const auto closed = projection_->close_before(*committed_rows_);
@@ -294,16 +300,18 @@ Result<void> SqlStore::write_projection() {
     return projection_->rebuild([this](const auto& each) { return transaction_.all_admission_rows(each); }, generation);
   }
   if (known) return projection_->settle(*known, generation);
-  TRY_ASSIGN(const WantedRows rows, wanted_rows(unsettled_));
+  TouchedRows unsettled;
+  for (const std::string& client_id : unsettled_) unsettled.try_emplace(client_id);
+  TRY_ASSIGN(const WantedRows rows, wanted_rows(std::move(unsettled)));
   return projection_->settle(rows, generation);
 }
 
-Result<WantedRows> SqlStore::wanted_rows(const std::set<std::string>& client_ids) {
-  WantedRows rows;
-  for (const std::string& client_id : client_ids) {
-    TRY_ASSIGN(rows[client_id], transaction_.admission_row(client_id));
+Result<WantedRows> SqlStore::wanted_rows(TouchedRows touched) {
+  for (auto& [client_id, row] : touched) {
+    if (row) continue;
+    TRY_ASSIGN(row, transaction_.admission_row(client_id));
   }
-  return rows;
+  return touched;
 }
 
 Result<void> SqlStore::control(std::string_view sql) {
