@@ -9,6 +9,8 @@ namespace fleet::config {
 namespace {
 
 constexpr std::size_t kFew = 16;
+// Entries that most mappings have room for at once.
+constexpr std::size_t kUsual = 4;
 
 }  // namespace
 
@@ -75,6 +77,7 @@ void TreeBuilder::add(Node node) {
   }
   // an empty value is reported by parsers where the next thing stands
   if (node.kind == Node::Kind::kNull && node.mark.line != parent.key_mark.line) node.mark = parent.key_mark;
+  if (parent.node.entries.empty()) parent.node.entries.reserve(kUsual);
   parent.node.entries.push_back({std::move(parent.key), parent.key_mark, std::move(node)});
   parent.at_key = true;
 }

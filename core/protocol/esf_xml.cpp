@@ -4,7 +4,9 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
+#include <optional>
 #include <set>
+#include <vector>
 
 namespace fleet::protocol {
 namespace {
@@ -12,6 +14,8 @@ namespace {
 constexpr std::array<std::string_view, 10> kTypeNames{"String", "Long", "Double",  "Float", "Integer",
                                                       "Byte",   "Char", "Boolean", "Short", "Password"};
 constexpr std::size_t kMaxPid = 128;
+// What a property takes, names and values of the usual length included.
+constexpr std::size_t kUsualProperty = 192;
 
 template <typename T>
 bool is_number(std::string_view text) {
@@ -77,6 +81,8 @@ void append_escaped(std::string& xml, std::string_view text) {
 }
 
 Result<void> check_text(std::string_view text) {
+  // as nearly all is
+  if (std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; })) return {};
   if (!is_utf8(text)) return fail(ErrorCode::kInvalidArgument, "not UTF-8");
   if (!fits_xml(text)) return fail(ErrorCode::kInvalidArgument, "a character that XML cannot carry");
   return {};
@@ -96,6 +102,15 @@ Result<void> check(const Property& property) {
                 property.values.size());
   }
   return {};
+}
+
+std::optional<std::string_view> repeated_name(const ComponentConfiguration& component) {
+  std::vector<std::string_view> names;
+  names.reserve(component.properties.size());
+  for (const Property& property : component.properties) names.push_back(property.name);
+  std::sort(names.begin(), names.end());
+  const auto at = std::adjacent_find(names.begin(), names.end());
+  return at == names.end() ? std::nullopt : std::optional(*at);
 }
 
 void append(std::string& xml, const Property& property) {
@@ -175,6 +190,9 @@ Result<std::string> to_xml(const Configurations& configurations) {
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
       "<esf:configurations xmlns:esf=\"http://eurotech.com/esf/2.0\" "
       "xmlns:ocd=\"http://www.osgi.org/xmlns/metatype/v1.2.0\">\n";
+  std::size_t properties = 2;
+  for (const ComponentConfiguration& component : configurations) properties += component.properties.size() + 1;
+  xml.reserve(properties * kUsualProperty);
   std::set<std::string_view> pids;
   for (const ComponentConfiguration& component : configurations) {
     if (!is_pid(component.pid)) return fail(ErrorCode::kInvalidArgument, "configuration: a pid without its form");
@@ -183,13 +201,12 @@ Result<std::string> to_xml(const Configurations& configurations) {
     xml += "<esf:configuration pid=\"";
     xml += component.pid;
     xml += "\">\n  <esf:properties>\n";
-    std::set<std::string_view> names;
     for (const Property& property : component.properties) {
       if (auto fine = check(property); !fine) return failed(std::move(fine).error());
-      if (!names.insert(property.name).second) {
-        return failed({ErrorCode::kInvalidArgument, fmt::format("property {} is there twice", property.name)});
-      }
       append(xml, property);
+    }
+    if (const auto name = repeated_name(component)) {
+      return failed({ErrorCode::kInvalidArgument, fmt::format("property {} is there twice", *name)});
     }
     xml += "  </esf:properties>\n</esf:configuration>\n";
   }

@@ -26,7 +26,8 @@ namespace {
 constexpr std::size_t kPiecesPerCommit = 512;
 constexpr Millis kGatherFor{50};
 // How soon a commit may follow another: in a storm each then takes in many pieces, whose answers nobody misses for so long,
-// and the cost of a commit is shared by them.
+// and the cost of a commit is shared by them. Where a piece alone takes so long (a batch of an import) that cost is little, and
+// the next one begins at once.
 constexpr Millis kCommitEvery{4};
 // How soon the projection is tried again when it could not be written.
 constexpr Seconds kRetryProjection{1};
@@ -77,10 +78,10 @@ class SqlStore final : public Store {
   Result<bool> try_piece(Piece& piece, TouchedRows& touched);
   Result<void> carry_out_alone(Piece& piece, TouchedRows& touched);
   Result<void> call_piece(Piece& piece, TouchedRows& touched_by_piece);
-  Result<void> announce_closings(TouchedRows touched);
+  Result<void> announce_closings(TouchedRows& touched);
   void settle_projection();
-  Result<void> write_projection();
-  Result<WantedRows> wanted_rows(TouchedRows touched);
+  Result<void> write_projection(const WantedRows& committed);
+  Result<void> look_up(TouchedRows& touched);
   Result<void> control(std::string_view sql);
   void answer(std::vector<Piece>& batch);
 
@@ -91,10 +92,10 @@ class SqlStore final : public Store {
   std::unique_ptr<Reader> reader_;
   std::function<void(std::function<void()>)> post_;
 
-  // Client ids whose row in the projection may differ from the store, after a commit or a failed one.
+  // What the last commit has made of the rows that it touched, until the projection has it.
+  WantedRows committed_rows_;
+  // Client ids whose row in the projection may differ from the store besides: one of the two was not written.
   std::set<std::string> unsettled_;
-  // What the commit in progress makes of the rows that it touched; nothing once it failed.
-  std::optional<WantedRows> committed_rows_;
   bool rebuild_projection_ = false;
   bool projection_failed_ = false;
 
@@ -121,7 +122,7 @@ Result<void> SqlStore::open_projection(const StoreSettings& settings) {
   TRY_ASSIGN(const std::int64_t generation, transaction_.admission_generation());
   if (projection_->is_at(generation)) return {};
   rebuild_projection_ = true;
-  TRY(write_projection());
+  TRY(write_projection({}));
   rebuild_projection_ = false;
   log::info("store", "made the admission projection anew", {{"generation", generation}});
   return {};
@@ -155,7 +156,8 @@ std::optional<Piece> SqlStore::take() {
 }
 
 void SqlStore::write() {
-  auto next_commit = std::chrono::steady_clock::now();
+  using Clock = std::chrono::steady_clock;
+  auto next_commit = Clock::now();
   while (true) {
     bool work_waits = false;
     {
@@ -171,8 +173,10 @@ void SqlStore::write() {
       if (stopping_ && !work_waits) return;
     }
     std::vector<Piece> batch;
+    const auto begun = Clock::now();
     if (work_waits) commit(batch);
-    next_commit = std::chrono::steady_clock::now() + kCommitEvery;
+    const auto ended = Clock::now();
+    next_commit = ended - begun > kCommitEvery * batch.size() ? ended : ended + kCommitEvery;
     settle_projection();
     answer(batch);
   }
@@ -181,8 +185,11 @@ void SqlStore::write() {
 void SqlStore::commit(std::vector<Piece>& batch) {
   TouchedRows touched;
   const Result<void> committed = carry_out(batch, touched);
+  if (committed && unsettled_.empty()) {
+    committed_rows_ = std::move(touched);
+    return;
+  }
   // rows that an earlier commit has left over have to be looked up with them
-  if (!committed || !unsettled_.empty()) committed_rows_.reset();
   for (const auto& [client_id, row] : touched) unsettled_.insert(client_id);
   if (committed) return;
   log::error("store", "cannot commit", {{"error", committed.error().message}, {"pieces", batch.size()}});
@@ -263,10 +270,10 @@ Result<void> SqlStore::carry_out_alone(Piece& piece, TouchedRows& touched) {
   return control("RELEASE piece");
 }
 
-Result<void> SqlStore::announce_closings(TouchedRows touched) {
+Result<void> SqlStore::announce_closings(TouchedRows& touched) {
   TRY(transaction_.bump_admission_generation());
-  TRY_ASSIGN(committed_rows_, wanted_rows(touched));
-  const auto closed = projection_->close_before(*committed_rows_);
+  TRY(look_up(touched));
+  const auto closed = projection_->close_before(touched);
   if (!closed) {
     if (closed.error().code == ErrorCode::kCorrupt) rebuild_projection_ = true;
     return fail(with_context(closed.error(), "admission projection"));
@@ -276,42 +283,47 @@ Result<void> SqlStore::announce_closings(TouchedRows touched) {
 }
 
 void SqlStore::settle_projection() {
-  if (unsettled_.empty() && !rebuild_projection_) return;
-  Result<void> written = write_projection();
+  const WantedRows committed = std::exchange(committed_rows_, {});
+  if (committed.empty() && unsettled_.empty() && !rebuild_projection_) return;
+  Result<void> written = write_projection(committed);
   if (!written && written.error().code == ErrorCode::kCorrupt && !rebuild_projection_) {
     rebuild_projection_ = true;
-    written = write_projection();
+    written = write_projection(committed);
   }
   if (written) {
     unsettled_.clear();
     rebuild_projection_ = false;
     if (projection_failed_) log::info("store", "the admission projection is up to date again");
-  } else if (!projection_failed_) {
-    log::error("store", "cannot write the admission projection; devices may be refused until it works",
-               {{"error", written.error().message}});
+  } else {
+    for (const auto& [client_id, row] : committed) unsettled_.insert(client_id);
+    if (!projection_failed_) {
+      log::error("store", "cannot write the admission projection; devices may be refused until it works",
+                 {{"error", written.error().message}});
+    }
   }
   projection_failed_ = !written;
 }
 
-Result<void> SqlStore::write_projection() {
-  const std::optional<WantedRows> known = std::exchange(committed_rows_, std::nullopt);
+// Either there are rows just committed, or some to be looked up.
+Result<void> SqlStore::write_projection(const WantedRows& committed) {
   TRY_ASSIGN(const std::int64_t generation, transaction_.admission_generation());
   if (rebuild_projection_) {
     return projection_->rebuild([this](const auto& each) { return transaction_.all_admission_rows(each); }, generation);
   }
-  if (known) return projection_->settle(*known, generation);
+  if (unsettled_.empty()) return projection_->settle(committed, generation);
   TouchedRows unsettled;
   for (const std::string& client_id : unsettled_) unsettled.try_emplace(client_id);
-  TRY_ASSIGN(const WantedRows rows, wanted_rows(std::move(unsettled)));
-  return projection_->settle(rows, generation);
+  TRY(look_up(unsettled));
+  return projection_->settle(unsettled, generation);
 }
 
-Result<WantedRows> SqlStore::wanted_rows(TouchedRows touched) {
+// Fills in what is not known; what has no row then is not there.
+Result<void> SqlStore::look_up(TouchedRows& touched) {
   for (auto& [client_id, row] : touched) {
     if (row) continue;
     TRY_ASSIGN(row, transaction_.admission_row(client_id));
   }
-  return touched;
+  return {};
 }
 
 Result<void> SqlStore::control(std::string_view sql) {
