@@ -37,7 +37,7 @@ void TreeBuilder::leaf(Node node) {
   if (node.text.find('\0') != std::string::npos) return refuse(node.mark, "NUL characters are not allowed");
   if (!is_utf8(node.text)) return refuse(node.mark, "the text is not valid UTF-8");
   if (!open_.empty() && open_.back().node.kind == Node::Kind::kMapping && open_.back().at_key) {
-    return take_key(open_.back(), node);
+    return take_key(open_.back(), std::move(node));
   }
   add(std::move(node));
 }
@@ -55,12 +55,12 @@ bool TreeBuilder::is_known(Open& mapping, const std::string& key) {
   return !mapping.keys.insert(key).second;
 }
 
-void TreeBuilder::take_key(Open& mapping, const Node& node) {
+void TreeBuilder::take_key(Open& mapping, Node node) {
   if (node.kind == Node::Kind::kNull) return refuse(node.mark, "a key must not be null");
   if (is_known(mapping, node.text)) {
     return refuse(node.mark, fmt::format("the key {} appears twice", shown(node.text)));
   }
-  mapping.key = node.text;
+  mapping.key = std::move(node.text);
   mapping.key_mark = node.mark;
   mapping.at_key = false;
 }

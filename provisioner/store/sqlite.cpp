@@ -97,10 +97,11 @@ Statement::~Statement() {
 }
 
 Statement::Statement(Statement&& other) noexcept
-    : statement_(std::exchange(other.statement_, nullptr)), bind_result_(other.bind_result_) {}
+    : statement_(std::exchange(other.statement_, nullptr)), bind_result_(other.bind_result_), used_(other.used_) {}
 
 Statement& Statement::note_bind(int result) {
   if (bind_result_ == SQLITE_OK) bind_result_ = result;
+  used_ = true;
   return *this;
 }
 
@@ -131,6 +132,7 @@ Result<void> Statement::run() {
 }
 
 Result<bool> Statement::next() {
+  used_ = true;
   errno = 0;
   const int result = bind_result_ != SQLITE_OK ? bind_result_ : sqlite3_step(statement_);
   const int error_number = errno;
@@ -145,6 +147,7 @@ Result<bool> Statement::next() {
 }
 
 void Statement::reset() {
+  if (!std::exchange(used_, false)) return;
   sqlite3_reset(statement_);
   sqlite3_clear_bindings(statement_);
   bind_result_ = SQLITE_OK;
