@@ -149,6 +149,7 @@ void Client::Impl::disconnect() {
 // Ends whatever is going on without a word.
 void Client::Impl::close() {
   timer.cancel();
+  reading_timer.cancel();
   lookup.reset();
   addresses.clear();
   drop_link();

@@ -64,6 +64,7 @@ struct Link {
   Stage stage = Stage::kTcp;
   bool reading = false;
   bool writing = false;
+  bool just_read = false;  // and all there was; more may come together (ConnectOptions::read_every)
   int connack = 0;
   std::string complaints;  // of the TLS layer
   std::unordered_set<int> unacknowledged;
@@ -78,7 +79,7 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
   using Clock = std::chrono::steady_clock;
 
   Impl(boost::asio::io_context& io_context, Handlers callbacks)
-      : io(io_context), handlers(std::move(callbacks)), timer(io_context) {}
+      : io(io_context), handlers(std::move(callbacks)), timer(io_context), reading_timer(io_context) {}
 
   // --- calls of the owner
   Result<void> connect(ConnectOptions wanted);
@@ -97,6 +98,8 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
   // --- the socket
   void arm();
   void wait(stream_descriptor::wait_type direction, bool Link::*waiting);
+  void wait_to_read();
+  void on_ready(stream_descriptor::wait_type direction);
   bool wants_write() const;
   void on_readable();
   void on_writable();
@@ -128,6 +131,7 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
   boost::asio::io_context& io;
   Handlers handlers;
   boost::asio::steady_timer timer;
+  boost::asio::steady_timer reading_timer;  // until the socket may be read again (ConnectOptions::read_every)
 
   bool closed = false;      // the Client is gone
   bool connecting = false;  // on_connect is owed

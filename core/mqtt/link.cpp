@@ -49,6 +49,13 @@ std::string why_lost(const Link& link, const Outcome& result) {
                                                : "the broker closed the connection";
 }
 
+bool has_input(stream_descriptor& socket) {
+  boost::system::error_code error;
+  stream_descriptor::bytes_readable count(true);
+  socket.io_control(count, error);
+  return !error && count.get() != 0;
+}
+
 }  // namespace
 
 // ------------------------------------------------------------------------------------------------------ connecting
@@ -110,7 +117,7 @@ void Client::Impl::attempt_over(Result<bool> result) {
 
 void Client::Impl::arm() {
   if (!link) return;
-  if (link->stage != Stage::kTcp) wait(stream_descriptor::wait_read, &Link::reading);
+  if (link->stage != Stage::kTcp) wait_to_read();
   if (wants_write()) wait(stream_descriptor::wait_write, &Link::writing);
 }
 
@@ -121,14 +128,34 @@ void Client::Impl::wait(stream_descriptor::wait_type direction, bool Link::*wait
       direction, [self = shared_from_this(), mine = link, direction, waiting](boost::system::error_code error) {
         mine.get()->*waiting = false;
         if (self->link != mine || error) return;
-        if (direction == stream_descriptor::wait_read) {
-          self->on_readable();
-        } else {
-          self->on_writable();
-        }
-        self->arm();
-        self->drain();
+        self->on_ready(direction);
       });
+}
+
+void Client::Impl::on_ready(stream_descriptor::wait_type direction) {
+  if (direction == stream_descriptor::wait_read) {
+    on_readable();
+  } else {
+    on_writable();
+  }
+  arm();
+  drain();
+}
+
+// A socket that has just been read is read again when its time has come, if there is something by then, without being
+// waited for; only then for what comes.
+void Client::Impl::wait_to_read() {
+  if (link->reading) return;
+  if (!std::exchange(link->just_read, false)) return wait(stream_descriptor::wait_read, &Link::reading);
+  link->reading = true;
+  reading_timer.expires_after(options.read_every);
+  reading_timer.async_wait([self = shared_from_this(), mine = link](boost::system::error_code) {
+    mine->reading = false;
+    if (self->link != mine) return;
+    if (has_input(mine->socket)) return self->on_ready(stream_descriptor::wait_read);
+    self->arm();
+    self->drain();
+  });
 }
 
 // libmosquitto keeps its want_write set from the first byte of a TLS handshake to the end of it; believing it would be
@@ -147,10 +174,9 @@ void Client::Impl::on_readable() {
   }
   for (int i = 0; i < kReadBurst; ++i) {
     if (!survived(outcome(::mosquitto_loop_read(link->handle.get(), 1)))) return;
-    boost::system::error_code error;
-    stream_descriptor::bytes_readable more(true);
-    link->socket.io_control(more, error);
-    if (error || more.get() == 0) return;
+    if (has_input(link->socket)) continue;
+    link->just_read = options.read_every > Millis(0);
+    return;
   }
 }
 

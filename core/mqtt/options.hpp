@@ -57,6 +57,9 @@ struct ConnectOptions {
   Seconds keep_alive{30};       // 0: none; else from 5 s to 65,535 s
   Seconds connect_timeout{20};  // until CONNACK, name lookup included
   std::optional<Will> will;
+  // How soon after one reading of the socket the next may follow. 0: at once. Else a stream of messages is read some at a
+  // time, which saves waking up for each; what comes after a pause is read at once all the same.
+  Millis read_every{0};
 };
 
 }  // namespace fleet::mqtt

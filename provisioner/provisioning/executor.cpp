@@ -23,65 +23,118 @@ constexpr std::size_t kMaxConfigurationSize = 960 * 1024;
 Executor::Executor(ExecutorSettings settings, const Dialect& dialect)
     : settings_(std::move(settings)), dialect_(dialect) {}
 
-Result<Executor::Heard> Executor::hear(Transaction& tx, const std::string& client_id, std::optional<Step> step) const {
+Result<Executor::Heard> Executor::hear(Transaction& tx, const std::string& client_id, const IsNamed& is,
+                                       const FindNamed& find) const {
   Heard heard;
-  heard.step = std::move(step);
   TRY_ASSIGN(heard.request, tx.find_request_by_client_id(client_id));
-  if (heard.step) {
-    TRY_ASSIGN(heard.attempt, tx.find_attempt(heard.step->attempt_id));
+  if (heard.request) {
+    TRY_ASSIGN(heard.attempt, tx.latest_attempt(heard.request->id));
   }
-  heard.own = heard.request && heard.attempt && heard.attempt->request_id == heard.request->id;
+  if (heard.attempt) {
+    TRY_ASSIGN(heard.steps, tx.steps_of(heard.attempt->id));
+  }
+  heard.own = heard.find(is) != nullptr;
+  if (!heard.own) {
+    // of an earlier attempt, of another device, or of nobody
+    heard.attempt.reset();
+    heard.steps.clear();
+    TRY_ASSIGN(std::optional<Step> step, find());
+    if (step) {
+      TRY_ASSIGN(heard.attempt, tx.find_attempt(step->attempt_id));
+      TRY_ASSIGN(heard.steps, tx.steps_of(step->attempt_id));
+    }
+    heard.own = heard.request && heard.attempt && heard.attempt->request_id == heard.request->id;
+  }
   if (heard.own) TRY(tx.take_attempt(*heard.attempt));  // the device is here
   return heard;
 }
 
-Result<Outcome> Executor::ignore(Transaction& tx, const Heard& heard, const IgnoreReply& verdict, WallTime now) const {
-  if (heard.request && !verdict.note.empty()) {
-    TRY(add_line_once(tx, heard.request->id, heard.own ? std::optional(heard.attempt->id) : std::nullopt,
-                      verdict.miss ? kRefusedLine : kReplyLine, verdict.note, now));
-  }
+Result<void> Executor::ignore(Transaction& tx, const Heard& heard, const IgnoreReply& verdict, Outcome& outcome,
+                              WallTime now) const {
+  if (verdict.miss) ++outcome.misses;
+  if (!heard.request || verdict.note.empty()) return {};
+  return add_line_once(tx, heard.request->id, heard.own ? std::optional(heard.attempt->id) : std::nullopt,
+                       verdict.miss ? kRefusedLine : kReplyLine, verdict.note, now);
+}
+
+Result<Outcome> Executor::on_replies(Transaction& tx, const std::string& client_id, const std::vector<StepReply>& replies,
+                                     WallTime now) const {
   Outcome outcome;
-  outcome.misses = verdict.miss ? 1 : 0;
+  std::optional<Heard> heard;
+  for (const StepReply& reply : replies) {
+    const auto is_named = [&](const Step& step) { return step.rid == reply.rid; };
+    if (!heard || heard->find(is_named) == nullptr) {
+      if (heard) TRY(write_heard(tx, *heard, outcome, now));
+      TRY_ASSIGN(heard, hear(tx, client_id, is_named, [&] { return tx.find_step(reply.rid); }));
+    }
+    TRY(on_reply(tx, *heard, client_id, reply, outcome, now));
+  }
+  if (heard) TRY(write_heard(tx, *heard, outcome, now));
   return outcome;
 }
 
-Result<Outcome> Executor::on_reply(Transaction& tx, const std::string& client_id, const StepReply& reply,
-                                   WallTime now) const {
-  TRY_ASSIGN(std::optional<Step> known, tx.find_step(reply.rid));
-  TRY_ASSIGN(Heard heard, hear(tx, client_id, std::move(known)));
-  const ReplyVerdict verdict = judge_reply(heard.known_attempt(), heard.known_step(), heard.own, reply);
-  if (const auto* ignored = std::get_if<IgnoreReply>(&verdict)) return ignore(tx, heard, *ignored, now);
+Result<void> Executor::on_reply(Transaction& tx, Heard& heard, const std::string& client_id, const StepReply& reply,
+                                Outcome& outcome, WallTime now) const {
+  Step* const step = heard.find([&](const Step& each) { return each.rid == reply.rid; });
+  const ReplyVerdict verdict = judge_reply(heard.known_attempt(), step, heard.own, reply);
+  if (const auto* ignored = std::get_if<IgnoreReply>(&verdict)) return ignore(tx, heard, *ignored, outcome, now);
 
-  Outcome outcome;
-  auto& [request, step, attempt, own] = heard;
+  auto& [request, attempt, steps, own, changed, accepted, moved] = heard;
   if (std::holds_alternative<RecordedReply>(verdict)) {
-    TRY(answer(outcome, client_id, attempt->nonce, attempt->hello_id, {.answer = Answer::kRecorded}, now));
-    return outcome;
+    return answer(outcome, client_id, attempt->nonce, attempt->hello_id, {.answer = Answer::kRecorded}, now);
   }
-
   if (std::holds_alternative<AnswerStep>(verdict) && step->kind == StepKind::kSigningRequest) {
-    return on_signing_request(tx, std::move(*request), std::move(*attempt), std::move(*step), reply, now);
+    Step asked = *step;
+    TRY(write_heard(tx, heard, outcome, now));
+    TRY(on_signing_request(tx, *request, *attempt, std::move(asked), reply, outcome, now));
+    heard = Heard{};  // there are more steps now
+    return {};
   }
 
   step->reply_code = reply.code;
   step->reply_error = presentable(reply.error);
   step->replied_at = now;
-  TRY(tx.update_step(*step));
+  heard.note_change(*step);
   attempt->moved_at = now;
+  moved = true;
   if (const auto* failed = std::get_if<FailAttempt>(&verdict)) {
+    moved = false;
+    TRY(write_steps(tx, heard, true, now));
     TRY(fail_attempt(tx, *request, *attempt, failed->cause, now));
     outcome.endings.push_back({request->name, client_id, AttemptState::kFailed, request->last_error});
-    return outcome;
+    return {};
   }
-  TRY(add_line(tx, request->id, attempt->id, kReplyLine, "the device accepted " + step->summary, now));
+  accepted.push_back(step->summary);
   if (std::holds_alternative<CompleteAttempt>(verdict)) {
+    moved = false;
+    TRY(write_steps(tx, heard, true, now));
     TRY(complete(tx, *request, *attempt, now));
     outcome.endings.push_back({request->name, client_id, AttemptState::kCompleted, ""});
     TRY(answer(outcome, client_id, attempt->nonce, attempt->hello_id, {.answer = Answer::kRecorded}, now));
-    return outcome;
   }
-  TRY(go_on(tx, *request, *attempt, outcome, now));
-  return outcome;
+  return {};
+}
+
+Result<void> Executor::write_steps(Transaction& tx, Heard& heard, bool attempt_ends, WallTime now) const {
+  for (const std::size_t place : std::exchange(heard.changed, {})) {
+    Step& step = heard.steps[place];
+    if (attempt_ends) {
+      // forgotten with all of the attempt's messages, so not written once more
+      step.topic.clear();
+      step.payload.clear();
+    }
+    TRY(tx.update_step(step));
+  }
+  const std::vector<std::string> accepted = std::exchange(heard.accepted, {});
+  if (accepted.empty()) return {};
+  return add_line(tx, heard.request->id, heard.attempt->id, kReplyLine,
+                  fmt::format("the device accepted {}", fmt::join(accepted, "; ")), now);
+}
+
+Result<void> Executor::write_heard(Transaction& tx, Heard& heard, Outcome& outcome, WallTime now) const {
+  TRY(write_steps(tx, heard, false, now));
+  if (!std::exchange(heard.moved, false)) return {};
+  return go_on(tx, *heard.request, *heard.attempt, std::move(heard.steps), outcome, now);
 }
 
 Result<void> Executor::complete(Transaction& tx, ProvisionRequest& request, Attempt& attempt, WallTime now) const {

@@ -71,7 +71,9 @@ class Executor {
   Result<Outcome> on_malformed_hello(Transaction& tx, const std::string& client_id,
                                      const std::optional<std::string>& hello_id, const std::optional<Bytes>& nonce,
                                      const std::string& why, WallTime now) const;
-  Result<Outcome> on_reply(Transaction& tx, const std::string& client_id, const StepReply& reply, WallTime now) const;
+  // Replies that came one after the other, in their order. What they change is written once.
+  Result<Outcome> on_replies(Transaction& tx, const std::string& client_id, const std::vector<StepReply>& replies,
+                             WallTime now) const;
   // News of a package: moves the attempt, ends the package's step, and sends what waited for it.
   Result<Outcome> on_notice(Transaction& tx, const std::string& client_id, const JobNotice& notice, WallTime now) const;
   // What became of handing an attempt's credentials over to the owner's broker, which happens outside of all transactions
@@ -114,10 +116,18 @@ class Executor {
 
  private:
   struct Opening;  // what an attempt needs before anything is written
-  struct Heard;    // who said something about a step, and whether it was theirs
-  // `step` as it was found by what the device named, or none.
-  Result<Heard> hear(Transaction& tx, const std::string& client_id, std::optional<Step> step) const;
-  Result<Outcome> ignore(Transaction& tx, const Heard& heard, const IgnoreReply& verdict, WallTime now) const;
+  struct Heard;    // a device's word on its steps: whose it is, and what comes of it
+  // `is` tells the step that the device named, and `find` finds it if it is not of the request's latest attempt.
+  using IsNamed = std::function<bool(const Step&)>;
+  using FindNamed = std::function<Result<std::optional<Step>>()>;
+  Result<Heard> hear(Transaction& tx, const std::string& client_id, const IsNamed& is, const FindNamed& find) const;
+  Result<void> on_reply(Transaction& tx, Heard& heard, const std::string& client_id, const StepReply& reply,
+                        Outcome& outcome, WallTime now) const;
+  // Writes what has been heard so far, and what follows from it.
+  Result<void> write_heard(Transaction& tx, Heard& heard, Outcome& outcome, WallTime now) const;
+  Result<void> write_steps(Transaction& tx, Heard& heard, bool attempt_ends, WallTime now) const;
+  Result<void> ignore(Transaction& tx, const Heard& heard, const IgnoreReply& verdict, Outcome& outcome,
+                      WallTime now) const;
   Result<Outcome> refuse(Transaction& tx, const ProvisionRequest* request, const std::string& client_id,
                          const Hello& hello, const RefuseHello& refusal, WallTime now) const;
   Result<Outcome> repeat(Transaction& tx, Attempt attempt, std::vector<Step> steps, const std::string& client_id,
@@ -141,10 +151,10 @@ class Executor {
                            std::vector<Step> steps, Outcome& outcome, WallTime now) const;
   // After a step has moved: sends the held steps that nothing stands in the way of any more, asks for the credentials to be
   // handed over if that is all that does, and writes when the attempt is due and the request's status.
-  Result<void> go_on(Transaction& tx, ProvisionRequest& request, Attempt& attempt, Outcome& outcome,
-                     WallTime now) const;
-  Result<Outcome> on_signing_request(Transaction& tx, ProvisionRequest request, Attempt attempt, Step step,
-                                     const StepReply& reply, WallTime now) const;
+  Result<void> go_on(Transaction& tx, ProvisionRequest& request, Attempt& attempt, std::vector<Step> steps,
+                     Outcome& outcome, WallTime now) const;
+  Result<void> on_signing_request(Transaction& tx, ProvisionRequest request, Attempt attempt, Step step,
+                                  const StepReply& reply, Outcome& outcome, WallTime now) const;
   Result<void> note_not_served(Transaction& tx, const ProvisionRequest& request, const RefuseHello& refusal,
                                WallTime now) const;
   Result<void> answer(Outcome& outcome, const std::string& client_id, const Bytes& nonce, const std::string& hello_id,

@@ -49,13 +49,18 @@ Result<std::vector<StepContent>> Executor::package_steps(const ProvisionRequest&
 
 Result<Outcome> Executor::on_notice(Transaction& tx, const std::string& client_id, const JobNotice& notice,
                                     WallTime now) const {
-  TRY_ASSIGN(std::optional<Step> known, tx.find_step_by_job(notice.job_id));
-  TRY_ASSIGN(Heard heard, hear(tx, client_id, std::move(known)));
-  const NoticeVerdict verdict = judge_notice(heard.known_attempt(), heard.known_step(), heard.own, notice);
-  if (const auto* ignored = std::get_if<IgnoreReply>(&verdict)) return ignore(tx, heard, *ignored, now);
-
+  const auto is_named = [&](const Step& step) { return step.job_id == notice.job_id; };
+  TRY_ASSIGN(Heard heard, hear(tx, client_id, is_named, [&] { return tx.find_step_by_job(notice.job_id); }));
+  Step* const step = heard.find(is_named);
+  const NoticeVerdict verdict = judge_notice(heard.known_attempt(), step, heard.own, notice);
   Outcome outcome;
-  auto& [request, step, attempt, own] = heard;
+  if (const auto* ignored = std::get_if<IgnoreReply>(&verdict)) {
+    TRY(ignore(tx, heard, *ignored, outcome, now));
+    return outcome;
+  }
+
+  ProvisionRequest& request = *heard.request;
+  Attempt& attempt = *heard.attempt;
   const int progress_before = std::exchange(step->progress, progress_after(*step, notice));
   step->notified_at = now;
   if (notice.state == JobNotice::State::kFailed) {
@@ -64,24 +69,23 @@ Result<Outcome> Executor::on_notice(Transaction& tx, const std::string& client_i
     step->installed = true;
   }
   TRY(tx.update_step(*step));
-  attempt->moved_at = now;
+  attempt.moved_at = now;
   if (const auto* failed = std::get_if<FailAttempt>(&verdict)) {
-    TRY(fail_attempt(tx, *request, *attempt, failed->cause, now));
-    outcome.endings.push_back({request->name, client_id, AttemptState::kFailed, request->last_error});
+    TRY(fail_attempt(tx, request, attempt, failed->cause, now));
+    outcome.endings.push_back({request.name, client_id, AttemptState::kFailed, request.last_error});
     return outcome;
   }
   if (const auto* failed = std::get_if<NoteFailure>(&verdict)) {
-    TRY(add_line(tx, request->id, attempt->id, kPackageLine, failed->note + "; it is optional", now));
+    TRY(add_line(tx, request.id, attempt.id, kPackageLine, failed->note + "; it is optional", now));
   } else if (const auto reached = milestone(progress_before, step->progress)) {
-    TRY(add_line(tx, request->id, attempt->id, kPackageLine, fmt::format("{}: {}", step->summary, *reached), now));
+    TRY(add_line(tx, request.id, attempt.id, kPackageLine, fmt::format("{}: {}", step->summary, *reached), now));
   }
-  TRY(go_on(tx, *request, *attempt, outcome, now));
+  TRY(go_on(tx, request, attempt, std::move(heard.steps), outcome, now));
   return outcome;
 }
 
-Result<void> Executor::go_on(Transaction& tx, ProvisionRequest& request, Attempt& attempt, Outcome& outcome,
-                             WallTime now) const {
-  TRY_ASSIGN(std::vector<Step> steps, tx.steps_of(attempt.id));
+Result<void> Executor::go_on(Transaction& tx, ProvisionRequest& request, Attempt& attempt, std::vector<Step> steps,
+                             Outcome& outcome, WallTime now) const {
   const bool free = obstacles(attempt, steps).empty();
   for (Step& step : steps) {
     if (!step.held || !free) continue;

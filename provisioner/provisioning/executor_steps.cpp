@@ -172,19 +172,18 @@ Result<void> Executor::begin_steps(Transaction& tx, const ProvisionRequest& requ
 }
 
 // The signing request that the platform had to ask for is here: the rest of the plan follows it.
-Result<Outcome> Executor::on_signing_request(Transaction& tx, ProvisionRequest request, Attempt attempt, Step step,
-                                             const StepReply& reply, WallTime now) const {
+Result<void> Executor::on_signing_request(Transaction& tx, ProvisionRequest request, Attempt attempt, Step step,
+                                          const StepReply& reply, Outcome& outcome, WallTime now) const {
   step.reply_code = reply.code;
   step.replied_at = now;
   attempt.moved_at = now;
-  const auto fail_with_cause = [&](const std::string& cause) -> Result<Outcome> {
+  const auto fail_with_cause = [&](const std::string& cause) -> Result<void> {
     TRY(tx.update_step(step));
     TRY(fail_attempt(tx, request, attempt, cause, now));
-    Outcome outcome;
     outcome.endings.push_back({request.name, request.client_id, AttemptState::kFailed, request.last_error});
-    return outcome;
+    return {};
   };
-  const auto fail_with = [&](const std::string& why) -> Result<Outcome> {
+  const auto fail_with = [&](const std::string& why) -> Result<void> {
     step.reply_error = presentable(why);
     return fail_with_cause("the device's certificate signing request cannot be used: " + why);
   };
@@ -223,17 +222,15 @@ Result<Outcome> Executor::on_signing_request(Transaction& tx, ProvisionRequest r
   if (refusal && refusal->answer != Answer::kNotNow) return fail_with(refusal->message);
   if (refusal) {
     // Not the device's fault: the step stays unanswered, so it is sent again, and the device repeats its reply.
-    TRY(note_not_served(tx, request, *refusal, now));
-    return Outcome{};
+    return note_not_served(tx, request, *refusal, now);
   }
 
   TRY(tx.update_step(step));
   TRY(add_line(tx, request.id, attempt.id, kReplyLine, "the device accepted " + step.summary, now));
   TRY(keep_certificate(tx, attempt, *opening, now));
-  Outcome outcome;
   TRY(begin_steps(tx, request, attempt, std::move(steps), outcome, now));
-  TRY(go_on(tx, request, attempt, outcome, now));
-  return outcome;
+  TRY_ASSIGN(std::vector<Step> all, tx.steps_of(attempt.id));
+  return go_on(tx, request, attempt, std::move(all), outcome, now);
 }
 
 }  // namespace fleet::provisioner

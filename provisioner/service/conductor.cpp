@@ -76,14 +76,15 @@ void Conductor::stop() {
   settle_timer_.cancel();
 }
 
-void Conductor::submit(const std::string& client_id, Act act, Failed failed) {
+bool Conductor::submit(const std::string& client_id, Act act, Failed failed) {
+  waiting_replies_.erase(client_id);  // what comes later is not said before this
   if (!shares_.take(client_id)) {
     // whatever matters is repeated
     if (dropped_.add()) {
       log::warn(kLog, "messages dropped: their device sends more than can be kept up with",
                 {{"client", client_id}, {"so_far", dropped_.so_far()}});
     }
-    return;
+    return false;
   }
   auto outcome = std::make_shared<Outcome>();
   store_.submit(
@@ -93,6 +94,7 @@ void Conductor::submit(const std::string& client_id, Act act, Failed failed) {
       },
       [this, client_id, outcome, failed = std::move(failed)](Result<void> done) {
         shares_.give_back(client_id);
+        if (!shares_.has_some(client_id)) waiting_replies_.erase(client_id);
         pressure_.done(std::chrono::steady_clock::now());
         if (stopped_) return;
         if (!done) return failed(done.error());
@@ -101,6 +103,7 @@ void Conductor::submit(const std::string& client_id, Act act, Failed failed) {
         deliver(std::move(*outcome));
         judge_secrets(client_id, secrets);  // last: it may end the connection
       });
+  return true;
 }
 
 void Conductor::count_misses(const Outcome& outcome) {
@@ -159,14 +162,7 @@ void Conductor::on_message(Inbound inbound, Bytes payload) {
                        },
                        report_failure);
                  },
-                 [&](StepReplyIn& in) {
-                   submit(
-                       client_id,
-                       [this, client_id, reply = std::move(in.reply)](Transaction& tx) {
-                         return executor_.on_reply(tx, client_id, reply, wall_now());
-                       },
-                       report_failure);
-                 },
+                 [&](StepReplyIn& in) { on_reply(client_id, std::move(in.reply), report_failure); },
                  [&](JobNoticeIn& in) {
                    submit(
                        client_id,
@@ -183,6 +179,19 @@ void Conductor::on_message(Inbound inbound, Bytes payload) {
                  },
              },
              message);
+}
+
+void Conductor::on_reply(const std::string& client_id, StepReply reply, Failed failed) {
+  const auto waiting = waiting_replies_.find(client_id);
+  if (waiting != waiting_replies_.end() && waiting->second->add(reply)) return;
+  auto batch = std::make_shared<ReplyBatch>(std::move(reply));
+  const bool taken = submit(
+      client_id,
+      [this, client_id, batch](Transaction& tx) {
+        return executor_.on_replies(tx, client_id, batch->take(), wall_now());
+      },
+      std::move(failed));
+  if (taken) waiting_replies_[client_id] = std::move(batch);
 }
 
 void Conductor::on_hello(const std::string& client_id, Hello hello) {

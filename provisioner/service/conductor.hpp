@@ -8,6 +8,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include <boost/asio/io_context.hpp>
@@ -23,6 +24,7 @@
 #include "provisioner/service/hello_backlog.hpp"
 #include "provisioner/service/limits.hpp"
 #include "provisioner/service/pressure.hpp"
+#include "provisioner/service/reply_batch.hpp"
 #include "provisioner/store/store.hpp"
 
 namespace fleet::provisioner {
@@ -88,7 +90,9 @@ class Conductor {
   // Runs `act` in the store and delivers its outcome after the commit; `failed` is called instead if it could not be kept.
   using Act = std::function<Result<Outcome>(Transaction&)>;
   using Failed = std::function<void(const Error&)>;
-  void submit(const std::string& client_id, Act act, Failed failed);
+  // False, and nothing comes of it, if the device has its share of work in hand.
+  bool submit(const std::string& client_id, Act act, Failed failed);
+  void on_reply(const std::string& client_id, StepReply reply, Failed failed);
   void count_misses(const Outcome& outcome);
   void settle_until(SteadyTime end);
   void put_off_deadlines();
@@ -107,6 +111,8 @@ class Conductor {
   OwnerDesk owners_;
   std::uint64_t sessions_ = 0;  // ready or lost, so far: what was begun under another number is void
   DeviceShares shares_;
+  // Of each device whose last piece of work in hand is replies; it may have been taken.
+  std::unordered_map<std::string, std::shared_ptr<ReplyBatch>> waiting_replies_;
   Pressure pressure_;
   std::minstd_rand random_;
   // since the start:

@@ -45,10 +45,9 @@ CREATE TABLE request (
   activates_on            INTEGER,
   expires_on              INTEGER,
   retry_max_attempts      INTEGER CHECK (retry_max_attempts >= -1),
-  status                  TEXT NOT NULL CHECK (
-    status = 'CREATED' OR status = 'STARTED' OR status = 'RUNNING' OR status = 'APPS_INSTALLING' OR
-    status = 'APPS_INSTALLED' OR status = 'CONF_UPDATING' OR status = 'CONF_UPDATED' OR status = 'COMPLETED' OR
-    status = 'FAILED' OR status = 'ABANDONED' OR status = 'SKIPPED' OR status = 'STOPPING' OR status = 'STOPPED'),
+  status                  TEXT NOT NULL CHECK (status = 'CREATED' OR status = 'STARTED' OR status = 'RUNNING' OR status = 'APPS_INSTALLING'
+    OR status = 'APPS_INSTALLED' OR status = 'CONF_UPDATING' OR status = 'CONF_UPDATED' OR status = 'COMPLETED'
+    OR status = 'FAILED' OR status = 'ABANDONED' OR status = 'SKIPPED' OR status = 'STOPPING' OR status = 'STOPPED'),
   failures                INTEGER NOT NULL CHECK (failures >= 0),
   last_error              TEXT NOT NULL,
   facts                   TEXT NOT NULL CHECK (json_valid(facts)),

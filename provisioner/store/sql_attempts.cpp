@@ -27,6 +27,7 @@ Result<void> SqlTransaction::insert_attempt(Attempt& attempt) {
   bind_attempt(*change, attempt, std::nullopt);
   TRY(change->run());
   attempt.id = database_.last_insert_id();
+  if (attempt.number <= kAttemptsKept) return {};
   // A walk over the index from the newest attempt; the steps go with their attempts.
   TRY_ASSIGN(const auto trim,
              statements_.use("DELETE FROM attempt WHERE request_id = ?1 AND state <> 'OPEN' AND number <= "
@@ -149,7 +150,8 @@ Result<std::optional<Step>> SqlTransaction::find_step_by_job(std::int64_t job_id
 }
 
 Result<void> SqlTransaction::forget_messages(std::int64_t attempt_id) {
-  TRY_ASSIGN(const auto change, statements_.use("UPDATE step SET topic = '', payload = x'' WHERE attempt_id = ?1"));
+  TRY_ASSIGN(const auto change,
+             statements_.use("UPDATE step SET topic = '', payload = x'' WHERE attempt_id = ?1 AND topic <> ''"));
   Binder(*change).integer(attempt_id);
   return change->run();
 }

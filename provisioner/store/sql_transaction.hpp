@@ -43,8 +43,11 @@ class SqlTransaction final : public Transaction {
  public:
   explicit SqlTransaction(sqlite::Database& database) : database_(database), statements_(database) {}
 
-  // What has changed since the last take; emptied.
-  TouchedRows take_touched() { return std::exchange(touched_, {}); }
+  // Ends a piece of work, kept or not: what it has changed.
+  TouchedRows take_touched() {
+    known_.reset();
+    return std::exchange(touched_, {});
+  }
 
   // What the projection should hold for a client id; nullopt: no row.
   Result<std::optional<AdmissionRow>> admission_row(std::string_view client_id);
@@ -131,6 +134,8 @@ class SqlTransaction final : public Transaction {
   sqlite::Database& database_;
   sqlite::StatementCache statements_;
   TouchedRows touched_;
+  // As it is stored: what this piece of work has found last by client id, and not changed since.
+  std::optional<ProvisionRequest> known_;
 };
 
 // All rows of a query, each read by `read` (a Result<T>(RowReader&)).

@@ -26,9 +26,10 @@ namespace {
 constexpr std::size_t kPiecesPerCommit = 512;
 constexpr Millis kGatherFor{50};
 // How soon a commit may follow another: in a storm each then takes in many pieces, whose answers nobody misses for so long,
-// and the cost of a commit is shared by them. Where a piece alone takes so long (a batch of an import) that cost is little, and
-// the next one begins at once.
-constexpr Millis kCommitEvery{4};
+// and the cost of a commit is shared by them. Where a piece takes long (a batch of an import) that cost is little, and the next
+// one begins at once.
+constexpr Millis kCommitEvery{8};
+constexpr Millis kLongPiece{2};
 // How soon the projection is tried again when it could not be written.
 constexpr Seconds kRetryProjection{1};
 
@@ -176,7 +177,7 @@ void SqlStore::write() {
     const auto begun = Clock::now();
     if (work_waits) commit(batch);
     const auto ended = Clock::now();
-    next_commit = ended - begun > kCommitEvery * batch.size() ? ended : ended + kCommitEvery;
+    next_commit = ended - begun > kLongPiece * batch.size() ? ended : ended + kCommitEvery;
     settle_projection();
     answer(batch);
   }

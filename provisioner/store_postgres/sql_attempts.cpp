@@ -278,7 +278,8 @@ Result<std::optional<Step>> PgTransaction::find_step_by_job(std::int64_t job_id)
 }
 
 Result<void> PgTransaction::forget_messages(std::int64_t attempt_id) {
-  connection_.send("UPDATE step SET topic = '', payload = '' WHERE attempt_id = $1", Parameters().integer(attempt_id));
+  connection_.send("UPDATE step SET topic = '', payload = '' WHERE attempt_id = $1 AND topic <> ''",
+                   Parameters().integer(attempt_id));
   if (focus_.attempt && focus_.attempt->id == attempt_id && focus_.steps) {
     for (Step& step : *focus_.steps) {
       step.topic.clear();

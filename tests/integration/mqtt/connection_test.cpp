@@ -168,11 +168,35 @@ TEST_CASE("a peer that hangs up instead of answering ends the attempt at once") 
   CHECK(party.record.connected[0].error().code == ErrorCode::kUnavailable);
 }
 
+TEST_CASE("what comes while the socket rests is read when its time has come, though nothing comes after it") {
+  const TempFolder folder;
+  Broker broker(folder);
+  Party party;
+  ConnectOptions options = options_for(broker.url(), "a");
+  options.read_every = fleet::Millis(300);
+  REQUIRE(party.connect(options));
+  REQUIRE(party.subscribe("t"));
+  Party other;
+  REQUIRE(other.connect(options_for(broker.url(), "b")));
+  REQUIRE(other.client->publish("t", "1"));
+  REQUIRE(party.until([&] { return party.record.messages.size() == 1; }));
+  // the socket has just been read
+  REQUIRE(other.client->publish("t", "2"));
+  REQUIRE(other.client->publish("t", "3"));
+  REQUIRE(other.until([&] { return other.record.published.size() == 3; }));
+  REQUIRE(party.until([&] { return party.record.messages.size() == 3; }));
+  CHECK(party.record.messages[1].payload == "2");
+  CHECK(party.record.messages[2].payload == "3");
+}
+
 TEST_CASE("a broker killed in the middle is reported once, and the process lives") {
   const TempFolder folder;
   Broker broker(folder);
   Party party;
-  REQUIRE(party.connect(options_for(broker.url(), "a")));
+  ConnectOptions options = options_for(broker.url(), "a");
+  SUBCASE("read as it comes") {}
+  SUBCASE("read some at a time") { options.read_every = fleet::Millis(50); }
+  REQUIRE(party.connect(options));
   broker.process().kill();
   // written into the dead connection on purpose
   for (int i = 0; i < 20 && party.client->connected(); ++i) {
@@ -217,7 +241,10 @@ TEST_CASE("2,000 publishes with QoS 1 are all acknowledged and all delivered") {
   const TempFolder folder;
   Broker broker(folder);
   Party party;
-  REQUIRE(party.connect(options_for(broker.url(), "a")));
+  ConnectOptions options = options_for(broker.url(), "a");
+  SUBCASE("read as they come") {}
+  SUBCASE("read some at a time") { options.read_every = fleet::Millis(10); }
+  REQUIRE(party.connect(options));
   REQUIRE(party.subscribe("n/#"));
   std::set<int> ids;
   for (int i = 0; i < 2000; ++i) {

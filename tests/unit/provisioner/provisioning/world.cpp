@@ -198,15 +198,24 @@ std::vector<Heard> World::hello(const Device& device, const std::string& nonce, 
 }
 
 std::vector<Heard> World::reply(const Device& device, const Heard& to, int code, const std::string& error) {
+  return reply_at_once(device, {{to, code, error}});
+}
+
+std::vector<Heard> World::reply_at_once(const Device& device, const std::vector<Said>& all) {
   const std::map<std::string, StepKind> kinds{{"CERT-V1", StepKind::kSigningCertificates},
                                               {"KEYS-V2", StepKind::kDeviceCertificate},
                                               {"KEYS-V1", StepKind::kTrustedCertificate},
                                               {"DEPLOY-V2", StepKind::kPackage},
                                               {"DEPLOY-V1", StepKind::kInlinePackage},
                                               {"CONF-V1", StepKind::kConfiguration}};
+  std::vector<StepReply> replies;
+  for (const Said& said : all) {
+    replies.push_back({said.to.id, kinds.at(said.to.app), said.code, said.error});
+    if (!said.signing_request_pem.empty()) replies.back().signing_request_pem = said.signing_request_pem;
+  }
   Outcome outcome;
   run([&](Transaction& tx) -> Result<void> {
-    TRY_ASSIGN(outcome, executor->on_reply(tx, device.client_id, {to.id, kinds.at(to.app), code, error}, now));
+    TRY_ASSIGN(outcome, executor->on_replies(tx, device.client_id, replies, now));
     return {};
   });
   return take(outcome);
@@ -216,7 +225,7 @@ std::vector<Heard> World::bring_request(const Device& device, const Heard& to, c
   Outcome outcome;
   run([&](Transaction& tx) -> Result<void> {
     TRY_ASSIGN(outcome,
-               executor->on_reply(tx, device.client_id, {to.id, StepKind::kTrustedCertificate, 200, "", pem}, now));
+               executor->on_replies(tx, device.client_id, {{to.id, StepKind::kTrustedCertificate, 200, "", pem}}, now));
     return {};
   });
   return take(outcome);
@@ -225,7 +234,7 @@ std::vector<Heard> World::bring_request(const Device& device, const Heard& to, c
 std::vector<Heard> World::reply_as(const Device& device, const std::string& rid, StepKind kind, int code) {
   Outcome outcome;
   run([&](Transaction& tx) -> Result<void> {
-    TRY_ASSIGN(outcome, executor->on_reply(tx, device.client_id, {rid, kind, code, ""}, now));
+    TRY_ASSIGN(outcome, executor->on_replies(tx, device.client_id, {{rid, kind, code, ""}}, now));
     return {};
   });
   return take(outcome);

@@ -49,6 +49,14 @@ class World {
   std::vector<Heard> hello(const Device& device, const Hello& hello);
   std::vector<Heard> hello(const Device& device, const std::string& nonce, const std::string& hello_id = "h");
   std::vector<Heard> reply(const Device& device, const Heard& to, int code = 200, const std::string& error = "");
+  // Replies that came together.
+  struct Said {
+    Heard to;
+    int code = 200;
+    std::string error = {};
+    std::string signing_request_pem = {};
+  };
+  std::vector<Heard> reply_at_once(const Device& device, const std::vector<Said>& all);
   // Replies 200 with that text as the signing request.
   std::vector<Heard> bring_request(const Device& device, const Heard& to, const std::string& pem);
   std::vector<Heard> reply_as(const Device& device, const std::string& rid, StepKind kind, int code);

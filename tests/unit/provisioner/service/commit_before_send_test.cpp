@@ -140,17 +140,38 @@ TEST_CASE("Answer, steps and the 200 at the end go out when their commit is seen
   CHECK(begun[0].code == 202);
   for (const Sent& one : begun) CHECK(one.committed == "STARTED/OPEN/4/0");
 
-  for (std::size_t i = 1; i < begun.size(); ++i) scene.reply(begun[i]);
-  REQUIRE(scene.store.backlog() == 4);
-  for (int i = 0; i < 3; ++i) scene.store.let_through();
+  // what waits for the store goes together
+  for (std::size_t i = 1; i < 4; ++i) scene.reply(begun[i]);
+  REQUIRE(scene.store.backlog() == 1);
+  CHECK(scene.devices.committed() == "STARTED/OPEN/4/0");
+  scene.store.let_through();
   CHECK(scene.devices.take().empty());
   CHECK(scene.devices.committed() == "CONF_UPDATING/OPEN/4/3");
+  scene.reply(begun[4]);
+  REQUIRE(scene.store.backlog() == 1);
+  CHECK(scene.devices.take().empty());
   scene.store.let_through();
   const std::vector<Sent> ended = scene.devices.take();
   REQUIRE(ended.size() == 1);
   CHECK(ended[0].app == "PROV-V1");
   CHECK(ended[0].code == 200);
   CHECK(ended[0].committed == "COMPLETED/COMPLETED/4/4");
+}
+
+TEST_CASE("A reply that comes after a hello is not heard before it") {
+  Scene scene;
+  scene.say_hello();
+  scene.store.let_through();
+  const std::vector<Sent> begun = scene.devices.take();
+  REQUIRE(begun.size() == 5);
+  scene.reply(begun[1]);
+  scene.say_hello();
+  scene.reply(begun[2]);
+  CHECK(scene.store.backlog() == 3);
+  scene.store.let_through();
+  CHECK(scene.devices.committed() == "RUNNING/OPEN/4/1");
+  scene.store.let_all_through();
+  CHECK(scene.devices.committed() == "RUNNING/OPEN/4/2");
 }
 
 TEST_CASE("A hello whose commit fails brings no step, only the word to come back; a reply whose commit fails brings nothing") {
