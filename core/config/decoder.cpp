@@ -134,6 +134,9 @@ bool is_absent(const Node* node) {
   return node == nullptr || node->kind == Node::Kind::kNull;
 }
 
+// As many as most mappings may have.
+constexpr std::size_t kUsualKeys = 20;
+
 // A key with a dot in it would read as two.
 bool needs_quotes(std::string_view key) {
   return key.empty() || key.find_first_of(".:[]'\" ") != std::string_view::npos || shown(key).size() != key.size() + 2;
@@ -145,6 +148,7 @@ bool needs_quotes(std::string_view key) {
 
 Object::Object(const Node& node, std::string path, Problems& problems)
     : node_(node), path_(std::move(path)), problems_(problems) {
+  known_.reserve(kUsualKeys);
   if (node.kind != Node::Kind::kMapping && node.kind != Node::Kind::kNull) {
     problems.add(node.mark, path_, expected("a mapping", node).value().message);
   }

@@ -9,6 +9,8 @@ namespace fleet::config {
 namespace {
 
 constexpr std::size_t kFew = 16;
+// Entries that most mappings have room for at once.
+constexpr std::size_t kUsual = 4;
 
 }  // namespace
 
@@ -35,7 +37,7 @@ void TreeBuilder::leaf(Node node) {
   if (node.text.find('\0') != std::string::npos) return refuse(node.mark, "NUL characters are not allowed");
   if (!is_utf8(node.text)) return refuse(node.mark, "the text is not valid UTF-8");
   if (!open_.empty() && open_.back().node.kind == Node::Kind::kMapping && open_.back().at_key) {
-    return take_key(open_.back(), node);
+    return take_key(open_.back(), std::move(node));
   }
   add(std::move(node));
 }
@@ -53,12 +55,12 @@ bool TreeBuilder::is_known(Open& mapping, const std::string& key) {
   return !mapping.keys.insert(key).second;
 }
 
-void TreeBuilder::take_key(Open& mapping, const Node& node) {
+void TreeBuilder::take_key(Open& mapping, Node node) {
   if (node.kind == Node::Kind::kNull) return refuse(node.mark, "a key must not be null");
   if (is_known(mapping, node.text)) {
     return refuse(node.mark, fmt::format("the key {} appears twice", shown(node.text)));
   }
-  mapping.key = node.text;
+  mapping.key = std::move(node.text);
   mapping.key_mark = node.mark;
   mapping.at_key = false;
 }
@@ -75,6 +77,7 @@ void TreeBuilder::add(Node node) {
   }
   // an empty value is reported by parsers where the next thing stands
   if (node.kind == Node::Kind::kNull && node.mark.line != parent.key_mark.line) node.mark = parent.key_mark;
+  if (parent.node.entries.empty()) parent.node.entries.reserve(kUsual);
   parent.node.entries.push_back({std::move(parent.key), parent.key_mark, std::move(node)});
   parent.at_key = true;
 }

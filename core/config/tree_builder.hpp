@@ -42,7 +42,7 @@ class TreeBuilder {
   };
 
   static bool is_known(Open& mapping, const std::string& key);
-  void take_key(Open& mapping, const Node& node);
+  void take_key(Open& mapping, Node node);
   void add(Node node);
 
   std::vector<Open> open_;

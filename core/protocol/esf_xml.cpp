@@ -4,7 +4,9 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
+#include <optional>
 #include <set>
+#include <vector>
 
 namespace fleet::protocol {
 namespace {
@@ -12,6 +14,8 @@ namespace {
 constexpr std::array<std::string_view, 10> kTypeNames{"String", "Long", "Double",  "Float", "Integer",
                                                       "Byte",   "Char", "Boolean", "Short", "Password"};
 constexpr std::size_t kMaxPid = 128;
+// What a property takes, names and values of the usual length included.
+constexpr std::size_t kUsualProperty = 192;
 
 template <typename T>
 bool is_number(std::string_view text) {
@@ -42,38 +46,43 @@ bool fits_xml(std::string_view text) {
          text.find("\xef\xbf\xbf") == std::string_view::npos;
 }
 
-// For text and attribute values alike. White space but the blank goes as a reference: parsers normalise it otherwise.
-void append_escaped(std::string& xml, std::string_view text) {
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        xml += "&amp;";
-        break;
-      case '<':
-        xml += "&lt;";
-        break;
-      case '>':
-        xml += "&gt;";
-        break;
-      case '"':
-        xml += "&quot;";
-        break;
-      case '\t':
-        xml += "&#9;";
-        break;
-      case '\n':
-        xml += "&#10;";
-        break;
-      case '\r':
-        xml += "&#13;";
-        break;
-      default:
-        xml += c;
-    }
+std::string_view escape_of(char c) {
+  switch (c) {
+    case '&':
+      return "&amp;";
+    case '<':
+      return "&lt;";
+    case '>':
+      return "&gt;";
+    case '"':
+      return "&quot;";
+    case '\t':
+      return "&#9;";
+    case '\n':
+      return "&#10;";
+    case '\r':
+      return "&#13;";
+    default:
+      return {};
   }
 }
 
+// For text and attribute values alike. White space but the blank goes as a reference: parsers normalise it otherwise.
+void append_escaped(std::string& xml, std::string_view text) {
+  std::size_t written = 0;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const std::string_view escape = escape_of(text[i]);
+    if (escape.empty()) continue;
+    xml.append(text, written, i - written);
+    xml += escape;
+    written = i + 1;
+  }
+  xml.append(text, written);
+}
+
 Result<void> check_text(std::string_view text) {
+  // as nearly all is
+  if (std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7f; })) return {};
   if (!is_utf8(text)) return fail(ErrorCode::kInvalidArgument, "not UTF-8");
   if (!fits_xml(text)) return fail(ErrorCode::kInvalidArgument, "a character that XML cannot carry");
   return {};
@@ -95,11 +104,22 @@ Result<void> check(const Property& property) {
   return {};
 }
 
+std::optional<std::string_view> repeated_name(const ComponentConfiguration& component) {
+  std::vector<std::string_view> names;
+  names.reserve(component.properties.size());
+  for (const Property& property : component.properties) names.push_back(property.name);
+  std::sort(names.begin(), names.end());
+  const auto at = std::adjacent_find(names.begin(), names.end());
+  return at == names.end() ? std::nullopt : std::optional(*at);
+}
+
 void append(std::string& xml, const Property& property) {
   xml += "    <esf:property name=\"";
   append_escaped(xml, property.name);
-  xml += fmt::format("\" array=\"{}\" encrypted=\"{}\" type=\"{}\">\n", property.array, property.encrypted,
-                     to_string(property.type));
+  xml += property.array ? "\" array=\"true" : "\" array=\"false";
+  xml += property.encrypted ? "\" encrypted=\"true\" type=\"" : "\" encrypted=\"false\" type=\"";
+  xml += to_string(property.type);
+  xml += "\">\n";
   for (const std::string& value : property.values) {
     xml += "      <esf:value>";
     append_escaped(xml, value);
@@ -170,19 +190,23 @@ Result<std::string> to_xml(const Configurations& configurations) {
       "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
       "<esf:configurations xmlns:esf=\"http://eurotech.com/esf/2.0\" "
       "xmlns:ocd=\"http://www.osgi.org/xmlns/metatype/v1.2.0\">\n";
+  std::size_t properties = 2;
+  for (const ComponentConfiguration& component : configurations) properties += component.properties.size() + 1;
+  xml.reserve(properties * kUsualProperty);
   std::set<std::string_view> pids;
   for (const ComponentConfiguration& component : configurations) {
     if (!is_pid(component.pid)) return fail(ErrorCode::kInvalidArgument, "configuration: a pid without its form");
     const auto failed = [&](Error error) { return fail(with_context(std::move(error), component.pid)); };
     if (!pids.insert(component.pid).second) return failed({ErrorCode::kInvalidArgument, "configured twice"});
-    xml += fmt::format("<esf:configuration pid=\"{}\">\n  <esf:properties>\n", component.pid);
-    std::set<std::string_view> names;
+    xml += "<esf:configuration pid=\"";
+    xml += component.pid;
+    xml += "\">\n  <esf:properties>\n";
     for (const Property& property : component.properties) {
       if (auto fine = check(property); !fine) return failed(std::move(fine).error());
-      if (!names.insert(property.name).second) {
-        return failed({ErrorCode::kInvalidArgument, fmt::format("property {} is there twice", property.name)});
-      }
       append(xml, property);
+    }
+    if (const auto name = repeated_name(component)) {
+      return failed({ErrorCode::kInvalidArgument, fmt::format("property {} is there twice", *name)});
     }
     xml += "  </esf:properties>\n</esf:configuration>\n";
   }

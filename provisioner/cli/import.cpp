@@ -27,12 +27,12 @@ namespace {
 
 namespace json = boost::json;
 
-// A check delays no device; a batch that is applied holds the store's writer for some 30 ms.
+// A check delays no device; a batch that is applied holds the store's writer for some 15 ms.
 constexpr std::size_t kCheckBatch = 1000;
 constexpr std::size_t kApplyBatch = 500;
 constexpr std::size_t kBatchBytes = 4 * 1024 * 1024;
-// Batches that the service has: it prepares one while it writes the other.
-constexpr std::size_t kInFlight = 2;
+// Batches that the service has: it writes one and has prepared another, while the third is made and its secrets are stored.
+constexpr std::size_t kInFlight = 3;
 constexpr std::size_t kProblemsShown = 100;
 // Accounts and profiles are held, and may be sent with each batch.
 constexpr std::size_t kSharedBytes = 4 * 1024 * 1024;

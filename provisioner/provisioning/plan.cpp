@@ -50,23 +50,26 @@ Property single(std::string name, PropertyType type, std::string value) {
 
 // The owner connection as the platform builds it (edc §4.6); no username and password: the client certificate is used.
 ComponentConfiguration owner_connection(const ProvisionRequest& request, const Account& account) {
-  return {
-      .pid = std::string(protocol::kMqttTransportPid),
-      .properties =
-          {
-              single("broker-url", PropertyType::kString, account.broker_url),
-              single("topic.context.account-name", PropertyType::kString, account.name),
-              single("client-id", PropertyType::kString, request.client_id),
-              single("keep-alive", PropertyType::kInteger, "30"),
-              single("timeout", PropertyType::kInteger, "20"),
-              single("clean-session", PropertyType::kBoolean, "true"),
-              single("lwt.topic", PropertyType::kString,
-                     fmt::format("$EDC/{}/{}/MQTT/LWT", account.name, request.client_id)),
-              single("lwt.qos", PropertyType::kInteger, "0"),
-              single("lwt.retain", PropertyType::kBoolean, "false"),
-              single("protocol-version", PropertyType::kInteger, "4"),
-          },
+  ComponentConfiguration connection{.pid = std::string(protocol::kMqttTransportPid), .properties = {}};
+  // not a braced list, of which each property would be copied: every request of an import is rendered, twice
+  connection.properties.reserve(12);  // two more for a login
+  const auto add = [&](const char* name, PropertyType type, std::string value) {
+    Property& property = connection.properties.emplace_back();
+    property.name = name;
+    property.type = type;
+    property.values.push_back(std::move(value));
   };
+  add("broker-url", PropertyType::kString, account.broker_url);
+  add("topic.context.account-name", PropertyType::kString, account.name);
+  add("client-id", PropertyType::kString, request.client_id);
+  add("keep-alive", PropertyType::kInteger, "30");
+  add("timeout", PropertyType::kInteger, "20");
+  add("clean-session", PropertyType::kBoolean, "true");
+  add("lwt.topic", PropertyType::kString, "$EDC/" + account.name + "/" + request.client_id + "/MQTT/LWT");
+  add("lwt.qos", PropertyType::kInteger, "0");
+  add("lwt.retain", PropertyType::kBoolean, "false");
+  add("protocol-version", PropertyType::kInteger, "4");
+  return connection;
 }
 
 void override_with(ComponentConfiguration& component, const ComponentConfiguration& wishes) {

@@ -167,8 +167,6 @@ Result<bool> AdmissionProjection::close_before(const WantedRows& rows) {
 Result<void> AdmissionProjection::settle(const WantedRows& rows, std::int64_t generation) {
   return in_transaction([&]() -> Result<void> {
     for (const auto& [client_id, wanted] : rows) {
-      TRY_ASSIGN(const std::optional<AdmissionRow> current, row_of(client_id));
-      if (current == wanted) continue;
       TRY(wanted ? write_row(*wanted) : erase_row(client_id));
     }
     return write_generation(generation);
@@ -216,11 +214,13 @@ Result<std::optional<AdmissionRow>> AdmissionProjection::row_of(const std::strin
   return std::optional(std::move(value));
 }
 
+// A row that is so already stays as it is: no page of the file changes for it.
 Result<void> AdmissionProjection::write_row(const AdmissionRow& row) {
   TRY_ASSIGN(const auto change,
              statements_->use("INSERT INTO device (client_id, username, verifier, state, opens_ms, closes_ms) "
                               "VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (client_id) DO UPDATE SET username = ?2, "
-                              "verifier = ?3, state = ?4, opens_ms = ?5, closes_ms = ?6"));
+                              "verifier = ?3, state = ?4, opens_ms = ?5, closes_ms = ?6 WHERE username <> ?2 OR "
+                              "verifier <> ?3 OR state <> ?4 OR opens_ms <> ?5 OR closes_ms <> ?6"));
   Binder(*change)
       .text(row.client_id)
       .text(row.username)

@@ -77,7 +77,8 @@ Result<void> SqlTransaction::insert_request(ProvisionRequest& request) {
   TRY(bind_request(*change, request, std::nullopt, request.optlock));
   TRY(change->run());
   request.id = database_.last_insert_id();
-  touched_.insert(request.client_id);
+  const auto [touched, is_first] = touched_.try_emplace(request.client_id, admission_of(request));
+  if (!is_first) touched->second.reset();
   return {};
 }
 
@@ -93,8 +94,8 @@ Result<SqlTransaction::StoredAdmission> SqlTransaction::current_admission(const 
 
 void SqlTransaction::touch(const AdmissionRow& before, const ProvisionRequest& after) {
   if (before == admission_of(after)) return;
-  touched_.insert(before.client_id);
-  touched_.insert(after.client_id);
+  touched_[before.client_id].reset();
+  touched_[after.client_id].reset();
 }
 
 Result<void> SqlTransaction::update_request(ProvisionRequest& request) {
@@ -159,7 +160,7 @@ Result<void> SqlTransaction::delete_request(std::int64_t id) {
   Binder(*change).integer(id);
   TRY(change->run());
   known_.reset();
-  touched_.insert(stored->row.client_id);
+  touched_[stored->row.client_id].reset();
   return {};
 }
 

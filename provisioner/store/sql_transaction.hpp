@@ -2,8 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -34,13 +34,17 @@ inline constexpr std::string_view kLiveAttemptQuery =
     "SELECT EXISTS (SELECT 1 FROM attempt WHERE state = 'OPEN' AND started_at <= ?1) OR EXISTS "
     "(SELECT 1 FROM attempt WHERE state = 'COMPLETED' AND ended_at > ?2 AND started_at <= ?1)";
 
+// Whose admission has changed, by client id: the row as it was just written, or nullopt where it has to be looked up, if there
+// is one at all.
+using TouchedRows = std::map<std::string, std::optional<AdmissionRow>>;
+
 // One for the life of a connection; the writer sets the borders of transactions and savepoints. Not thread-safe.
 class SqlTransaction final : public Transaction {
  public:
   explicit SqlTransaction(sqlite::Database& database) : database_(database), statements_(database) {}
 
-  // Ends a piece of work, kept or not: client ids whose admission it has changed.
-  std::set<std::string> take_touched() {
+  // Ends a piece of work, kept or not: what it has changed.
+  TouchedRows take_touched() {
     known_.reset();
     return std::exchange(touched_, {});
   }
@@ -129,7 +133,7 @@ class SqlTransaction final : public Transaction {
 
   sqlite::Database& database_;
   sqlite::StatementCache statements_;
-  std::set<std::string> touched_;
+  TouchedRows touched_;
   // As it is stored: what this piece of work has found last by client id, and not changed since.
   std::optional<ProvisionRequest> known_;
 };

@@ -63,6 +63,12 @@ Error error_of(sqlite3* handle, int result, int error_number) {
   return Error{code, fmt::format("{}: {}", path_of(handle), what)};
 }
 
+// The statistics that SQLite would keep of its memory, which nobody reads, cost a mutex at each allocation. Only before its first
+// use can it be told so; later it refuses, and nothing is lost but time.
+void keep_no_memory_statistics() {
+  [[maybe_unused]] static const int once = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 // The file must have its mode from its first moment, and SQLite gives -wal and -shm the mode of the file.
 Result<void> create_with_mode(const std::filesystem::path& path, mode_t mode) {
   const Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode));
@@ -91,10 +97,11 @@ Statement::~Statement() {
 }
 
 Statement::Statement(Statement&& other) noexcept
-    : statement_(std::exchange(other.statement_, nullptr)), bind_result_(other.bind_result_) {}
+    : statement_(std::exchange(other.statement_, nullptr)), bind_result_(other.bind_result_), used_(other.used_) {}
 
 Statement& Statement::note_bind(int result) {
   if (bind_result_ == SQLITE_OK) bind_result_ = result;
+  used_ = true;
   return *this;
 }
 
@@ -125,6 +132,7 @@ Result<void> Statement::run() {
 }
 
 Result<bool> Statement::next() {
+  used_ = true;
   errno = 0;
   const int result = bind_result_ != SQLITE_OK ? bind_result_ : sqlite3_step(statement_);
   const int error_number = errno;
@@ -139,6 +147,7 @@ Result<bool> Statement::next() {
 }
 
 void Statement::reset() {
+  if (!std::exchange(used_, false)) return;
   sqlite3_reset(statement_);
   sqlite3_clear_bindings(statement_);
   bind_result_ = SQLITE_OK;
@@ -166,6 +175,7 @@ bool Statement::is_null(int column) const {
 }
 
 Result<Database> Database::open(const std::filesystem::path& path, const Options& options) {
+  keep_no_memory_statistics();
   const auto mode = static_cast<mode_t>(options.mode);
   const bool owns_file = !options.read_only && path != kMemory;
   if (owns_file) {

@@ -52,6 +52,7 @@ class Statement {
 
   sqlite3_stmt* statement_;
   int bind_result_ = 0;  // the first failure since the last reset
+  bool used_ = false;    // since then
 };
 
 // One connection. Not thread-safe: one thread at a time.

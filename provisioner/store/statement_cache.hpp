@@ -32,12 +32,13 @@ class StatementCache {
  public:
   explicit StatementCache(Database& database) : database_(database) {}
 
-  // `sql` must live as long as the cache: a literal.
+  // `sql` must live as long as the cache: a literal. It is known by where it stands: to hash and compare long texts would cost
+  // as much as some of them take to run.
   Result<Lease> use(std::string_view sql) {
-    auto found = statements_.find(sql);
+    auto found = statements_.find(sql.data());
     if (found == statements_.end()) {
       TRY_ASSIGN(Statement statement, database_.prepare(sql));
-      found = statements_.emplace(sql, std::move(statement)).first;
+      found = statements_.emplace(sql.data(), std::move(statement)).first;
     }
     return Lease(found->second);
   }
@@ -45,7 +46,7 @@ class StatementCache {
 
  private:
   Database& database_;
-  std::unordered_map<std::string_view, Statement> statements_;
+  std::unordered_map<const char*, Statement> statements_;
 };
 
 }  // namespace fleet::provisioner::sqlite

@@ -26,10 +26,18 @@ namespace {
 constexpr std::size_t kPiecesPerCommit = 512;
 constexpr Millis kGatherFor{50};
 // How soon a commit may follow another: in a storm each then takes in many pieces, whose answers nobody misses for so long,
-// and the cost of a commit is shared by them.
+// and the cost of a commit is shared by them. Where a piece takes long (a batch of an import) that cost is little, and the next
+// one begins at once.
 constexpr Millis kCommitEvery{8};
+constexpr Millis kLongPiece{2};
 // How soon the projection is tried again when it could not be written.
 constexpr Seconds kRetryProjection{1};
+
+// What two pieces have touched is looked up.
+void add(TouchedRows& touched, TouchedRows&& more) {
+  touched.merge(more);
+  for (const auto& [client_id, row] : more) touched[client_id].reset();
+}
 
 struct Piece {
   Work work;
@@ -67,14 +75,14 @@ class SqlStore final : public Store {
   // All of the following on the writer thread.
   void write();
   void commit(std::vector<Piece>& batch);
-  Result<void> carry_out(std::vector<Piece>& batch, std::set<std::string>& touched);
-  Result<bool> try_piece(Piece& piece, std::set<std::string>& touched);
-  Result<void> carry_out_alone(Piece& piece, std::set<std::string>& touched);
-  Result<void> call_piece(Piece& piece, std::set<std::string>& touched_by_piece);
-  Result<void> announce_closings(const std::set<std::string>& touched);
+  Result<void> carry_out(std::vector<Piece>& batch, TouchedRows& touched);
+  Result<bool> try_piece(Piece& piece, TouchedRows& touched);
+  Result<void> carry_out_alone(Piece& piece, TouchedRows& touched);
+  Result<void> call_piece(Piece& piece, TouchedRows& touched_by_piece);
+  Result<void> announce_closings(TouchedRows& touched);
   void settle_projection();
-  Result<void> write_projection();
-  Result<WantedRows> wanted_rows(const std::set<std::string>& client_ids);
+  Result<void> write_projection(const WantedRows& committed);
+  Result<void> look_up(TouchedRows& touched);
   Result<void> control(std::string_view sql);
   void answer(std::vector<Piece>& batch);
 
@@ -85,10 +93,10 @@ class SqlStore final : public Store {
   std::unique_ptr<Reader> reader_;
   std::function<void(std::function<void()>)> post_;
 
-  // Client ids whose row in the projection may differ from the store, after a commit or a failed one.
+  // What the last commit has made of the rows that it touched, until the projection has it.
+  WantedRows committed_rows_;
+  // Client ids whose row in the projection may differ from the store besides: one of the two was not written.
   std::set<std::string> unsettled_;
-  // What the commit in progress makes of the rows that it touched; nothing once it failed.
-  std::optional<WantedRows> committed_rows_;
   bool rebuild_projection_ = false;
   bool projection_failed_ = false;
 
@@ -115,7 +123,7 @@ Result<void> SqlStore::open_projection(const StoreSettings& settings) {
   TRY_ASSIGN(const std::int64_t generation, transaction_.admission_generation());
   if (projection_->is_at(generation)) return {};
   rebuild_projection_ = true;
-  TRY(write_projection());
+  TRY(write_projection({}));
   rebuild_projection_ = false;
   log::info("store", "made the admission projection anew", {{"generation", generation}});
   return {};
@@ -149,7 +157,8 @@ std::optional<Piece> SqlStore::take() {
 }
 
 void SqlStore::write() {
-  auto next_commit = std::chrono::steady_clock::now();
+  using Clock = std::chrono::steady_clock;
+  auto next_commit = Clock::now();
   while (true) {
     bool work_waits = false;
     {
@@ -165,19 +174,24 @@ void SqlStore::write() {
       if (stopping_ && !work_waits) return;
     }
     std::vector<Piece> batch;
+    const auto begun = Clock::now();
     if (work_waits) commit(batch);
-    next_commit = std::chrono::steady_clock::now() + kCommitEvery;
+    const auto ended = Clock::now();
+    next_commit = ended - begun > kLongPiece * batch.size() ? ended : ended + kCommitEvery;
     settle_projection();
     answer(batch);
   }
 }
 
 void SqlStore::commit(std::vector<Piece>& batch) {
-  std::set<std::string> touched;
+  TouchedRows touched;
   const Result<void> committed = carry_out(batch, touched);
+  if (committed && unsettled_.empty()) {
+    committed_rows_ = std::move(touched);
+    return;
+  }
   // rows that an earlier commit has left over have to be looked up with them
-  if (!committed || !unsettled_.empty()) committed_rows_.reset();
-  unsettled_.merge(touched);
+  for (const auto& [client_id, row] : touched) unsettled_.insert(client_id);
   if (committed) return;
   log::error("store", "cannot commit", {{"error", committed.error().message}, {"pieces", batch.size()}});
   if (database_.in_transaction()) {
@@ -196,7 +210,7 @@ void SqlStore::commit(std::vector<Piece>& batch) {
 
 // Pieces run without savepoints, which cost as much as a change, as long as none fails after it has changed something. Then
 // all are taken back and run again, each in its own.
-Result<void> SqlStore::carry_out(std::vector<Piece>& batch, std::set<std::string>& touched) {
+Result<void> SqlStore::carry_out(std::vector<Piece>& batch, TouchedRows& touched) {
   const std::int64_t changes_before = database_.total_changes();
   const auto gather_until = std::chrono::steady_clock::now() + kGatherFor;
   TRY(control("BEGIN IMMEDIATE"));
@@ -226,7 +240,7 @@ Result<void> SqlStore::carry_out(std::vector<Piece>& batch, std::set<std::string
 }
 
 // An error here, and below, is the whole batch's; the piece's own is in its outcome.
-Result<void> SqlStore::call_piece(Piece& piece, std::set<std::string>& touched_by_piece) {
+Result<void> SqlStore::call_piece(Piece& piece, TouchedRows& touched_by_piece) {
   piece.outcome = call(piece.work, transaction_);
   touched_by_piece = transaction_.take_touched();
   if (database_.in_transaction()) return {};
@@ -236,31 +250,31 @@ Result<void> SqlStore::call_piece(Piece& piece, std::set<std::string>& touched_b
 }
 
 // False if the piece failed and has left changes behind.
-Result<bool> SqlStore::try_piece(Piece& piece, std::set<std::string>& touched) {
+Result<bool> SqlStore::try_piece(Piece& piece, TouchedRows& touched) {
   const std::int64_t changes_before = database_.total_changes();
-  std::set<std::string> touched_by_piece;
+  TouchedRows touched_by_piece;
   TRY(call_piece(piece, touched_by_piece));
   if (!piece.outcome) return database_.total_changes() == changes_before;
-  touched.merge(touched_by_piece);
+  add(touched, std::move(touched_by_piece));
   return true;
 }
 
-Result<void> SqlStore::carry_out_alone(Piece& piece, std::set<std::string>& touched) {
-  std::set<std::string> touched_by_piece;
+Result<void> SqlStore::carry_out_alone(Piece& piece, TouchedRows& touched) {
+  TouchedRows touched_by_piece;
   TRY(control("SAVEPOINT piece"));
   TRY(call_piece(piece, touched_by_piece));
   if (!piece.outcome) {
     TRY(control("ROLLBACK TO piece"));
   } else {
-    touched.merge(touched_by_piece);
+    add(touched, std::move(touched_by_piece));
   }
   return control("RELEASE piece");
 }
 
-Result<void> SqlStore::announce_closings(const std::set<std::string>& touched) {
+Result<void> SqlStore::announce_closings(TouchedRows& touched) {
   TRY(transaction_.bump_admission_generation());
-  TRY_ASSIGN(committed_rows_, wanted_rows(touched));
-  const auto closed = projection_->close_before(*committed_rows_);
+  TRY(look_up(touched));
+  const auto closed = projection_->close_before(touched);
   if (!closed) {
     if (closed.error().code == ErrorCode::kCorrupt) rebuild_projection_ = true;
     return fail(with_context(closed.error(), "admission projection"));
@@ -270,40 +284,47 @@ Result<void> SqlStore::announce_closings(const std::set<std::string>& touched) {
 }
 
 void SqlStore::settle_projection() {
-  if (unsettled_.empty() && !rebuild_projection_) return;
-  Result<void> written = write_projection();
+  const WantedRows committed = std::exchange(committed_rows_, {});
+  if (committed.empty() && unsettled_.empty() && !rebuild_projection_) return;
+  Result<void> written = write_projection(committed);
   if (!written && written.error().code == ErrorCode::kCorrupt && !rebuild_projection_) {
     rebuild_projection_ = true;
-    written = write_projection();
+    written = write_projection(committed);
   }
   if (written) {
     unsettled_.clear();
     rebuild_projection_ = false;
     if (projection_failed_) log::info("store", "the admission projection is up to date again");
-  } else if (!projection_failed_) {
-    log::error("store", "cannot write the admission projection; devices may be refused until it works",
-               {{"error", written.error().message}});
+  } else {
+    for (const auto& [client_id, row] : committed) unsettled_.insert(client_id);
+    if (!projection_failed_) {
+      log::error("store", "cannot write the admission projection; devices may be refused until it works",
+                 {{"error", written.error().message}});
+    }
   }
   projection_failed_ = !written;
 }
 
-Result<void> SqlStore::write_projection() {
-  const std::optional<WantedRows> known = std::exchange(committed_rows_, std::nullopt);
+// Either there are rows just committed, or some to be looked up.
+Result<void> SqlStore::write_projection(const WantedRows& committed) {
   TRY_ASSIGN(const std::int64_t generation, transaction_.admission_generation());
   if (rebuild_projection_) {
     return projection_->rebuild([this](const auto& each) { return transaction_.all_admission_rows(each); }, generation);
   }
-  if (known) return projection_->settle(*known, generation);
-  TRY_ASSIGN(const WantedRows rows, wanted_rows(unsettled_));
-  return projection_->settle(rows, generation);
+  if (unsettled_.empty()) return projection_->settle(committed, generation);
+  TouchedRows unsettled;
+  for (const std::string& client_id : unsettled_) unsettled.try_emplace(client_id);
+  TRY(look_up(unsettled));
+  return projection_->settle(unsettled, generation);
 }
 
-Result<WantedRows> SqlStore::wanted_rows(const std::set<std::string>& client_ids) {
-  WantedRows rows;
-  for (const std::string& client_id : client_ids) {
-    TRY_ASSIGN(rows[client_id], transaction_.admission_row(client_id));
+// Fills in what is not known; what has no row then is not there.
+Result<void> SqlStore::look_up(TouchedRows& touched) {
+  for (auto& [client_id, row] : touched) {
+    if (row) continue;
+    TRY_ASSIGN(row, transaction_.admission_row(client_id));
   }
-  return rows;
+  return {};
 }
 
 Result<void> SqlStore::control(std::string_view sql) {

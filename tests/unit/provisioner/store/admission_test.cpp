@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <fcntl.h>
 #include <fstream>
+#include <future>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -72,6 +73,46 @@ TEST_CASE("the projection follows every change of a request's admission and igno
   fixture.must([&](Transaction& tx) { return tx.delete_request(request.id); });
   CHECK_FALSE(fixture.admission("cid-renamed"));
   CHECK(fixture.projection_generation() == fixture.store_generation());
+}
+
+TEST_CASE("what a commit makes of a new request in the end is what the projection holds") {
+  StoreFixture fixture;
+  ProvisionRequest shut = sample_request("shut"), old = sample_request("again"), anew = old;
+  anew.connect_verifier = Bytes(32, 'n');
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY(tx.insert_request(shut));
+    shut.enabled = false;
+    TRY(tx.update_request(shut));
+    ProvisionRequest gone = sample_request("gone");
+    TRY(tx.insert_request(gone));
+    TRY(tx.delete_request(gone.id));
+    TRY(tx.insert_request(old));
+    TRY(tx.delete_request(old.id));
+    return tx.insert_request(anew);
+  });
+  CHECK(fixture.admission("cid-shut") == admission_of(shut));
+  CHECK_FALSE(fixture.admission("cid-gone"));
+  CHECK(fixture.admission("cid-again") == admission_of(anew));
+}
+
+TEST_CASE("a request that one piece makes and another of the same commit shuts out is shut out") {
+  StoreFixture fixture;
+  ProvisionRequest request = sample_request("one");
+  Result<void> other;
+  // the first holds the writer up until both of the others wait for it
+  std::promise<void> queued;
+  fixture.store->submit([&](Transaction&) -> Result<void> { return queued.get_future().wait(), Result<void>(); }, [](Result<void>) {});
+  fixture.store->submit([&](Transaction& tx) { return tx.insert_request(request); }, [](Result<void>) {});
+  fixture.store->submit(
+      [&](Transaction& tx) {
+        request.enabled = false;
+        return tx.update_request(request);
+      },
+      [&](Result<void> done) { other = std::move(done); });
+  queued.set_value();
+  fixture.must([](Transaction&) { return Result<void>(); });
+  REQUIRE_MESSAGE(other.has_value(), why(other));
+  CHECK(fixture.admission("cid-one") == admission_of(request));
 }
 
 TEST_CASE("two requests may swap their client ids within one piece of work") {
