@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Measures on real processes, everything on this machine; prints one JSON object a line to stdout, what it does to stderr.
-#   ./scripts/bench.sh [--devices N] [--requests N] [NAME…]
+#   ./scripts/bench.sh [--devices N] [--rounds N] [--requests N] [NAME…]
 #     floor       the broker alone, without the plugin: the same connections and messages, answered by the simulator
-#     provision   devices a second through TLS and plain TCP, as a ratio to the floor; latency; CPU a device
+#     provision   devices a second through TLS and plain TCP, as a ratio to the floor before and after; latency; CPU a device;
+#                 so many rounds (3), and the median of them: who else is on the machine comes and goes
 #     owner       the same through TLS, and on to the owner's broker with the new certificate
 #     storm       20,000 devices at once, retrying as agents do
 #     cells       1 and 2 cells over PostgreSQL, behind HAProxy: rate and CPU a device of all that takes part
@@ -13,13 +14,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,12s/^# \{0,1\}//p' scripts/bench.sh; }
+usage() { sed -n '2,13s/^# \{0,1\}//p' scripts/bench.sh; }
 devices=10000
+rounds=3
 requests=1000000
 names=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --devices) devices=${2:?a number}; shift 2 ;;
+    --rounds) rounds=${2:?a number}; shift 2 ;;
     --requests) requests=${2:?a number}; shift 2 ;;
     -h | --help) usage; exit 0 ;;
     floor | provision | owner | storm | cells | agent | import | population) names+=("$1"); shift ;;
@@ -114,15 +117,15 @@ simulate() {
 line() {
   jq -c --arg name "$1" "{bench: \$name, devices: .provisioned, perSecond: .devicesPerSecond, p50ms: .latencyMs.total.p50, p99ms: .latencyMs.total.p99, cpuMicrosPerDevice} + (${3:-{\}})" <<<"$2"
 }
-# floor KIND URL: the rate and the broker's CPU in floor_rate[KIND] and floor_cpu[KIND]
-declare -A floor_rate floor_cpu
+# floor KIND URL: the rate and the broker's CPU in floor_rate and floor_cpu
 floor() {
   local kind=$1 url=$2 outcome
   say "floor over $kind: $devices devices"
-  outcome=$("$bin/fleet-sim" floor --quiet -o json --broker-url "$url" --platform-url "unix:$dir/floor.sock" --broker-ca-file "$root" \
-    --devices "$devices" --concurrency 200 --trace "$dir/trace.json" --cpu-of "broker=$floor_pid" 2>"$dir/fleet-sim.log") || give_up "fleet-sim floor"
-  floor_rate[$kind]=$(jq .devicesPerSecond <<<"$outcome")
-  floor_cpu[$kind]=$(jq .cpuMicrosPerDevice.broker <<<"$outcome")
+  outcome=$("$bin/fleet-sim" floor --quiet -o json --broker-url "$url" --platform-url "unix:$dir/floor.sock" \
+    --broker-ca-file "$dir/floor-roots.crt" --devices "$devices" --concurrency 200 --trace "$dir/trace.json" \
+    --cpu-of "broker=$floor_pid" 2>"$dir/fleet-sim.log") || give_up "fleet-sim floor"
+  floor_rate=$(jq .devicesPerSecond <<<"$outcome")
+  floor_cpu=$(jq .cpuMicrosPerDevice.broker <<<"$outcome")
   line "floor_$kind" "$outcome"
 }
 
@@ -149,19 +152,29 @@ CONF
   pids+=($!)
   floor_pid=$!
   wait_for 10 test -S "$dir/floor.sock" || give_up "the floor's broker did not start"
-  root_of_platform=$root
-  root=$dir/floor-roots.crt
+fi
+if wants floor && ! wants provision; then
   floor tls "mqtts://localhost:$floor_tls_port"
   floor plain "mqtt://localhost:$floor_plain_port"
-  root=$root_of_platform
 fi
 if wants provision; then
   for kind in tls plain; do
-    [[ $kind == tls ]] && url=mqtts://localhost:$tls_port || url=mqtt://localhost:$plain_port
-    say "provisioning over $kind: $devices devices"
-    roster "P$kind" "$devices"
-    outcome=$(simulate "P$kind" "$url" --no-owner --concurrency 200)
-    line "provision_$kind" "$outcome" "{ratioToFloor: (.devicesPerSecond / ${floor_rate[$kind]} * 1000 | round / 1000), brokerCpuToFloor: (.cpuMicrosPerDevice.broker / ${floor_cpu[$kind]} * 1000 | round / 1000), p99ToP50: (.latencyMs.total.p99 / .latencyMs.total.p50 * 100 | round / 100)}"
+    [[ $kind == tls ]] && scheme=mqtts port=$tls_port floor_port=$floor_tls_port || scheme=mqtt port=$plain_port floor_port=$floor_plain_port
+    floor "$kind" "$scheme://localhost:$floor_port"
+    : >"$dir/rounds"
+    for ((round = 1; round <= rounds; ++round)); do
+      say "provisioning over $kind: $devices devices, round $round"
+      roster "P$kind$round" "$devices"
+      outcome=$(simulate "P$kind$round" "$scheme://localhost:$port" --no-owner --concurrency 200)
+      rate_before=$floor_rate cpu_before=$floor_cpu
+      floor "$kind" "$scheme://localhost:$floor_port"
+      line "provision_$kind" "$outcome" "{ratioToFloor: (.devicesPerSecond * 2 / ($rate_before + $floor_rate) * 1000 | round / 1000), brokerCpuToFloor: (.cpuMicrosPerDevice.broker * 2 / ($cpu_before + $floor_cpu) * 1000 | round / 1000), p99ToP50: (.latencyMs.total.p99 / .latencyMs.total.p50 * 100 | round / 100)}" | tee -a "$dir/rounds"
+    done
+    jq -cs --arg name "provision_$kind" 'def median(of): map(of) | sort | .[length / 2 | floor];
+      {bench: "\($name)_median", rounds: length, perSecond: median(.perSecond), ratioToFloor: median(.ratioToFloor),
+       cpuMicrosPerDevice: {simulator: median(.cpuMicrosPerDevice.simulator), provisioner: median(.cpuMicrosPerDevice.provisioner),
+                            broker: median(.cpuMicrosPerDevice.broker)},
+       brokerCpuToFloor: median(.brokerCpuToFloor), p99ToP50: median(.p99ToP50)}' "$dir/rounds"
   done
 fi
 if wants owner; then

@@ -28,7 +28,7 @@ constexpr Millis kGatherFor{50};
 // How soon a commit may follow another: in a storm each then takes in many pieces, whose answers nobody misses for so long,
 // and the cost of a commit is shared by them. Where a piece takes long (a batch of an import) that cost is little, and the next
 // one begins at once.
-constexpr Millis kCommitEvery{8};
+constexpr Millis kCommitEvery{16};
 constexpr Millis kLongPiece{2};
 // How soon the projection is tried again when it could not be written.
 constexpr Seconds kRetryProjection{1};
