@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include <boost/asio/post.hpp>
 #include <boost/json.hpp>
 #include <fmt/ranges.h>
 
@@ -22,10 +23,11 @@ constexpr std::size_t kTimelineLines = 1000;
 
 }  // namespace
 
-// An apply on its way. A whole fleet takes a while, so that it is decoded and prepared on the thread of the store's reader, and
-// only what is left of it is done where devices wait.
+// An apply on its way. A whole fleet takes a while, so that it is decoded on a thread of its own, prepared on that of the store's
+// reader while the next one is decoded, and only what is left of it is done where devices wait.
 struct AdminApi::Application {
   std::string body;
+  Result<void> decoded;
   ApplyOptions options;
   bool dry_run = false;
   bool rolled_back = false;  // all went well, and the dry run undid it
@@ -64,7 +66,6 @@ Result<void> AdminApi::Application::decode() {
 }
 
 Result<void> AdminApi::Application::prepare(Transaction& tx, const Executor& executor) {
-  TRY(decode());
   if (misread.empty()) {
     TRY_ASSIGN(prepared, provisioner::prepare(tx, executor, manifests, options.verifier_key));
   }
@@ -268,12 +269,30 @@ std::shared_ptr<AdminApi::Application> AdminApi::application_of(AdminCall& call)
   return application;
 }
 
+// `work` and `done`, which hold this, go on to the store as a whole: the decoder's thread never has the last of what waits for it.
+void AdminApi::read_decoded(const std::shared_ptr<Application>& application, fleet::provisioner::Work work, Done done) {
+  boost::asio::post(decoder_, [&store = store_, application, work = std::move(work), done = std::move(done)]() mutable {
+    try {
+      application->decoded = application->decode();
+    } catch (const std::exception& error) {
+      application->decoded = fail(ErrorCode::kInternal, "the documents cannot be read: {}", error.what());
+    }
+    store.read(std::move(work), std::move(done));
+  });
+}
+
+void AdminApi::stop() {
+  stopped_ = true;
+  decoder_.join();
+}
+
 void AdminApi::check(AdminCall call, Respond respond) {
   const std::shared_ptr<Application> application = application_of(call);
   application->options.only_check = true;
-  store_.read(
+  read_decoded(
+      application,
       [self = shared_from_this(), application](Transaction& tx) -> Result<void> {
-        TRY(application->decode());
+        TRY(application->decoded);
         return application->run(tx, self->executor_);
       },
       [application, respond = std::move(respond)](Result<void> done) {
@@ -284,12 +303,17 @@ void AdminApi::check(AdminCall call, Respond respond) {
 
 void AdminApi::apply(AdminCall call, Respond respond) {
   const std::shared_ptr<Application> application = application_of(call);
-  store_.read([self = shared_from_this(), application](Transaction& tx) { return application->prepare(tx, self->executor_); },
-              [self = shared_from_this(), application, by = std::move(call.by),
-               respond = std::move(respond)](Result<void> prepared) mutable {
-                if (!prepared) return self->finish_apply(*application, by, std::move(prepared), respond);
-                self->apply_prepared(application, std::move(by), std::move(respond));
-              });
+  read_decoded(
+      application,
+      [self = shared_from_this(), application](Transaction& tx) -> Result<void> {
+        TRY(application->decoded);
+        return application->prepare(tx, self->executor_);
+      },
+      [self = shared_from_this(), application, by = std::move(call.by),
+       respond = std::move(respond)](Result<void> prepared) mutable {
+        if (!prepared) return self->finish_apply(*application, by, std::move(prepared), respond);
+        self->apply_prepared(application, std::move(by), std::move(respond));
+      });
 }
 
 void AdminApi::apply_prepared(const std::shared_ptr<Application>& application, std::string by, Respond respond) {

@@ -21,6 +21,8 @@
 #include <string_view>
 #include <vector>
 
+#include <boost/asio/thread_pool.hpp>
+
 #include "core/base/result.hpp"
 #include "provisioner/admin/server.hpp"
 #include "provisioner/admin/views.hpp"
@@ -47,8 +49,9 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
   // PUT /v1/packages/{sha256}, whose body is the file itself: the server writes it to the upload as it comes.
   Result<PackageUpload> begin_upload(std::string sha256) const;
   AdminReply finish_upload(PackageUpload upload, const std::string& by) const;
-  // From now on outcomes are not delivered any more: those who would deliver them are going.
-  void stop() { stopped_ = true; }
+  // From now on outcomes are not delivered any more: those who would deliver them are going. What was being decoded is with the
+  // store when this returns, and no apply or check may come any more.
+  void stop();
 
  private:
   struct Answer;
@@ -63,6 +66,8 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
             const Respond& respond);
   void show(Result<View> view, Respond respond);
   std::shared_ptr<Application> application_of(AdminCall& call) const;
+  // Decodes it on a thread of its own; then `work` and `done` are read() by the store, in the order of the calls.
+  void read_decoded(const std::shared_ptr<Application>& application, fleet::provisioner::Work work, Done done);
   void apply(AdminCall call, Respond respond);
   void apply_prepared(const std::shared_ptr<Application>& application, std::string by, Respond respond);
   void finish_apply(Application& application, const std::string& by, Result<void> done, const Respond& respond);
@@ -81,6 +86,7 @@ class AdminApi : public std::enable_shared_from_this<AdminApi> {
   Store& store_;
   const Executor& executor_;
   bool stopped_ = false;
+  boost::asio::thread_pool decoder_{1};
 };
 
 }  // namespace fleet::provisioner

@@ -31,8 +31,10 @@ namespace json = boost::json;
 constexpr std::size_t kCheckBatch = 1000;
 constexpr std::size_t kApplyBatch = 500;
 constexpr std::size_t kBatchBytes = 4 * 1024 * 1024;
-// Batches that the service has: it writes one and has prepared another, while the third is made and its secrets are stored.
-constexpr std::size_t kInFlight = 3;
+// Batches that the service has. It decodes one, looks another up and writes a third at the same time, and it writes what has
+// queued up meanwhile with one commit.
+constexpr std::size_t kChecksInFlight = 3;
+constexpr std::size_t kInFlight = 8;
 constexpr std::size_t kProblemsShown = 100;
 // Accounts and profiles are held, and may be sent with each batch.
 constexpr std::size_t kSharedBytes = 4 * 1024 * 1024;
@@ -132,7 +134,7 @@ class Import {
       progress_.show(spool_->size(), stream.bytes_read(), stream.bytes_in_all().value_or(0));
     }
     TRY(send_check());
-    TRY(finish_check());
+    while (!checking_.empty()) TRY(finish_check());
     const auto gets_password = [this](std::uint64_t number) { return needs_password_[number]; };
     TRY_ASSIGN(std::vector<config::Problem> repeats, repeats_.find(*spool_, files_, gets_password, kProblemsShown));
     for (config::Problem& problem : repeats) problems_.add(std::move(problem));
@@ -231,21 +233,28 @@ class Import {
     return {};
   }
 
+  struct InCheck {
+    std::future<Reply> reply;
+    std::vector<SourceDocument> documents;
+  };
+
   Result<void> send_check() {
     TRY(check_shared());
-    TRY(finish_check());
+    while (checking_.size() >= kChecksInFlight) TRY(finish_check());
     if (batch_.empty()) return {};
     if (!changing_body_.empty()) append(batch_body_, changing_body_);
-    checking_ = post("/v1/check", std::exchange(batch_body_, {}));
-    in_check_ = std::exchange(batch_, {});
+    checking_.push_back({post("/v1/check", std::exchange(batch_body_, {})), std::exchange(batch_, {})});
     return {};
   }
 
+  // Of the oldest check on its way.
   Result<void> finish_check() {
-    if (!checking_.valid()) return {};
-    const Reply reply = checking_.get();
-    const std::uint64_t first = std::exchange(checked_, checked_ + in_check_.size());
-    if (!reply) return note_problems(reply.error(), in_check_);
+    InCheck check = std::move(checking_.front());
+    checking_.pop_front();
+    const std::vector<SourceDocument>& documents = check.documents;
+    const Reply reply = check.reply.get();
+    const std::uint64_t first = std::exchange(checked_, checked_ + documents.size());
+    if (!reply) return note_problems(reply.error(), documents);
     for (const json::value& value : array_at(*reply, "applied")) {
       const json::object& item = value.as_object();
       if (text_at(item, "kind") == "ProvisionRequest") counts_.add(text_at(item, "change"));
@@ -256,12 +265,11 @@ class Import {
     for (const json::value& value : secrets) {
       const json::object& secret = value.as_object();
       const std::string name = text_at(secret, "name");
-      while (number < in_check_.size() && name_of(in_check_[number]) != name) ++number;
-      if (number == in_check_.size()) return fail(ErrorCode::kInternal, "the service answered for '{}', which was not asked", name);
+      while (number < documents.size() && name_of(documents[number]) != name) ++number;
+      if (number == documents.size()) return fail(ErrorCode::kInternal, "the service answered for '{}', which was not asked", name);
       needs_password_[first + number] = flag_at(secret, "password");
       needs_key_[first + number] = flag_at(secret, "activationKey");
     }
-    in_check_.clear();
     return {};
   }
 
@@ -467,10 +475,10 @@ class Import {
   std::string shared_body_, changing_body_;  // all of them, and those that change something
   json::object shared_answer_;
   bool shared_checked_ = false;
-  std::vector<SourceDocument> batch_, in_check_;
+  std::vector<SourceDocument> batch_;
   std::string batch_body_;
   std::uint64_t checked_ = 0;
-  std::future<Reply> checking_;
+  std::deque<InCheck> checking_;
 
   std::uint64_t expected_ = 0, sent_ = 0;
   std::deque<InFlight> applying_;
