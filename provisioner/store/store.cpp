@@ -26,8 +26,8 @@ namespace {
 constexpr std::size_t kPiecesPerCommit = 512;
 constexpr Millis kGatherFor{50};
 // How soon a commit may follow another: in a storm each then takes in many pieces, whose answers nobody misses for so long,
-// and the cost of a commit is shared by them. Where a piece takes long (a batch of an import) that cost is little, and the next
-// one begins at once.
+// and the cost of a commit is shared by them. Who comes alone, or with a piece that takes long (a batch of an import), has nothing
+// to share: the next one begins at once.
 constexpr Millis kCommitEvery{16};
 constexpr Millis kLongPiece{2};
 // How soon the projection is tried again when it could not be written.
@@ -177,7 +177,8 @@ void SqlStore::write() {
     const auto begun = Clock::now();
     if (work_waits) commit(batch);
     const auto ended = Clock::now();
-    next_commit = ended - begun > kLongPiece * batch.size() ? ended : ended + kCommitEvery;
+    const bool rush = batch.size() > 1 && ended - begun <= kLongPiece * batch.size();
+    next_commit = rush ? ended + kCommitEvery : ended;
     settle_projection();
     answer(batch);
   }
