@@ -13,9 +13,6 @@ using namespace fleet::provisioner::test;
 
 namespace {
 
-const std::string kNonce1(16, '1');
-const std::string kNonce2(16, '2');
-
 // A world whose account has passwords.
 struct Passwords {
   Passwords() {

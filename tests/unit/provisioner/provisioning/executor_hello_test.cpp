@@ -14,9 +14,6 @@ using namespace fleet::provisioner::test;
 
 namespace {
 
-const std::string kNonce1(16, '1');
-const std::string kNonce2(16, '2');
-const std::string kNonce3(16, '3');
 constexpr Millis kDay{86'400'000};
 
 void give_activation_key(World& world, const Device& device, const std::string& name, const std::string& key) {

@@ -9,11 +9,6 @@ using namespace fleet;
 using namespace fleet::provisioner;
 using namespace fleet::provisioner::test;
 
-namespace {
-const std::string kNonce1(16, '1');
-const std::string kNonce2(16, '2');
-}  // namespace
-
 TEST_CASE("Retry arms an abandoned request again") {
   World world;
   const Device device = world.add_device("GW1");

@@ -15,9 +15,6 @@ using State = JobNotice::State;
 
 namespace {
 
-const std::string kNonce1(16, '1');
-const std::string kNonce2(16, '2');
-
 std::ptrdiff_t count_lines(World& world, const std::string& part) {
   const auto lines = world.timeline("gw1");
   return std::count_if(lines.begin(), lines.end(),

@@ -17,9 +17,6 @@ using namespace fleet::provisioner::test;
 
 namespace {
 
-const std::string kNonce1(16, '1');
-const std::string kNonce2(16, '2');
-
 std::vector<crypto::Certificate> chain_of_signer(const std::vector<Heard>& messages) {
   const auto message = protocol::parse_signing_certificates(find(messages, "CERT-V1").payload).value();
   return crypto::Certificate::chain_from_pem(message.chain_pem).value();

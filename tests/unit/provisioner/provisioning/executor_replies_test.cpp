@@ -15,9 +15,6 @@ using namespace fleet::provisioner::test;
 
 namespace {
 
-const std::string kNonce1(16, '1');
-const std::string kNonce2(16, '2');
-
 std::vector<World::Said> all_of(const std::vector<Heard>& messages) {
   std::vector<World::Said> said;
   for (const Heard& message : messages) {

@@ -10,11 +10,6 @@ using namespace fleet;
 using namespace fleet::provisioner;
 using namespace fleet::provisioner::test;
 
-namespace {
-const std::string kNonce1(16, '1');
-const std::string kNonce2(16, '2');
-}  // namespace
-
 TEST_CASE("The replies carry a request through its states to COMPLETED and the final answer") {
   World world;
   const Device device = world.add_device("GW1");

@@ -10,9 +10,6 @@ using namespace fleet::provisioner::test;
 
 namespace {
 
-const std::string kNonce1(16, '1');
-const std::string kNonce2(16, '2');
-
 Hello without_request(const Device& device, const std::string& nonce, const std::string& hello_id) {
   Hello hello = device.hello(nonce, hello_id);
   hello.csr_der.reset();

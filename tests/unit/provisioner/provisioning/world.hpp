@@ -29,6 +29,11 @@ struct Heard {
   protocol::KuraPayload payload;
 };
 
+// Of different attempts.
+inline const std::string kNonce1(16, '1');
+inline const std::string kNonce2(16, '2');
+inline const std::string kNonce3(16, '3');
+
 struct Device {
   std::string client_id;
   std::string username;
