@@ -1,6 +1,6 @@
 # The measurement `cells` of bench.sh, which sources this: 1 and 2 cells over one PostgreSQL behind HAProxy, everything on this
 # machine. What counts is the cost of a device, which must not rise with the second cell: both share these processors.
-#   uses $dir $bin $devices, say, give_up, wait_for, find_ports, pids
+#   uses $dir $bin $devices $rounds, say, give_up, wait_for, find_ports, line, medians, pids
 
 pg_programs=/usr/lib/postgresql/15/bin
 pg_dir=$dir/postgres
@@ -41,7 +41,7 @@ measure_cells() {
   find_ports $((count * 2 + 1))
   cell_ports=("${ports[@]}")
   psql -XAtqc 'DROP DATABASE IF EXISTS fleet' -c 'CREATE DATABASE fleet' "postgresql:///postgres?user=fleet&host=$pg_dir" || give_up "createdb"
-  rm -rf "$dir"/cell-*
+  rm -rf "$dir"/cell-* "$dir/CELLS$count.csv"
   "$bin/provisioner" init --data "$dir/cell-1" --host localhost --host 127.0.0.1 >"$dir/init.log" 2>&1 || give_up "provisioner init"
   printf 'global\n  maxconn 6000\ndefaults\n  mode tcp\n  timeout connect 3s\n  timeout client 10m\n  timeout server 10m\nfrontend f\n  bind 127.0.0.1:%s\n  default_backend b\nbackend b\n  balance leastconn\n' \
     "${cell_ports[0]}" >"$dir/haproxy.cfg"
@@ -82,7 +82,12 @@ measure_cells() {
 }
 
 start_postgres
+for ((round = 1; round <= rounds; ++round)); do
+  for count in 1 2; do
+    say "$count cell(s) over PostgreSQL: $devices devices, round $round"
+    measure_cells "$count"
+  done
+done
 for count in 1 2; do
-  say "$count cell(s) over PostgreSQL: $devices devices"
-  measure_cells "$count"
+  medians "cells_$count" 'path(.perSecond, .cpuMicrosOfAll, .postgresCpuMicros, .commitsPerDevice)'
 done

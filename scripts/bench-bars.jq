@@ -1,0 +1,47 @@
+# What a run of bench.sh measured (its lines, slurped) held against what is aimed at: one object for each number. Where one is
+# missed and the run knows why, `why` says it in what was measured.
+
+def of($name): map(select(.bench == $name)) | last;
+def cut: . * 1000 | round / 1000;
+# EXPRESSION gives null where nothing was measured; a reason may be null.
+def bar($name; $value; $met; $aim; $why):
+  if $value == null then empty
+  else {bar: $name, measured: ($value | cut), aimedAt: $aim, met: $met} + (if $met or $why == null then {} else {$why} end)
+  end;
+def least($name; $value; $aim; $why): bar($name; $value; $value != null and $value >= $aim; "at least \($aim)"; $why);
+def most($name; $value; $aim; $why): bar($name; $value; $value != null and $value <= $aim; "at most \($aim)"; $why);
+def range_of($name): map(select(.bench == $name) | .cpuMicrosOfAll) | "\(min) to \(max) us";
+def us: "\(round) us";
+
+. as $all
+| of("machine") as $machine
+| of("floor_tls") as $floor
+| of("provision_tls_median") as $tls
+| (of("cells_1_median") // {}) as $one
+| (of("cells_2_median") // {}) as $two
+| map(select(.bench | startswith("population_"))) as $populations
+| ($floor // {} | .cpuMicrosPerDevice // {} | .broker + .simulator) as $floor_cpu
+| ($tls // {} | .cpuMicrosPerDevice // {} | .broker + .simulator + .provisioner) as $all_cpu
+# six messages and a certificate to sign, a signing request to verify
+| ($machine // {} | 7 * (.signMicros // 0) + (.verifyMicros // 0)) as $signing
+| least("provision_tls, devices/s"; $tls.perSecond; 1000;
+    "two processors have 2000 us for each of 1000 devices a second; here the broker alone and the simulator, with nobody to decide, take \($floor_cpu // 0 | us), which makes \($floor.perSecond)/s"),
+  least("provision_tls, ratio to the floor"; $tls.ratioToFloor; 0.55;
+    "a device takes \($all_cpu // 0 | us) of all processes; at 0.55 of the floor it would be \(($floor_cpu // 0) / 0.55 | us)"),
+  most("provision_tls, us of the provisioner"; $tls.cpuMicrosPerDevice.provisioner; 350;
+    "it counts 14 us a signature; seven signatures and the check of a signing request take \($signing | us) here by themselves"),
+  most("provision_tls, broker to the floor\u0027s"; $tls.brokerCpuToFloor; 1.2; null),
+  most("provision_tls, p99 to p50"; $tls.p99ToP50; 3; null),
+  least("storm, devices provisioned"; of("storm").devices; 20000; null),
+  least("storm, last half to the first"; of("storm").lastHalfToFirst; 0.8; null),
+  most("cells, cost of a device with two to one"; (if $one.cpuMicrosOfAll and $two.cpuMicrosOfAll then $two.cpuMicrosOfAll / $one.cpuMicrosOfAll else null end); 1;
+    "all but the simulator took \($all | range_of("cells_1")) in the rounds of one cell and \($all | range_of("cells_2")) in those of two; commits a device \($one.commitsPerDevice) and \($two.commitsPerDevice), us of PostgreSQL \($one.postgresCpuMicros) and \($two.postgresCpuMicros)"),
+  most("agent, MiB resident"; of("agent").rssMiB; 10; null),
+  most("agent, MiB stripped"; of("agent").strippedMiB; 4; null),
+  most("agent, wake-ups/s"; of("agent").wakeUpsPerSecond; 1; null),
+  (of("import_csv", "import_yaml") | select(. != null)
+    | most("\(.bench), seconds for 1000000"; .seconds * 1000000 / .requests; (if .bench == "import_csv" then 60 else 120 end);
+        "a request takes \(.cpuMicrosPerRequest.service | us) of the service and \(.cpuMicrosPerRequest.cli | us) of the command line")),
+  least("population, rate to the smallest one\u0027s"; ($populations | last).rateToFirst; 0.9; null),
+  most("population, ms from start to ready"; ($populations | map(.startToReadyMs) | max); 5000; null),
+  most("population, MiB of the provisioner"; ($populations | map(.peakRssMiB) | max); 250; null)
