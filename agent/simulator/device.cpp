@@ -75,7 +75,11 @@ void SimulatedDevice::handle(const Event& event) {
     ground_.tally.add_failure(state.last_failure ? state.last_failure->what : "no reason given");
     // One try shows what becomes of it; a device would go on, since a refusal may be anybody's.
     if (!arrives(behaviour_)) return finish(false);
+  } else if (state.phase == Phase::kWaiting && before != Phase::kWaiting) {
+    ground_.tally.add_setback(state.last_failure ? state.last_failure->what : "no reason given");
   }
+  if (const auto* unreachable = std::get_if<ProvisionUnreachable>(&event)) ground_.tally.add_setback(unreachable->error.message);
+  if (const auto* lost = std::get_if<ProvisionLost>(&event)) ground_.tally.add_setback(lost->error.message);
   if (state.phase != before) watch(before);
 }
 

@@ -32,6 +32,22 @@ double tenth(double value) {
   return static_cast<double>(static_cast<std::int64_t>(value * 10 + 0.5)) / 10;
 }
 
+// The most frequent one first.
+std::string table_of(const std::map<std::string, std::size_t>& counts, std::string_view what) {
+  if (counts.empty()) return {};
+  std::vector<std::pair<std::string, std::size_t>> reasons(counts.begin(), counts.end());
+  std::stable_sort(reasons.begin(), reasons.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+  std::string text = fmt::format("\n{:>8}  {}\n", "TIMES", what);
+  for (const auto& [reason, count] : reasons) text += fmt::format("{:>8}  {}\n", count, reason);
+  return text;
+}
+
+json::object object_of(const std::map<std::string, std::size_t>& counts) {
+  json::object object;
+  for (const auto& [reason, count] : counts) object[reason] = count;
+  return object;
+}
+
 std::string grouped(std::uint64_t number) {
   std::string text = std::to_string(number);
   for (int at = static_cast<int>(text.size()) - 3; at > 0; at -= 3) text.insert(static_cast<std::size_t>(at), 1, ',');
@@ -70,19 +86,14 @@ std::string summary(const FleetOutcome& outcome) {
                           tally.provisioned_by_behaviour[i]);
     }
   }
-  if (!tally.reasons.empty()) {
-    std::vector<std::pair<std::string, std::size_t>> reasons(tally.reasons.begin(), tally.reasons.end());
-    std::stable_sort(reasons.begin(), reasons.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
-    text += fmt::format("\n{:>8}  {}\n", "ATTEMPTS", "FAILED BECAUSE");
-    for (const auto& [reason, count] : reasons) text += fmt::format("{:>8}  {}\n", count, reason);
-  }
-  return text;
+  text += table_of(tally.reasons, "AN ATTEMPT FAILED BECAUSE");
+  return text + table_of(tally.setbacks, "A DEVICE WAS HELD UP BECAUSE");
 }
 
 std::string to_json(const FleetOutcome& outcome) {
   const Tally& tally = outcome.tally;
   const auto [first, last] = tally.half_rates(outcome.begun);
-  json::object latency, cpu, behaviours, reasons;
+  json::object latency, cpu, behaviours;
   for (std::size_t i = 0; i < kStretches && tally.provisioned > 0; ++i) {
     const Samples& samples = tally.stretches[i];
     latency[to_string(static_cast<Stretch>(i))] = json::object{{"p50", samples.percentile(0.5)},
@@ -96,7 +107,6 @@ std::string to_json(const FleetOutcome& outcome) {
     behaviours[to_string(static_cast<Behaviour>(i))] =
         json::object{{"devices", tally.by_behaviour[i]}, {"provisioned", tally.provisioned_by_behaviour[i]}};
   }
-  for (const auto& [reason, count] : tally.reasons) reasons[reason] = count;
   return json::serialize(json::object{{"devices", tally.devices},
                                       {"provisioned", tally.provisioned},
                                       {"stopped", tally.stopped},
@@ -111,7 +121,8 @@ std::string to_json(const FleetOutcome& outcome) {
                                       {"latencyMs", std::move(latency)},
                                       {"cpuMicrosPerDevice", std::move(cpu)},
                                       {"behaviours", std::move(behaviours)},
-                                      {"reasons", std::move(reasons)},
+                                      {"reasons", object_of(tally.reasons)},
+                                      {"setbacks", object_of(tally.setbacks)},
                                       {"interrupted", outcome.interrupted}});
 }
 

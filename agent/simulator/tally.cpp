@@ -15,6 +15,11 @@ constexpr std::array<std::string_view, kStretches> kNames{"connect", "hello", "i
 // Reasons that hold something of their own, such as an id, do not fill the memory.
 constexpr std::size_t kMaxReasons = 50;
 
+void count(std::map<std::string, std::size_t>& counts, const std::string& reason) {
+  const bool known = counts.contains(reason) || counts.size() < kMaxReasons;
+  ++counts[known ? reason : "other reasons"];
+}
+
 double rate(std::size_t count, SteadyTime::duration time) {
   const double seconds = std::chrono::duration<double>(time).count();
   return seconds > 0 ? static_cast<double>(count) / seconds : 0;
@@ -62,8 +67,11 @@ void Tally::add_stopped(Behaviour behaviour) {
 
 void Tally::add_failure(const std::string& reason) {
   ++attempts_failed;
-  const bool known = reasons.contains(reason) || reasons.size() < kMaxReasons;
-  ++reasons[known ? reason : "other reasons"];
+  count(reasons, reason);
+}
+
+void Tally::add_setback(const std::string& what) {
+  count(setbacks, what);
 }
 
 std::pair<double, double> Tally::half_rates(SteadyTime begun) const {

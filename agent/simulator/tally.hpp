@@ -58,10 +58,13 @@ struct Tally {
   std::array<Samples, kStretches> stretches;
   std::vector<SteadyTime> done_at;                  // of each provisioned device, ascending
   std::map<std::string, std::size_t> reasons;       // why attempts failed → how often
+  // What held devices up though no attempt failed: a broker out of reach, a lost connection, being asked to come back → how often
+  std::map<std::string, std::size_t> setbacks;
 
   void add_provisioned(const Times& times, Behaviour behaviour, SteadyTime now);
   void add_stopped(Behaviour behaviour);
   void add_failure(const std::string& reason);
+  void add_setback(const std::string& what);
   // Devices provisioned a second in the first and the second half of them.
   std::pair<double, double> half_rates(SteadyTime begun) const;
 };

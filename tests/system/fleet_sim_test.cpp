@@ -60,6 +60,8 @@ TEST_CASE("A simulated fleet is provisioned by real programs, and who misbehaves
   CHECK(told.at("unexpected") == 0);
   CHECK(told.at("behaviours").at("wrong-key").at("provisioned") == 0);
   CHECK(told.at("behaviours").at("disconnect").at("provisioned") == 6);
+  // no failed attempts, but devices were held up
+  CHECK(told.at("setbacks").at("the simulation cut the connection") == 6);
   // what the platform has recorded is what the devices say
   CHECK(rig.sql("SELECT count(*) FROM request WHERE status = 'COMPLETED'") == "51");
   // and one certificate a key: those that never answered had theirs made too

@@ -73,6 +73,9 @@ TEST_CASE("Reasons without number do not fill the memory") {
   CHECK(tally.reasons.size() == 51);
   CHECK(tally.reasons.at("other reasons") == 950);
   CHECK(tally.attempts_failed == 1'000);
+  for (int i = 0; i < 1'000; ++i) tally.add_setback("setback " + std::to_string(i));
+  CHECK(tally.setbacks.size() == 51);
+  CHECK(tally.attempts_failed == 1'000);
 }
 
 TEST_CASE("The CPU time of a process is told while it runs") {
