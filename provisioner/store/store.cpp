@@ -25,10 +25,12 @@ namespace {
 // A commit takes all that is queued, but not for ever: its first piece is waiting for its answer.
 constexpr std::size_t kPiecesPerCommit = 512;
 constexpr Millis kGatherFor{50};
-// How soon a commit may follow another: in a storm each then takes in many pieces, whose answers nobody misses for so long,
-// and the cost of a commit is shared by them. Who comes alone, or with a piece that takes long (a batch of an import), has nothing
-// to share: the next one begins at once.
+// How soon a commit may follow another in a rush: each then takes in many pieces, whose answers nobody misses for so long, and
+// the cost of a commit is shared by them. It is a rush for a while after somebody had company; whoever comes alone, one piece after
+// the other, waits for nobody.
 constexpr Millis kCommitEvery{16};
+constexpr Millis kRushLasts{250};
+// Pieces that take longer on average (batches of an import) do not share a commit for its cost.
 constexpr Millis kLongPiece{2};
 // How soon the projection is tried again when it could not be written.
 constexpr Seconds kRetryProjection{1};
@@ -158,7 +160,7 @@ std::optional<Piece> SqlStore::take() {
 
 void SqlStore::write() {
   using Clock = std::chrono::steady_clock;
-  auto next_commit = Clock::now();
+  auto next_commit = Clock::now(), rush_until = next_commit;
   while (true) {
     bool work_waits = false;
     {
@@ -177,8 +179,9 @@ void SqlStore::write() {
     const auto begun = Clock::now();
     if (work_waits) commit(batch);
     const auto ended = Clock::now();
-    const bool rush = batch.size() > 1 && ended - begun <= kLongPiece * batch.size();
-    next_commit = rush ? ended + kCommitEvery : ended;
+    if (batch.size() > 1) rush_until = ended + kRushLasts;
+    const bool shares = ended < rush_until && ended - begun <= kLongPiece * batch.size();
+    next_commit = shares ? ended + kCommitEvery : ended;
     settle_projection();
     answer(batch);
   }
