@@ -184,6 +184,12 @@ void Connection::control(std::string_view sql) {
   if (!refuse({})) dispatch(sql, {}, {.owner = owner_});
 }
 
+void Connection::begin() {
+  transaction_id_.clear();
+  control("BEGIN");
+  if (!refuse({})) dispatch("SELECT pg_current_xact_id()::text", {}, {.owner = owner_, .asks_transaction_id = true});
+}
+
 Connection::Ticket Connection::new_ticket() {
   if (std::exchange(rows_read_, false)) rows_.clear();
   rows_.emplace_back();
@@ -214,6 +220,7 @@ void Connection::collect(Pending& pending) {
     case PGRES_COMMAND_OK:
     case PGRES_TUPLES_OK:
       if (pending.ticket) rows_[*pending.ticket] = Rows(result);
+      if (pending.asks_transaction_id) transaction_id_ = RowReader(Rows(result), 0).text();
       if (pending.unless_changed && std::string_view(PQcmdTuples(raw)) == "0") {
         fail_with({std::move(*pending.unless_changed), pending.owner, false});
       }

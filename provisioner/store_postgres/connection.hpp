@@ -53,6 +53,10 @@ class Connection {
   void send(std::string_view sql, const Parameters& parameters = {}, std::optional<Error> unless_changed = {});
   // As send(), for what borders transactions: it changes nothing.
   void control(std::string_view sql);
+  // Begins a transaction, and asks for its number.
+  void begin();
+  // The number of the transaction that was begun last, as pg_xact_status() takes it; empty until anything of it was answered.
+  const std::string& transaction_id() const { return transaction_id_; }
   // Sends a query; its rows are there after sync(), until the next one is sent.
   using Ticket = std::size_t;
   Ticket ask(std::string_view sql, const Parameters& parameters = {});
@@ -87,6 +91,7 @@ class Connection {
     std::optional<Ticket> ticket = {};
     std::optional<Error> unless_changed = {};
     std::size_t owner = 0;
+    bool asks_transaction_id = false;
   };
   Connection(pg_conn* handle, std::string name) : handle_(handle), name_(std::move(name)) {}
   bool refuse(const Parameters& parameters);
@@ -108,6 +113,7 @@ class Connection {
   std::optional<Failure> failure_;
   bool broken_ = false;
   std::uint64_t changes_sent_ = 0;
+  std::string transaction_id_;
 };
 
 }  // namespace fleet::provisioner::postgres

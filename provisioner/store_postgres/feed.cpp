@@ -8,12 +8,6 @@ namespace {
 
 constexpr std::int64_t kPage = 500;
 
-std::int64_t random_generation() {
-  std::int64_t value = 0;
-  for (const char byte : random_bytes(8)) value = static_cast<std::int64_t>((static_cast<std::uint64_t>(value) << 8) | static_cast<unsigned char>(byte));
-  return value & INT64_MAX;
-}
-
 Result<Change> read_change(RowReader& row) {
   Change change;
   change.number = row.integer();
@@ -36,22 +30,27 @@ Result<Position> read_position(RowReader& row) {
 
 }  // namespace
 
-void append_change(Connection& connection, const std::string& holder, const std::set<std::string>& client_ids, const Tidings& tidings) {
+std::int64_t new_generation() {
+  std::int64_t value = 0;
+  for (const char byte : random_bytes(8)) value = static_cast<std::int64_t>((static_cast<std::uint64_t>(value) << 8) | static_cast<unsigned char>(byte));
+  return value & INT64_MAX;
+}
+
+Connection::Ticket append_change(Connection& connection, const std::string& holder, std::int64_t generation,
+                                 const std::vector<std::string>& client_ids, const Tidings& tidings) {
   const bool everything = client_ids.size() > kAdmissionsNamed;
-  std::vector<std::string> named;
-  if (!everything) named.assign(client_ids.begin(), client_ids.end());
-  connection.send("WITH head AS (UPDATE feed_head SET number = number + 1 RETURNING number) "
-                  "INSERT INTO feed (number, generation, cell, client_ids, everything, kick, forgiven, applied) "
-                  "SELECT number, $1, $2, $3::text[], $4, $5::text[], $6::text[], $7 FROM head",
-                  Parameters()
-                      .integer(random_generation())
-                      .text(holder)
-                      .texts(named)
-                      .flag(everything)
-                      .texts(tidings.kick)
-                      .texts(tidings.forgiven)
-                      .flag(tidings.applied));
   connection.send("SELECT pg_notify('fleet_provisioner_feed', $1)", Parameters().text(holder));
+  return connection.ask("WITH head AS (UPDATE feed_head SET number = number + 1 RETURNING number) "
+                        "INSERT INTO feed (number, generation, cell, client_ids, everything, kick, forgiven, applied) "
+                        "SELECT number, $1, $2, $3::text[], $4, $5::text[], $6::text[], $7 FROM head RETURNING number",
+                        Parameters()
+                            .integer(generation)
+                            .text(holder)
+                            .texts(everything ? std::vector<std::string>() : client_ids)
+                            .flag(everything)
+                            .texts(tidings.kick)
+                            .texts(tidings.forgiven)
+                            .flag(tidings.applied));
 }
 
 Result<std::optional<std::vector<Change>>> changes_behind(Connection& connection, std::int64_t number) {

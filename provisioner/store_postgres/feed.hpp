@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -34,8 +33,12 @@ struct Position {
   std::int64_t generation = 0;
 };
 
-// Sends, as the last of a transaction, what it changes; the lock that gives the number lasts until the commit.
-void append_change(Connection& connection, const std::string& holder, const std::set<std::string>& client_ids, const Tidings& tidings);
+// A generation that no other change has.
+std::int64_t new_generation();
+// Sends, as the last of a transaction, what it changes; the lock that gives the number lasts until the commit. What it asks for
+// is the number.
+Connection::Ticket append_change(Connection& connection, const std::string& holder, std::int64_t generation,
+                                 const std::vector<std::string>& client_ids, const Tidings& tidings);
 // The changes behind a position, oldest first, some hundreds at most; nullopt if some of them are not there any more.
 Result<std::optional<std::vector<Change>>> changes_behind(Connection& connection, std::int64_t number);
 // The newest change; zeros if there never was one.

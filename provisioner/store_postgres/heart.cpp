@@ -17,6 +17,8 @@ namespace {
 constexpr std::string_view kLog = "cell";
 constexpr Millis kBeatEvery{1000};
 constexpr int kBeatsBetweenPrunings = 600;
+// In a rush the other cells' changes are looked at together. The first one after a silence is heard at once.
+constexpr Millis kHearEvery{250};
 
 }  // namespace
 
@@ -74,7 +76,7 @@ Result<void> Heart::beat(Connection& connection) {
 void Heart::run() {
   std::unique_ptr<Connection> connection;
   Backoff backoff{.first = Millis(250), .limit = Millis(2000)};
-  SteadyTime next_beat{};
+  SteadyTime next_beat{}, next_hearing{};
   while (!stopping_) {
     if (!connection) {
       auto opened = Connection::open(address_);
@@ -100,8 +102,11 @@ void Heart::run() {
         continue;
       }
     }
-    const auto left = std::chrono::ceil<Millis>(next_beat - std::chrono::steady_clock::now());
-    wait(connection.get(), std::max(left, Millis(0)));
+    const auto now = std::chrono::steady_clock::now();
+    const bool hears = now >= next_hearing;
+    const auto left = std::chrono::ceil<Millis>((hears ? next_beat : std::min(next_beat, next_hearing)) - now);
+    wait(hears ? connection.get() : nullptr, std::max(left, Millis(0)));
+    if (std::chrono::steady_clock::now() < next_hearing) continue;
     const auto heard = connection->notifications();
     if (!heard) {
       connection.reset();
@@ -110,6 +115,7 @@ void Heart::run() {
     for (const std::string& holder : *heard) {
       if (holder == cell_.holder) continue;
       on_change_();
+      next_hearing = std::chrono::steady_clock::now() + kHearEvery;
       break;
     }
   }

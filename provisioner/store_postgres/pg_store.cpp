@@ -17,8 +17,12 @@ constexpr std::string_view kLog = "store";
 // A commit takes all that is queued, but not for ever: its first piece is waiting for its answer, and other cells for its locks.
 constexpr std::size_t kPiecesPerCommit = 256;
 constexpr Millis kGatherFor{50};
-// How soon a group may follow another: a commit costs the same with many devices in it as with few.
-constexpr Millis kGroupEvery{8};
+// How far apart groups begin in a rush: a commit costs the same with many devices in it as with few. It is a rush for a while
+// after somebody had company; whoever comes alone, one piece after the other, waits for nobody.
+constexpr Millis kGroupEvery{50};
+constexpr Millis kRushLasts{250};
+// Pieces that take longer on average (batches of an import) do not share a commit for its cost.
+constexpr Millis kLongPiece{10};
 // How long a piece of work waits for a database that is away, or for a request that another cell is at work on.
 constexpr Millis kPatience{5000};
 constexpr Millis kAgainAfter{15};
@@ -160,8 +164,12 @@ void PgStore::write() {
     be_connected();
     fail_what_waited_too_long();
     if (!session_) continue;
-    work_off();
-    next_group_ = std::chrono::steady_clock::now() + kGroupEvery;
+    const auto begun = std::chrono::steady_clock::now();
+    const std::size_t pieces = work_off();
+    const auto ended = std::chrono::steady_clock::now();
+    if (pieces > 1) rush_until_ = ended + kRushLasts;
+    const bool shares = ended < rush_until_ && ended - begun <= kLongPiece * pieces;
+    next_group_ = shares ? begun + kGroupEvery : ended;
     settle();
   }
 }
@@ -203,7 +211,8 @@ void PgStore::fail_what_waited_too_long() {
   for (Piece& piece : failed) answer(std::move(piece));
 }
 
-void PgStore::work_off() {
+// How many pieces there were.
+std::size_t PgStore::work_off() {
   std::vector<Piece> group;
   Ending ending = carry_out(group, Care::kNone, true);
   if (ending == Ending::kRolledBack && group.size() > 1) {
@@ -211,6 +220,7 @@ void PgStore::work_off() {
     ending = carry_out(group, Care::kEachPiece, false);
   }
   // What cannot even be told apart by savepoints (a deadlock ends all of it) goes one by one.
+  const std::size_t pieces = group.size();
   if (ending == Ending::kRolledBack && group.size() > 1) {
     std::vector<Piece> all = std::exchange(group, {});
     for (Piece& piece : all) {
@@ -225,12 +235,16 @@ void PgStore::work_off() {
       settle();
       for (Piece& one : alone) answer(std::move(one));
     }
-    return;
+    return pieces;
   }
-  if (ending == Ending::kLost) return put_back(std::move(group));
+  if (ending == Ending::kLost) {
+    put_back(std::move(group));
+    return pieces;
+  }
   // openings come before the answers
   settle();
   for (Piece& piece : group) answer(std::move(piece));
+  return pieces;
 }
 
 PgStore::Ending PgStore::carry_out(std::vector<Piece>& group, Care care, bool gather) {
@@ -238,7 +252,6 @@ PgStore::Ending PgStore::carry_out(std::vector<Piece>& group, Care care, bool ga
   const auto gather_until = std::chrono::steady_clock::now() + kGatherFor;
   touched_.clear();
   tidings_ = {};
-  commit_id_.clear();
   if (heart_->deposed()) {
     if (gather) {
       while (auto piece = take()) group.push_back(std::move(*piece));
@@ -256,7 +269,7 @@ PgStore::Ending PgStore::carry_out(std::vector<Piece>& group, Care care, bool ga
     }
     if (!std::exchange(begun, true)) {
       connection.set_owner(0);
-      connection.control("BEGIN");
+      connection.begin();
       changes_before_ = connection.changes_sent();
     }
     if (const auto ended = carry_out(group[i], i + 1, care)) {
@@ -280,11 +293,11 @@ std::optional<PgStore::Ending> PgStore::carry_out(Piece& piece, std::size_t numb
   if (care == Care::kEachPiece && piece.outcome && !connection.failure()) {
     if (auto done = connection.sync(); !done) piece.outcome = std::move(done);
   }
-  std::set<std::string> touched = transaction.take_touched();
+  WantedRows touched = transaction.take_touched();
   Tidings tidings = transaction.take_tidings();
   if (connection.broken()) return Ending::kLost;
   if (piece.outcome && !connection.failure()) {
-    touched_.merge(touched);
+    for (auto& [client_id, row] : touched) touched_.insert_or_assign(client_id, std::move(row));
     std::move(tidings.kick.begin(), tidings.kick.end(), std::back_inserter(tidings_.kick));
     std::move(tidings.forgiven.begin(), tidings.forgiven.end(), std::back_inserter(tidings_.forgiven));
     tidings_.applied = tidings_.applied || tidings.applied;
@@ -316,15 +329,9 @@ std::optional<PgStore::Ending> PgStore::undo(Piece& piece, std::size_t number) {
 
 // True if there was anything that the projection closed.
 Result<bool> PgStore::announce_closings() {
-  Connection& connection = *session_->connection;
-  // answered together with the rows
-  const auto id = connection.ask("SELECT pg_current_xact_id()::text");
-  TRY_ASSIGN(const WantedRows rows, session_->transaction.admission_rows(touched_));
-  const Rows ids = connection.rows(id);
-  if (!ids.empty()) commit_id_ = RowReader(ids, 0).text();
   if (touched_.empty()) return false;
-  unsettled_.insert(touched_.begin(), touched_.end());
-  const auto closed = projection_->close_before(rows);
+  for (const auto& [client_id, row] : touched_) unsettled_.insert(client_id);
+  const auto closed = projection_->close_before(touched_);
   if (!closed) {
     if (closed.error().code == ErrorCode::kCorrupt) rebuild_ = true;
     return fail(with_context(closed.error(), "admission projection"));
@@ -335,28 +342,29 @@ Result<bool> PgStore::announce_closings() {
 PgStore::Ending PgStore::commit(std::vector<Piece>& group) {
   Connection& connection = *session_->connection;
   connection.set_owner(0);
-  const bool announced = !touched_.empty() || !is_empty(tidings_);
-  if (announced) {
+  // Whatever fails shows before anything is closed and before the commit is on its way, also a change that met no row.
+  if (connection.changes_sent() != changes_before_) {
+    if (auto done = connection.sync(); !done) return connection.broken() ? Ending::kLost : roll_back(group, done.error());
+  }
+  const bool all_settled = unsettled_.empty();
+  std::optional<Connection::Ticket> number;
+  Committed committed;
+  if (!touched_.empty() || !is_empty(tidings_)) {
     const auto closed = announce_closings();
-    if (connection.broken()) return Ending::kLost;
     if (!closed) return roll_back(group, closed.error());
     if (*closed) crash_point("store.after-closings");
-    append_change(connection, cell_.holder, touched_, tidings_);
+    std::vector<std::string> client_ids;
+    for (const auto& [client_id, row] : touched_) client_ids.push_back(client_id);
+    committed.position.generation = new_generation();
+    number = append_change(connection, cell_.holder, committed.position.generation, client_ids, tidings_);
   }
   const bool changed = connection.changes_sent() != changes_before_;
-  if (changed) {
-    // Whatever fails shows before the commit is on its way, unless the transaction can be asked after by its number: otherwise
-    // nobody can tell a lost answer from a lost commit.
-    if (commit_id_.empty()) {
-      if (auto done = connection.sync(); !done) return connection.broken() ? Ending::kLost : roll_back(group, done.error());
-    }
-    crash_point("store.before-commit");
-  }
+  if (changed) crash_point("store.before-commit");
   connection.control("COMMIT");
   const auto done = connection.sync();
   if (!done) {
     if (!connection.broken()) return roll_back(group, done.error());
-    const Ending ending = find_out(commit_id_);
+    const Ending ending = find_out(std::string(connection.transaction_id()));
     if (ending == Ending::kUnknown) {
       for (Piece& piece : group) {
         if (piece.outcome) piece.outcome = fail(ErrorCode::kUnavailable, "{}: it is not known whether this was recorded; look before it is repeated", done.error().message);
@@ -364,6 +372,12 @@ PgStore::Ending PgStore::commit(std::vector<Piece>& group) {
       return Ending::kCommitted;
     }
     if (ending == Ending::kLost) return Ending::kLost;
+  } else if (number && all_settled) {
+    const Rows rows = connection.rows(*number);
+    if (!rows.empty()) committed.position.number = RowReader(rows, 0).integer();
+    committed.rows = std::exchange(touched_, {});
+    unsettled_.clear();
+    committed_ = std::move(committed);
   }
   if (changed) crash_point("store.after-commit");
   return Ending::kCommitted;
@@ -376,7 +390,7 @@ PgStore::Ending PgStore::roll_back(std::vector<Piece>& group, const Error& why) 
   connection.clear_failure();
   connection.control("ROLLBACK");
   if (!connection.sync()) return Ending::kLost;
-  unsettled_.insert(touched_.begin(), touched_.end());
+  for (const auto& [client_id, row] : touched_) unsettled_.insert(client_id);
   if (group.size() == 1) {
     Piece& piece = group.front();
     if (piece.outcome) piece.outcome = fail(why);
@@ -450,8 +464,13 @@ void PgStore::settle() {
     const std::lock_guard lock(mutex_);
     look = std::exchange(look_at_feed_, false);
   }
-  if (!look && unsettled_.empty() && !rebuild_ && !projection_failed_) return;
-  Result<void> written = rebuild_ ? rebuild() : catch_up();
+  if (!look && !committed_ && unsettled_.empty() && !rebuild_ && !projection_failed_) return;
+  Result<void> written = settle_committed();
+  if (rebuild_) {
+    written = rebuild();
+  } else if (look || !unsettled_.empty() || projection_failed_) {
+    written = catch_up();
+  }
   if (!written && written.error().code == ErrorCode::kCorrupt && !rebuild_) {
     rebuild_ = true;
     written = rebuild();
@@ -465,6 +484,22 @@ void PgStore::settle() {
   projection_failed_ = !written;  // it is tried again in a while, or with the next commit
 }
 
+// Nothing has to be asked for: the rows were locked until they were committed. What other cells have changed before stays to
+// be caught up with; their notification is on its way.
+Result<void> PgStore::settle_committed() {
+  const auto committed = std::exchange(committed_, std::nullopt);
+  if (!committed) return {};
+  const bool is_next = committed->position.number == position_.number + 1;
+  const Position position = is_next ? committed->position : position_;
+  Result<void> written = projection_->settle(committed->rows, position.generation);
+  if (written) {
+    position_ = position;
+  } else {
+    for (const auto& [client_id, row] : committed->rows) unsettled_.insert(client_id);
+  }
+  return written;
+}
+
 Result<void> PgStore::catch_up() {
   while (true) {
     TRY_ASSIGN(const auto changes, changes_behind(*session_->connection, position_.number));
@@ -473,8 +508,11 @@ Result<void> PgStore::catch_up() {
     std::set<std::string> client_ids = unsettled_;
     Position position = position_;
     for (const Change& change : *changes) {
-      if (change.everything && change.holder != cell_.holder) return rebuild();
-      client_ids.insert(change.client_ids.begin(), change.client_ids.end());
+      // this cell's own changes are in the projection, or among what is unsettled
+      if (change.holder != cell_.holder) {
+        if (change.everything) return rebuild();
+        client_ids.insert(change.client_ids.begin(), change.client_ids.end());
+      }
       position = {change.number, change.generation};
     }
     TRY_ASSIGN(const WantedRows rows, session_->transaction.admission_rows(client_ids));

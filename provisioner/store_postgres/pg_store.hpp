@@ -73,7 +73,7 @@ class PgStore final : public Store {
   bool wait_for_work();
   void be_connected();
   void fail_what_waited_too_long();
-  void work_off();
+  std::size_t work_off();
   // Takes from the queue too, with `gather`.
   Ending carry_out(std::vector<Piece>& group, Care care, bool gather);
   std::optional<Ending> carry_out(Piece& piece, std::size_t number, Care care);
@@ -82,6 +82,7 @@ class PgStore final : public Store {
   Ending roll_back(std::vector<Piece>& group, const Error& why);
   Ending find_out(const std::string& transaction_id);
   Result<bool> announce_closings();
+  Result<void> settle_committed();
   void put_back(std::vector<Piece> group);
   void answer(Piece piece);
   void settle();
@@ -97,16 +98,22 @@ class PgStore final : public Store {
   Backoff backoff_{.first = Millis(100), .limit = Millis(2000)};
   SteadyTime next_connect_{};
   SteadyTime next_group_{};
+  SteadyTime rush_until_{};
+  // What this cell has committed, and the projection does not have yet.
+  struct Committed {
+    Position position;
+    WantedRows rows;
+  };
 
-  // The last change that the projection has; what may differ from the database besides.
+  // The last change up to which the projection has all; it may have later ones of this cell besides.
   Position position_{};
-  std::set<std::string> unsettled_;
-  std::set<std::string> touched_;  // by the group
+  std::optional<Committed> committed_;
+  std::set<std::string> unsettled_;  // client ids whose rows may differ from the database, for whatever reason
+  WantedRows touched_;               // by the group
   Tidings tidings_;
   std::uint64_t changes_before_ = 0;  // the group
   bool rebuild_ = false;
   bool projection_failed_ = false;
-  std::string commit_id_;          // of the group's transaction, once it is known
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;

@@ -125,7 +125,7 @@ Result<void> PgTransaction::insert_request(ProvisionRequest& request) {
                    values);
   request.id = id;
   seen_[id] = {admission_of(request), request.optlock};
-  touched_.insert(request.client_id);
+  touched_[request.client_id] = seen_[id].row;
   return {};
 }
 
@@ -144,8 +144,8 @@ void PgTransaction::note_written(Seen& seen, ProvisionRequest& request) {
   ++request.optlock;
   AdmissionRow now = admission_of(request);
   if (seen.row != now) {
-    touched_.insert(seen.row.client_id);
-    touched_.insert(request.client_id);
+    touched_[seen.row.client_id].reset();
+    touched_[request.client_id] = now;
   }
   seen = {std::move(now), request.optlock};
   if (focus_.request && focus_.request->id == request.id) focus_.request = request;
@@ -190,7 +190,7 @@ Result<void> PgTransaction::delete_request(std::int64_t id) {
     if (!found) return fail(ErrorCode::kNotFound, "request {}: no such request", id);
   }
   connection_.send("DELETE FROM request WHERE id = $1", Parameters().integer(id));
-  touched_.insert(seen_[id].row.client_id);
+  touched_[seen_[id].row.client_id].reset();
   seen_.erase(id);
   focus_ = {};
   owners_.clear();

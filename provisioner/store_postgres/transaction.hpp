@@ -61,8 +61,8 @@ class PgTransaction final : public Transaction {
   void begin_piece();
   // Sends what the piece has left for its end.
   void end_piece() { trim_timelines(); }
-  // Client ids whose admission has changed since the last take, and what other cells shall hear; emptied.
-  std::set<std::string> take_touched() { return std::exchange(touched_, {}); }
+  // What changed of admissions since the last take, and what other cells shall hear; emptied.
+  WantedRows take_touched() { return std::exchange(touched_, {}); }
   Tidings take_tidings() { return std::exchange(tidings_, {}); }
   // The piece of work came upon a request that another cell holds: it may be run again soon.
   bool in_the_way() const { return in_the_way_; }
@@ -188,7 +188,7 @@ class PgTransaction final : public Transaction {
   std::optional<Account> account_;              // of the profile that was found last
   bool locked_ = false;                         // this piece holds a lock
   bool in_the_way_ = false;
-  std::set<std::string> touched_;
+  WantedRows touched_;
   Tidings tidings_;
   std::vector<std::int64_t> request_ids_, attempt_ids_;
   std::int64_t audit_lines_ = 0;

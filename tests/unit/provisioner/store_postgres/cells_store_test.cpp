@@ -3,7 +3,11 @@
 #include <atomic>
 #include <future>
 #include <mutex>
+#include <random>
+#include <thread>
 #include <vector>
+
+#include <fmt/format.h>
 
 #include "provisioner/store_postgres/store.hpp"
 #include "tests/unit/provisioner/store/store_fixture.hpp"
@@ -95,6 +99,79 @@ TEST_CASE("what changes through one cell reaches the other's projection, with th
     cells.b.open();
   }
   CHECK(test::eventually([&] { return cells.b.admission("cid-two") == Admission::kDisabled; }));
+}
+
+TEST_CASE("a change that a cell has not heard of yet when it records its own is not passed over") {
+  TwoCells cells;
+  cells.a.insert("zero");
+  CHECK(test::eventually([&] { return cells.b.admission("cid-zero") == Admission::kOpen; }));
+  ProvisionRequest one = cells.a.insert("one");
+  // having just been told of something, it listens again only after a while
+  CHECK(test::eventually([&] { return cells.b.admission("cid-one") == Admission::kOpen; }));
+  cells.a.must([&](Transaction& tx) -> Result<void> {
+    one.enabled = false;
+    return tx.update_request(one);
+  });
+  cells.b.insert("two");
+  CHECK(cells.b.admission("cid-two") == Admission::kOpen);
+  CHECK(test::eventually([&] { return cells.b.admission("cid-one") == Admission::kDisabled; }));
+}
+
+// Everything that the projections look at, as the database has it.
+std::string admission_of_all(const TwoCells& cells) {
+  return cells.sql("SELECT string_agg(client_id || CASE WHEN enabled THEN ' open' ELSE ' disabled' END, ',' ORDER BY client_id) FROM request");
+}
+
+TEST_CASE("after a rush of changes through both cells, and a restart of one, both projections hold what the database holds") {
+  constexpr int kNames = 12, kChanges = 150;
+  TwoCells cells;
+  const auto name_of = [](unsigned number) { return fmt::format("n{:02}", number); };
+  for (unsigned number = 0; number < kNames; ++number) cells.a.insert(name_of(number));
+  const auto rush = [&](Cell& cell, unsigned seed) {
+    std::mt19937 random(seed);
+    for (int change = 0; change < kChanges; ++change) {
+      const std::string name = name_of(random() % kNames);
+      const unsigned what = random() % 8;
+      // several at a time, so that they share a commit; one that cannot be made (it is there, it is gone) is no matter
+      cell.store->submit(
+          [name, what](Transaction& tx) -> Result<void> {
+            TRY_ASSIGN(auto found, tx.find_request_by_name(name));
+            if (!found) {
+              ProvisionRequest request = sample_request(name);
+              return tx.insert_request(request);
+            }
+            if (what == 0) return tx.delete_request(found->id);
+            found->enabled = what % 2 == 0;
+            return tx.update_request(*found);
+          },
+          [](const Result<void>&) {});
+      if (random() % 8 == 0) std::this_thread::sleep_for(Millis(random() % 20));
+      if (seed == 2 && change == kChanges / 2) cell.open();
+    }
+  };
+  std::thread at_b([&] { rush(cells.b, 2); });
+  rush(cells.a, 1);
+  at_b.join();
+  const auto projected = [&](const Cell& cell) {
+    std::string all;
+    for (unsigned number = 0; number < kNames; ++number) {
+      const std::string client_id = "cid-" + name_of(number);
+      const auto state = cell.admission(client_id);
+      if (state) all += fmt::format("{}{} {}", all.empty() ? "" : ",", client_id, *state == Admission::kOpen ? "open" : "disabled");
+    }
+    return all;
+  };
+  CHECK(test::eventually([&] {
+    return cells.a.store->backlog() + cells.b.store->backlog() == 0 && projected(cells.a) == admission_of_all(cells) &&
+           projected(cells.b) == admission_of_all(cells);
+  }));
+  CHECK(projected(cells.a) == admission_of_all(cells));
+  CHECK(projected(cells.b) == admission_of_all(cells));
+  // and each has followed to the end: the other's last change is not behind what it begins with
+  for (Cell* const cell : {&cells.a, &cells.b}) {
+    cell->open();
+    CHECK(projected(*cell) == admission_of_all(cells));
+  }
 }
 
 TEST_CASE("an attempt is one cell's: the other changes nothing of it, unless it takes it over, and then the first cannot") {
@@ -265,6 +342,23 @@ TEST_CASE("a commit that failed with its connection is done again") {
   CHECK(times == 2);
   CHECK(cells.sql("SELECT count(*) FROM request") == "1");
   CHECK(test::eventually([&] { return cells.b.admission("cid-one") == Admission::kOpen; }));
+}
+
+TEST_CASE("of work that finds its request changed meanwhile nothing at all is recorded") {
+  TwoCells cells;
+  ProvisionRequest request = cells.a.insert("one");
+  // as if somebody else had been faster: the change meets no row
+  cells.sql("CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; CREATE TRIGGER lose BEFORE UPDATE ON "
+            "request FOR EACH ROW EXECUTE FUNCTION lose()");
+  const Result<void> done = cells.a.store->run([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(auto found, tx.find_request_by_name("one"));
+    found->enabled = false;
+    TRY(tx.add_audit({.at = kNow, .kind = "applied", .who = "test", .client_id = "cid-one", .text = "disabled"}));
+    return tx.update_request(*found);
+  });
+  CHECK(code(done) == ErrorCode::kConflict);
+  CHECK(cells.sql("SELECT count(*) FROM audit") == "0");
+  CHECK(cells.a.admission("cid-one") == Admission::kOpen);
 }
 
 TEST_CASE("a commit of which only the answer was lost is asked after, and is not done again") {
