@@ -184,6 +184,12 @@ void Connection::control(std::string_view sql) {
   if (!refuse({})) dispatch(sql, {}, {.owner = owner_});
 }
 
+void Connection::renew_plans(SteadyTime now) {
+  if (now < plans_last_until_) return;
+  plans_last_until_ = now + kPlansLast;
+  control("DISCARD PLANS");
+}
+
 void Connection::begin() {
   transaction_id_.clear();
   control("BEGIN");

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "core/base/result.hpp"
+#include "core/base/time.hpp"
 #include "provisioner/store_postgres/values.hpp"
 
 struct pg_conn;
@@ -39,6 +40,9 @@ struct Failure {
 // host and database, never with the URL.
 class Connection {
  public:
+  // How long a statement is executed as it was planned, at least.
+  static constexpr Seconds kPlansLast{10};
+
   // Waits five seconds at most for a server that does not answer.
   static Result<std::unique_ptr<Connection>> open(const Address& address);
   ~Connection();
@@ -53,6 +57,9 @@ class Connection {
   void send(std::string_view sql, const Parameters& parameters = {}, std::optional<Error> unless_changed = {});
   // As send(), for what borders transactions: it changes nothing.
   void control(std::string_view sql);
+  // Outside of transactions: has all statements planned anew, if that was long ago. A plan lasts as long as the session
+  // otherwise, and one that was made while a table was empty reads all of it when it is full.
+  void renew_plans(SteadyTime now);
   // Begins a transaction, and asks for its number.
   void begin();
   // The number of the transaction that was begun last, as pg_xact_status() takes it; empty until anything of it was answered.
@@ -114,6 +121,7 @@ class Connection {
   bool broken_ = false;
   std::uint64_t changes_sent_ = 0;
   std::string transaction_id_;
+  SteadyTime plans_last_until_ = std::chrono::steady_clock::now() + kPlansLast;
 };
 
 }  // namespace fleet::provisioner::postgres

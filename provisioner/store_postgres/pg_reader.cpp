@@ -22,6 +22,7 @@ Result<void> PgReader::try_once(const Work& work) {
     TRY_ASSIGN(connection_, Connection::open(address_));
     transaction_ = std::make_unique<PgTransaction>(*connection_, PgTransaction::Access::kRead, cell_);
   }
+  connection_->renew_plans(std::chrono::steady_clock::now());
   connection_->control("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
   transaction_->begin_piece();
   Result<void> outcome = call(work, *transaction_);

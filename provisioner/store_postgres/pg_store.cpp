@@ -269,6 +269,7 @@ PgStore::Ending PgStore::carry_out(std::vector<Piece>& group, Care care, bool ga
     }
     if (!std::exchange(begun, true)) {
       connection.set_owner(0);
+      connection.renew_plans(std::chrono::steady_clock::now());
       connection.begin();
       changes_before_ = connection.changes_sent();
     }

@@ -97,8 +97,8 @@ Result<std::optional<GivenLogin>> PgTransaction::find_login(std::int64_t id) {
 
 Result<std::vector<std::int64_t>> PgTransaction::logins_given_up() {
   if (access_ == Access::kWrite) {
-    connection_.send("UPDATE given_login SET cell = $1 WHERE id IN (SELECT id FROM given_login WHERE given_up AND cell <> $1 AND "
-                     "cell IN (SELECT holder FROM cell WHERE lease_until <= clock_timestamp()) FOR UPDATE OF given_login SKIP LOCKED)",
+    connection_.send("UPDATE given_login SET cell = $1 WHERE id = ANY(ARRAY(SELECT id FROM given_login WHERE given_up AND cell <> $1 AND "
+                     "cell IN (SELECT holder FROM cell WHERE lease_until <= clock_timestamp()) FOR UPDATE OF given_login SKIP LOCKED))",
                      Parameters().text(cell_));
   }
   TRY_ASSIGN(const Rows rows, connection_.query("SELECT id FROM given_login WHERE given_up AND cell = $1 ORDER BY id", Parameters().text(cell_)));
