@@ -74,7 +74,7 @@ measure_cells() {
   wal_after=$(pg_sql "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")
   read -r rows_after commits_after < <(pg_written)
   size=$(pg_sql "SELECT pg_database_size('fleet')")
-  line "cells_$count" "$outcome" "{postgresCpuMicros: (($after - $before) / .provisioned | round), rowsWrittenPerDevice: (($rows_after - $rows_before) / .provisioned * 10 | round / 10), commitsPerDevice: (($commits_after - $commits_before) / .provisioned * 100 | round / 100), walBytesPerDevice: (($wal_after - $wal_before) / .provisioned | round), databaseBytesPerDevice: ($size / .provisioned | round), cpuMicrosOfAll: ([.cpuMicrosPerDevice | to_entries[] | select(.key != \"simulator\") | .value] | add + ($after - $before) / $devices | round)}"
+  line "cells_$count" "$outcome" "{postgresCpuMicros: (($after - $before) / .provisioned | round), rowsWrittenPerDevice: (($rows_after - $rows_before) / .provisioned * 10 | round / 10), commitsPerDevice: (($commits_after - $commits_before) / .provisioned * 100 | round / 100), walBytesPerDevice: (($wal_after - $wal_before) / .provisioned | round), databaseBytesPerDevice: ($size / .provisioned | round), brokersCpuMicros: ([.cpuMicrosPerDevice | to_entries[] | select(.key | startswith(\"broker\")) | .value] | add | round), cpuMicrosOfAll: ([.cpuMicrosPerDevice | to_entries[] | select(.key != \"simulator\") | .value] | add + ($after - $before) / $devices | round)}"
   for ((i = ${#cell_pids[@]} - 1; i >= 0; i--)); do
     kill "${cell_pids[i]}" 2>/dev/null || :
     wait "${cell_pids[i]}" 2>/dev/null || :
@@ -89,5 +89,5 @@ for ((round = 1; round <= rounds; ++round)); do
   done
 done
 for count in 1 2; do
-  medians "cells_$count" 'path(.perSecond, .cpuMicrosOfAll, .postgresCpuMicros, .commitsPerDevice)'
+  medians "cells_$count" 'path(.perSecond, .cpuMicrosOfAll, .brokersCpuMicros, .postgresCpuMicros, .commitsPerDevice)'
 done
