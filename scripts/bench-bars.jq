@@ -11,7 +11,7 @@ def bar($name; $value; $met; $aim; $why):
 def least($name; $value; $aim; $why): bar($name; $value; $value != null and $value >= $aim; "at least \($aim)"; $why);
 def most($name; $value; $aim; $why): bar($name; $value; $value != null and $value <= $aim; "at most \($aim)"; $why);
 def range_of($name): map(select(.bench == $name) | .cpuMicrosOfAll) | "\(min) to \(max) us";
-def us: "\(round) us";
+def us: "\(. // 0 | round) us";
 
 . as $all
 | of("machine") as $machine
@@ -45,4 +45,4 @@ def us: "\(round) us";
   least("population, rate to the smallest one\u0027s"; (if $populations == [] then null else $populations[-1].perSecond / $populations[0].perSecond end); 0.9;
     "the provisioner took \($populations[0].cpuMicrosPerDevice.provisioner | us) of processor a device with the smallest population and \($populations[-1].cpuMicrosPerDevice.provisioner | us) with the largest"),
   most("population, ms from start to ready"; ($populations | map(.startToReadyMs) | max); 5000; null),
-  most("population, MiB of the provisioner"; ($populations | map(.peakRssMiB) | max); 250; null)
+  most("population, MiB of the provisioner"; ($all | map(select(.bench | startswith("population_")) | .peakRssMiB // empty) | max); 250; null)
