@@ -188,6 +188,8 @@ void Connection::renew_plans(SteadyTime now) {
   if (now < plans_last_until_) return;
   plans_last_until_ = now + kPlansLast;
   control("DISCARD PLANS");
+  // alone: what begins a transaction behind it, without a border between them, would not be the first of that transaction
+  static_cast<void>(sync());
 }
 
 void Connection::begin() {

@@ -30,6 +30,10 @@ Result<Position> read_position(RowReader& row) {
 
 }  // namespace
 
+bool is_empty(const Tidings& tidings) {
+  return tidings.kick.empty() && tidings.forgiven.empty() && !tidings.applied;
+}
+
 std::int64_t new_generation() {
   std::int64_t value = 0;
   for (const char byte : random_bytes(8)) value = static_cast<std::int64_t>((static_cast<std::uint64_t>(value) << 8) | static_cast<unsigned char>(byte));

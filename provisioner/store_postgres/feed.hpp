@@ -18,6 +18,9 @@ inline constexpr const char* kFeedChannel = "fleet_provisioner_feed";
 // One change of more admissions than this is told as one of all.
 inline constexpr std::size_t kAdmissionsNamed = 20'000;
 
+// Whether there is nothing that other cells shall do.
+bool is_empty(const Tidings& tidings);
+
 struct Change {
   std::int64_t number = 0;      // 1, 2, 3, …: none is ever missing or comes late
   std::int64_t generation = 0;  // random; what a projection that has this change holds

@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "core/base/backoff.hpp"
@@ -102,22 +103,23 @@ void Heart::run() {
         continue;
       }
     }
+    // before the wait: a beat may have read some with its answer
     const auto now = std::chrono::steady_clock::now();
+    if (now >= next_hearing) {
+      const auto heard = connection->notifications();
+      if (!heard) {
+        connection.reset();
+        continue;
+      }
+      const auto is_foreign = [this](const std::string& holder) { return holder != cell_.holder; };
+      if (std::any_of(heard->begin(), heard->end(), is_foreign)) {
+        on_change_();
+        next_hearing = now + kHearEvery;
+      }
+    }
     const bool hears = now >= next_hearing;
     const auto left = std::chrono::ceil<Millis>((hears ? next_beat : std::min(next_beat, next_hearing)) - now);
     wait(hears ? connection.get() : nullptr, std::max(left, Millis(0)));
-    if (std::chrono::steady_clock::now() < next_hearing) continue;
-    const auto heard = connection->notifications();
-    if (!heard) {
-      connection.reset();
-      continue;
-    }
-    for (const std::string& holder : *heard) {
-      if (holder == cell_.holder) continue;
-      on_change_();
-      next_hearing = std::chrono::steady_clock::now() + kHearEvery;
-      break;
-    }
   }
   if (!connection || deposed_) return;
   connection->send("UPDATE cell SET lease_until = '-infinity' WHERE holder = $1", Parameters().text(cell_.holder));

@@ -38,10 +38,6 @@ std::uint64_t any_number() {
   return number;
 }
 
-bool is_empty(const Tidings& tidings) {
-  return tidings.kick.empty() && tidings.forgiven.empty() && !tidings.applied;
-}
-
 }  // namespace
 
 PgStore::PgStore(Address address, std::unique_ptr<Connection> connection, CellIdentity cell,
@@ -49,7 +45,7 @@ PgStore::PgStore(Address address, std::unique_ptr<Connection> connection, CellId
     : address_(std::move(address)),
       cell_(std::move(cell)),
       session_(std::make_unique<Session>(std::move(connection), cell_)),
-      projection_(std::move(projection)),
+      follower_(std::move(projection), cell_.holder, [this](const Tidings& tidings) { hear(tidings); }),
       post_(std::move(post)) {}
 
 PgStore::~PgStore() {
@@ -64,21 +60,7 @@ PgStore::~PgStore() {
 }
 
 Result<void> PgStore::start() {
-  if (const auto generation = projection_->current_generation()) {
-    TRY_ASSIGN(const auto position, position_of(*session_->connection, *generation));
-    if (position) {
-      position_ = *position;
-    } else {
-      rebuild_ = true;
-    }
-  } else {
-    rebuild_ = true;
-  }
-  if (rebuild_) {
-    TRY(rebuild());
-  } else {
-    TRY(catch_up());
-  }
+  TRY(follower_.begin(*session_->connection, session_->transaction));
   reader_ = std::make_unique<PgReader>(address_, cell_, post_);
   heart_ = std::make_unique<Heart>(address_, cell_, [this] {
     {
@@ -147,7 +129,7 @@ bool PgStore::wait_for_work() {
     return stopping_ || !queue_.empty() || look_at_feed_ || (!again_.empty() && again_.front().not_before <= std::chrono::steady_clock::now());
   };
   Millis limit{3'600'000};
-  if (projection_failed_) limit = kRetryProjection;
+  if (follower_.failed() || !unknown_.empty()) limit = kRetryProjection;
   if (!again_.empty()) limit = kAgainAfter;
   if (!session_) {
     limit = std::clamp(std::chrono::ceil<Millis>(next_connect_ - std::chrono::steady_clock::now()), Millis(1), Millis(1000));
@@ -328,36 +310,23 @@ std::optional<PgStore::Ending> PgStore::undo(Piece& piece, std::size_t number) {
   return connection.broken() ? Ending::kLost : Ending::kRolledBack;
 }
 
-// True if there was anything that the projection closed.
-Result<bool> PgStore::announce_closings() {
-  if (touched_.empty()) return false;
-  for (const auto& [client_id, row] : touched_) unsettled_.insert(client_id);
-  const auto closed = projection_->close_before(touched_);
-  if (!closed) {
-    if (closed.error().code == ErrorCode::kCorrupt) rebuild_ = true;
-    return fail(with_context(closed.error(), "admission projection"));
-  }
-  return *closed;
-}
-
 PgStore::Ending PgStore::commit(std::vector<Piece>& group) {
   Connection& connection = *session_->connection;
   connection.set_owner(0);
   // Whatever fails shows before anything is closed and before the commit is on its way, also a change that met no row.
-  if (connection.changes_sent() != changes_before_) {
+  const bool announces = !touched_.empty() || !is_empty(tidings_);
+  if (connection.changes_sent() != changes_before_ || (announces && connection.transaction_id().empty())) {
     if (auto done = connection.sync(); !done) return connection.broken() ? Ending::kLost : roll_back(group, done.error());
   }
-  const bool all_settled = unsettled_.empty();
   std::optional<Connection::Ticket> number;
-  Committed committed;
-  if (!touched_.empty() || !is_empty(tidings_)) {
-    const auto closed = announce_closings();
+  const std::int64_t generation = new_generation();
+  if (announces) {
+    const auto closed = follower_.prepare(touched_);
     if (!closed) return roll_back(group, closed.error());
     if (*closed) crash_point("store.after-closings");
     std::vector<std::string> client_ids;
     for (const auto& [client_id, row] : touched_) client_ids.push_back(client_id);
-    committed.position.generation = new_generation();
-    number = append_change(connection, cell_.holder, committed.position.generation, client_ids, tidings_);
+    number = append_change(connection, cell_.holder, generation, client_ids, tidings_);
   }
   const bool changed = connection.changes_sent() != changes_before_;
   if (changed) crash_point("store.before-commit");
@@ -365,20 +334,19 @@ PgStore::Ending PgStore::commit(std::vector<Piece>& group) {
   const auto done = connection.sync();
   if (!done) {
     if (!connection.broken()) return roll_back(group, done.error());
-    const Ending ending = find_out(std::string(connection.transaction_id()));
+    const std::string transaction_id = connection.transaction_id();
+    const Ending ending = find_out(transaction_id);
     if (ending == Ending::kUnknown) {
+      if (!transaction_id.empty()) unknown_.insert(transaction_id);
       for (Piece& piece : group) {
         if (piece.outcome) piece.outcome = fail(ErrorCode::kUnavailable, "{}: it is not known whether this was recorded; look before it is repeated", done.error().message);
       }
       return Ending::kCommitted;
     }
     if (ending == Ending::kLost) return Ending::kLost;
-  } else if (number && all_settled) {
+  } else if (number) {
     const Rows rows = connection.rows(*number);
-    if (!rows.empty()) committed.position.number = RowReader(rows, 0).integer();
-    committed.rows = std::exchange(touched_, {});
-    unsettled_.clear();
-    committed_ = std::move(committed);
+    if (!rows.empty()) follower_.rows_committed({RowReader(rows, 0).integer(), generation}, std::exchange(touched_, {}));
   }
   if (changed) crash_point("store.after-commit");
   return Ending::kCommitted;
@@ -391,7 +359,6 @@ PgStore::Ending PgStore::roll_back(std::vector<Piece>& group, const Error& why) 
   connection.clear_failure();
   connection.control("ROLLBACK");
   if (!connection.sync()) return Ending::kLost;
-  for (const auto& [client_id, row] : touched_) unsettled_.insert(client_id);
   if (group.size() == 1) {
     Piece& piece = group.front();
     if (piece.outcome) piece.outcome = fail(why);
@@ -409,15 +376,23 @@ PgStore::Ending PgStore::find_out(const std::string& transaction_id) {
     next_connect_ = {};
     be_connected();
     if (!session_) continue;
-    const auto rows = session_->connection->query("SELECT pg_xact_status($1::xid8)", Parameters().text(transaction_id));
-    if (!rows || rows->empty()) continue;
-    const std::string status = RowReader(*rows, 0).maybe_text().value_or("");
+    const auto found = status_of(transaction_id);
+    if (!found) continue;
+    const std::string& status = *found;
     log::info(kLog, "the answer to a commit was lost; asked after it", {{"status", status}});
     if (status == "committed") return Ending::kCommitted;
     if (status == "aborted") return Ending::kLost;
     if (status.empty()) return Ending::kUnknown;
   }
   return Ending::kUnknown;
+}
+
+// As pg_xact_status() has it, empty if that was long ago; nullopt if nobody can be asked.
+std::optional<std::string> PgStore::status_of(const std::string& transaction_id) {
+  const auto rows = session_->connection->query("SELECT pg_xact_status($1::xid8)", Parameters().text(transaction_id));
+  session_->connection->clear_failure();
+  if (!rows || rows->empty()) return std::nullopt;
+  return RowReader(*rows, 0).maybe_text().value_or("");
 }
 
 // Nothing of it was recorded: it is run again when the database is back.
@@ -465,101 +440,20 @@ void PgStore::settle() {
     const std::lock_guard lock(mutex_);
     look = std::exchange(look_at_feed_, false);
   }
-  if (!look && !committed_ && unsettled_.empty() && !rebuild_ && !projection_failed_) return;
-  Result<void> written = settle_committed();
-  if (rebuild_) {
-    written = rebuild();
-  } else if (look || !unsettled_.empty() || projection_failed_) {
-    written = catch_up();
-  }
-  if (!written && written.error().code == ErrorCode::kCorrupt && !rebuild_) {
-    rebuild_ = true;
-    written = rebuild();
-  }
-  session_->connection->clear_failure();
-  if (!written && !projection_failed_ && !session_->connection->broken()) {
-    log::error(kLog, "cannot bring the admission projection up to date; devices may be refused until it works",
-               {{"error", written.error().message}});
-  }
-  if (written && projection_failed_) log::info(kLog, "the admission projection is up to date again");
-  projection_failed_ = !written;  // it is tried again in a while, or with the next commit
+  // They may still be recorded, and nobody tells this cell of what it has done itself.
+  std::erase_if(unknown_, [&](const std::string& transaction_id) {
+    const auto status = status_of(transaction_id);
+    if (!status || *status == "in progress") return false;
+    log::info(kLog, "a commit whose answer was lost has ended", {{"status", *status}});
+    return look = true;
+  });
+  follower_.settle(*session_->connection, session_->transaction, look);
 }
 
-// Nothing has to be asked for: the rows were locked until they were committed. What other cells have changed before stays to
-// be caught up with; their notification is on its way.
-Result<void> PgStore::settle_committed() {
-  const auto committed = std::exchange(committed_, std::nullopt);
-  if (!committed) return {};
-  const bool is_next = committed->position.number == position_.number + 1;
-  const Position position = is_next ? committed->position : position_;
-  Result<void> written = projection_->settle(committed->rows, position.generation);
-  if (written) {
-    position_ = position;
-  } else {
-    for (const auto& [client_id, row] : committed->rows) unsettled_.insert(client_id);
-  }
-  return written;
-}
-
-Result<void> PgStore::catch_up() {
-  while (true) {
-    TRY_ASSIGN(const auto changes, changes_behind(*session_->connection, position_.number));
-    if (!changes) return rebuild();
-    if (changes->empty() && unsettled_.empty()) return {};
-    std::set<std::string> client_ids = unsettled_;
-    Position position = position_;
-    for (const Change& change : *changes) {
-      // this cell's own changes are in the projection, or among what is unsettled
-      if (change.holder != cell_.holder) {
-        if (change.everything) return rebuild();
-        client_ids.insert(change.client_ids.begin(), change.client_ids.end());
-      }
-      position = {change.number, change.generation};
-    }
-    TRY_ASSIGN(const WantedRows rows, session_->transaction.admission_rows(client_ids));
-    TRY(projection_->settle(rows, position.generation));
-    position_ = position;
-    unsettled_.clear();
-    for (const Change& change : *changes) hear(change);
-  }
-}
-
-// All rows and the newest change as of one moment.
-Result<void> PgStore::rebuild() {
-  rebuild_ = true;
-  Connection& connection = *session_->connection;
-  const auto from_snapshot = [&]() -> Result<Position> {
-    connection.control("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
-    TRY_ASSIGN(const Position newest, newest_position(connection));
-    TRY(projection_->rebuild([this](const auto& each) { return session_->transaction.all_admission_rows(each); }, newest.generation));
-    return newest;
-  };
-  const std::int64_t behind = position_.number;
-  const auto rebuilt = from_snapshot();
-  connection.clear_failure();
-  connection.control("ROLLBACK");
-  TRY(connection.sync());
-  if (!rebuilt) return fail(rebuilt.error());
-  log::info(kLog, "made the admission projection anew", {{"change", rebuilt->number}});
-  position_ = *rebuilt;
-  unsettled_.clear();
-  rebuild_ = false;
-  if (behind == 0) return {};
-  // What is still there of what the others told meanwhile.
-  TRY_ASSIGN(const auto changes, changes_behind(connection, behind));
-  if (!changes) return {};
-  for (const Change& change : *changes) {
-    if (change.number <= position_.number) hear(change);
-  }
-  return {};
-}
-
-// The service that made a change has done by itself what follows from it.
-void PgStore::hear(const Change& change) {
-  if (change.holder == cell_.holder || is_empty(change.tidings)) return;
+void PgStore::hear(const Tidings& tidings) {
   const std::lock_guard lock(mutex_);
-  if (!hear_) return unheard_.push_back(change.tidings);
-  post_([hear = hear_, tidings = change.tidings] { hear(tidings); });
+  if (!hear_) return unheard_.push_back(tidings);
+  post_([hear = hear_, tidings] { hear(tidings); });
 }
 
 }  // namespace fleet::provisioner::postgres

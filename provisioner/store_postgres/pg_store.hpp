@@ -20,6 +20,7 @@
 #include "provisioner/store/store.hpp"
 #include "provisioner/store_postgres/connection.hpp"
 #include "provisioner/store_postgres/feed.hpp"
+#include "provisioner/store_postgres/follower.hpp"
 #include "provisioner/store_postgres/heart.hpp"
 #include "provisioner/store_postgres/pg_reader.hpp"
 #include "provisioner/store_postgres/transaction.hpp"
@@ -81,39 +82,25 @@ class PgStore final : public Store {
   Ending commit(std::vector<Piece>& group);
   Ending roll_back(std::vector<Piece>& group, const Error& why);
   Ending find_out(const std::string& transaction_id);
-  Result<bool> announce_closings();
-  Result<void> settle_committed();
+  std::optional<std::string> status_of(const std::string& transaction_id);
   void put_back(std::vector<Piece> group);
   void answer(Piece piece);
   void settle();
-  Result<void> catch_up();
-  Result<void> rebuild();
-  void hear(const Change& change);
+  void hear(const Tidings& tidings);
 
   const Address address_;
   const CellIdentity cell_;
   std::unique_ptr<Session> session_;  // none while the database is away
-  std::unique_ptr<AdmissionProjection> projection_;
+  Follower follower_;
   Post post_;
   Backoff backoff_{.first = Millis(100), .limit = Millis(2000)};
   SteadyTime next_connect_{};
   SteadyTime next_group_{};
   SteadyTime rush_until_{};
-  // What this cell has committed, and the projection does not have yet.
-  struct Committed {
-    Position position;
-    WantedRows rows;
-  };
-
-  // The last change up to which the projection has all; it may have later ones of this cell besides.
-  Position position_{};
-  std::optional<Committed> committed_;
-  std::set<std::string> unsettled_;  // client ids whose rows may differ from the database, for whatever reason
-  WantedRows touched_;               // by the group
+  WantedRows touched_;  // by the group
   Tidings tidings_;
   std::uint64_t changes_before_ = 0;  // the group
-  bool rebuild_ = false;
-  bool projection_failed_ = false;
+  std::set<std::string> unknown_;     // transactions of which nobody could say whether they were recorded
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;

@@ -9,6 +9,7 @@ namespace {
 TEST_CASE("a statement that was planned on an empty table is planned anew after a while, and not before") {
   const std::string url = postgres_server().create_database();
   test::PostgresServer::query(url, "CREATE TABLE thing (id BIGINT PRIMARY KEY, kind BIGINT NOT NULL)");
+  test::PostgresServer::query(url, "ALTER TABLE thing SET (autovacuum_enabled = false)");
   test::PostgresServer::query(url, "VACUUM ANALYZE thing");
   auto connection = Connection::open({url, "test"});
   REQUIRE(connection);
@@ -26,8 +27,18 @@ TEST_CASE("a statement that was planned on an empty table is planned anew after 
   (*connection)->renew_plans(now + Connection::kPlansLast + Seconds(1));
   const std::string for_many = plan();
   CHECK(for_many != for_none);
+  test::PostgresServer::query(url, "INSERT INTO thing SELECT n, n % 7 FROM generate_series(50001, 200000) AS n");
   (*connection)->renew_plans(now + Connection::kPlansLast + Seconds(2));
   CHECK(plan() == for_many);
+}
+
+TEST_CASE("a transaction of any kind may follow when plans were made anew") {
+  auto connection = Connection::open({postgres_server().create_database(), "test"});
+  REQUIRE(connection);
+  (*connection)->renew_plans(std::chrono::steady_clock::now() + Connection::kPlansLast + Seconds(1));
+  (*connection)->control("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY");
+  const auto begun = (*connection)->sync();
+  CHECK_MESSAGE(begun.has_value(), why(begun));
 }
 
 }  // namespace
