@@ -30,6 +30,8 @@ def us: "\(. // 0 | round) us";
     "a device takes \($all_cpu // 0 | us) of all processes; at 0.55 of the floor it would be \(($floor_cpu // 0) / 0.55 | us)"),
   most("provision_tls, us of the provisioner"; $tls.cpuMicrosPerDevice.provisioner; 350;
     "it counts 14 us a signature; seven signatures and the check of a signing request take \($signing | us) here by themselves"),
+  most("provision_tls, us of provisioner and broker"; (if $tls then $tls.cpuMicrosPerDevice | .provisioner + .broker else null end); 1000;
+    "the broker alone, without the plugin, takes \($floor.cpuMicrosPerDevice.broker | us)"),
   most("provision_tls, broker to the floor\u0027s"; $tls.brokerCpuToFloor; 1.2; null),
   most("provision_tls, p99 to p50"; $tls.p99ToP50; 3; null),
   least("storm, devices provisioned"; of("storm").devices; 20000; null),

@@ -195,7 +195,7 @@ class Import {
     has_row_.push_back(has_row);
     needs_password_.push_back(false);
     needs_key_.push_back(false);
-    repeats_.add(request);
+    TRY(repeats_.add(request));
     TRY(spool_->add(request));
     append(batch_body_, with_spec(request.json, request.wants_key ? kMakeKey : ""));
     batch_.push_back(std::move(document));

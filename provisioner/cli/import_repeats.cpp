@@ -1,6 +1,7 @@
 #include "provisioner/cli/import_repeats.hpp"
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <string_view>
 #include <unordered_map>
@@ -15,15 +16,15 @@ std::uint64_t hash_of(std::string_view text) {
   return std::hash<std::string_view>()(text);
 }
 
-// The hashes that are there more than once; no more than `most`.
-std::unordered_set<std::uint64_t> repeated(std::deque<std::uint64_t>& hashes, std::size_t most) {
+using Hashes = std::array<std::uint64_t, 3>;  // of name, client id and username
+using Repeated = std::array<std::unordered_set<std::uint64_t>, 3>;
+
+// Adds those that are there more than once; no more than `most` in all.
+void add_repeated(std::vector<std::uint64_t>& hashes, std::size_t most, std::unordered_set<std::uint64_t>& found) {
   std::sort(hashes.begin(), hashes.end());
-  std::unordered_set<std::uint64_t> found;
   for (std::size_t i = 1; i < hashes.size() && found.size() < most; ++i) {
     if (hashes[i] == hashes[i - 1]) found.insert(hashes[i]);
   }
-  hashes.clear();
-  return found;
 }
 
 struct First {
@@ -87,16 +88,34 @@ class Look {
 
 }  // namespace
 
-void RepeatFinder::add(const ImportedRequest& request) {
-  names_.push_back(hash_of(request.name));
-  client_ids_.push_back(hash_of(request.client_id));
-  usernames_.push_back(hash_of(request.username));
+Result<void> RepeatFinder::add(const ImportedRequest& request) {
+  if (!hashes_) {
+    TRY_ASSIGN(hashes_, UnnamedFile::create());
+  }
+  ++size_;
+  const Hashes hashes{hash_of(request.name), hash_of(request.client_id), hash_of(request.username)};
+  return hashes_->write(&hashes, sizeof hashes);
 }
 
 Result<std::vector<config::Problem>> RepeatFinder::find(ImportSpool& spool, const std::vector<std::string>& files,
                                                         const std::function<bool(std::uint64_t)>& gets_password,
                                                         std::size_t most) {
-  const auto names = repeated(names_, most), client_ids = repeated(client_ids_, most), usernames = repeated(usernames_, most);
+  Repeated repeated;
+  // equal hashes come into the same part
+  const std::uint64_t parts = (size_ + at_once_ - 1) / at_once_;
+  for (std::uint64_t part = 0; part < parts; ++part) {
+    std::array<std::vector<std::uint64_t>, 3> of_part;
+    TRY(hashes_->rewind());
+    for (std::uint64_t number = 0; number < size_; ++number) {
+      Hashes hashes{};
+      TRY(hashes_->read(&hashes, sizeof hashes));
+      for (std::size_t i = 0; i < hashes.size(); ++i) {
+        if (hashes[i] % parts == part) of_part[i].push_back(hashes[i]);
+      }
+    }
+    for (std::size_t i = 0; i < of_part.size(); ++i) add_repeated(of_part[i], most, repeated[i]);
+  }
+  const auto& [names, client_ids, usernames] = repeated;
   if (names.empty() && client_ids.empty() && usernames.empty()) return std::vector<config::Problem>();
   Look look(files);
   TRY(spool.rewind());

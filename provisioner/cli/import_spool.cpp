@@ -1,11 +1,6 @@
 #include "provisioner/cli/import_spool.hpp"
 
-#include <cerrno>
-#include <cstdlib>
-#include <fcntl.h>
-#include <unistd.h>
-
-#include "core/base/file.hpp"
+#include <utility>
 
 namespace fleet::provisioner {
 namespace {
@@ -19,13 +14,6 @@ struct Head {
   std::uint32_t wants_key;
 };
 
-constexpr std::string_view kWho = "a file for the import in ";
-
-std::string folder() {
-  const char* const given = std::getenv("TMPDIR");
-  return given != nullptr && *given != '\0' ? given : "/var/tmp";
-}
-
 }  // namespace
 
 std::string with_spec(const std::string& json, const std::string& more) {
@@ -36,32 +24,8 @@ std::string with_spec(const std::string& json, const std::string& more) {
 }
 
 Result<ImportSpool> ImportSpool::create() {
-  const std::string in = folder();
-  int fd = ::open(in.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, kPrivateFile);
-  if (fd < 0) {  // not every file system has files without names
-    std::string path = in + "/provisioner-import.XXXXXX";
-    fd = ::mkostemp(path.data(), O_CLOEXEC);
-    if (fd >= 0) ::unlink(path.c_str());
-  }
-  if (fd < 0) return fail(errno_error(errno, std::string(kWho) + in));
-  std::FILE* const file = ::fdopen(fd, "w+");
-  if (file == nullptr) {
-    ::close(fd);
-    return fail(ErrorCode::kInternal, "{}{}: cannot be opened", kWho, in);
-  }
-  return ImportSpool(file);
-}
-
-Result<void> ImportSpool::write(const void* bytes, std::size_t size) {
-  errno = 0;
-  if (std::fwrite(bytes, 1, size, file_.get()) == size) return {};
-  return fail(errno_error(errno, std::string(kWho) + folder()));
-}
-
-Result<void> ImportSpool::read(void* bytes, std::size_t size) {
-  errno = 0;
-  if (std::fread(bytes, 1, size, file_.get()) == size) return {};
-  return fail(errno_error(errno == 0 ? EIO : errno, std::string(kWho) + folder()));
+  TRY_ASSIGN(UnnamedFile file, UnnamedFile::create());
+  return ImportSpool(std::move(file));
 }
 
 Result<void> ImportSpool::add(const ImportedRequest& request) {
@@ -69,27 +33,23 @@ Result<void> ImportSpool::add(const ImportedRequest& request) {
   const Head head{request.password,     size_of(request.name), size_of(request.client_id), size_of(request.username),
                   size_of(request.json), request.file,          request.mark.line,          request.mark.column,
                   request.wants_key ? 1U : 0U};
-  TRY(write(&head, sizeof(head)));
+  TRY(file_.write(&head, sizeof(head)));
   for (const std::string* text : {&request.name, &request.client_id, &request.username, &request.json}) {
-    TRY(write(text->data(), text->size()));
+    TRY(file_.write(text->data(), text->size()));
   }
   ++size_;
   return {};
 }
 
 Result<void> ImportSpool::rewind() {
-  errno = 0;
-  if (std::fflush(file_.get()) != 0 || std::fseek(file_.get(), 0, SEEK_SET) != 0) {
-    return fail(errno_error(errno, std::string(kWho) + folder()));
-  }
   read_ = 0;
-  return {};
+  return file_.rewind();
 }
 
 Result<std::optional<ImportedRequest>> ImportSpool::next() {
   if (read_ == size_) return std::nullopt;
   Head head{};
-  TRY(read(&head, sizeof(head)));
+  TRY(file_.read(&head, sizeof(head)));
   ImportedRequest request;
   request.password = head.password;
   request.wants_key = head.wants_key != 0;
@@ -100,7 +60,7 @@ Result<std::optional<ImportedRequest>> ImportSpool::next() {
   request.username.resize(head.username);
   request.json.resize(head.json);
   for (std::string* text : {&request.name, &request.client_id, &request.username, &request.json}) {
-    TRY(read(text->data(), text->size()));
+    TRY(file_.read(text->data(), text->size()));
   }
   ++read_;
   return request;

@@ -3,13 +3,13 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
-#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "core/base/result.hpp"
 #include "core/config/node.hpp"
+#include "provisioner/cli/unnamed_file.hpp"
 
 namespace fleet::provisioner {
 
@@ -25,7 +25,6 @@ struct ImportedRequest {
 // The document with more in its spec: `json` as above, `more` as "\"key\":value".
 std::string with_spec(const std::string& json, const std::string& more);
 
-// A file that has no name and goes with the process, in TMPDIR or /var/tmp.
 class ImportSpool {
  public:
   static Result<ImportSpool> create();
@@ -37,14 +36,9 @@ class ImportSpool {
   std::uint64_t size() const { return size_; }
 
  private:
-  struct Close {
-    void operator()(std::FILE* file) const { std::fclose(file); }
-  };
-  explicit ImportSpool(std::FILE* file) : file_(file) {}
-  Result<void> write(const void* bytes, std::size_t size);
-  Result<void> read(void* bytes, std::size_t size);
+  explicit ImportSpool(UnnamedFile file) : file_(std::move(file)) {}
 
-  std::unique_ptr<std::FILE, Close> file_;
+  UnnamedFile file_;
   std::uint64_t size_ = 0, read_ = 0;
 };
 
