@@ -23,6 +23,7 @@ namespace fleet::agent {
 namespace {
 
 constexpr int kInterrupted = 130;
+constexpr std::size_t kMaxThreads = 256;
 
 // As typed; read by to_options().
 struct Inputs {
@@ -30,7 +31,7 @@ struct Inputs {
   std::string arrival = "at-once", slow_by = "2s", timeout = "2m", retry_interval = "1m", time_limit = "0s";
   std::string output = "table", trace, platform_url;
   std::vector<std::string> watched;
-  std::size_t devices = 0, concurrency = 500, key_pool = 0;
+  std::size_t devices = 0, concurrency = 500, key_pool = 0, threads = usual_threads();
   std::uint64_t seed = 1;
   int retry_max_attempts = -1;
   bool no_owner = false, quiet = false;
@@ -69,6 +70,16 @@ Result<Trust> trust_of(const Inputs& inputs, const mqtt::BrokerUrl& broker) {
   return trust;
 }
 
+Result<CrewOptions> crew_of(const Inputs& inputs) {
+  CrewOptions crew;
+  if (inputs.threads < 1 || inputs.threads > kMaxThreads) {
+    return fail(ErrorCode::kInvalidArgument, "--threads {}: 1 to {}", inputs.threads, kMaxThreads);
+  }
+  crew.threads = inputs.threads;
+  TRY_ASSIGN(crew.watched, parse_watched(inputs.watched));
+  return crew;
+}
+
 Result<FleetOptions> to_options(const Inputs& inputs) {
   FleetOptions options;
   TRY_ASSIGN(options.broker, mqtt::BrokerUrl::parse(inputs.broker_url));
@@ -81,8 +92,8 @@ Result<FleetOptions> to_options(const Inputs& inputs) {
   TRY_ASSIGN(options.timeout, duration("--timeout", inputs.timeout));
   TRY_ASSIGN(options.retry_interval, duration("--retry-interval", inputs.retry_interval));
   TRY_ASSIGN(const Millis limit, duration("--time-limit", inputs.time_limit));
-  TRY_ASSIGN(options.watched, parse_watched(inputs.watched));
-  options.time_limit = std::chrono::duration_cast<Seconds>(limit);
+  TRY_ASSIGN(options.crew, crew_of(inputs));
+  options.crew.time_limit = std::chrono::duration_cast<Seconds>(limit);
   options.account = inputs.account;
   options.mix = inputs.mix;
   options.concurrency = inputs.concurrency;
@@ -130,7 +141,7 @@ Result<int> measure_floor(const Inputs& inputs) {
   TRY_ASSIGN(options.platform, mqtt::BrokerUrl::parse(inputs.platform_url));
   TRY_ASSIGN(options.trust, trust_of(inputs, options.broker));
   TRY_ASSIGN(options.trace, read_trace(inputs.trace));
-  TRY_ASSIGN(options.watched, parse_watched(inputs.watched));
+  TRY_ASSIGN(options.crew, crew_of(inputs));
   options.devices = inputs.devices;
   options.concurrency = inputs.concurrency;
   TRY_ASSIGN(const FleetOutcome outcome, run_floor(options, progress_bar(inputs.quiet)));
@@ -141,6 +152,7 @@ void add_common(CLI::App& command, Inputs& inputs) {
   command.add_option("--broker-url", inputs.broker_url, "the broker that the devices connect to, e.g. mqtts://provision.example.org:8883")->required()->type_name("URL");
   command.add_option("--broker-ca-file", inputs.broker_ca_file, "PEM: whom to trust there (default: --platform-root-file)")->type_name("FILE");
   command.add_option("--concurrency", inputs.concurrency, "devices on their way at a time; others wait (default 500)")->type_name("N");
+  command.add_option("--threads", inputs.threads, "threads that share the devices (default: one for each processor)")->type_name("N");
   command.add_option("--cpu-of", inputs.watched, "a process whose CPU time is to be told, as NAME=PID; may be repeated")->type_name("NAME=PID");
   command.add_option("-o,--output", inputs.output, "table or json")->check(CLI::IsMember({"table", "json"}));
   command.add_flag("-q,--quiet", inputs.quiet, "no progress bar");

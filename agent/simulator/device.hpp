@@ -19,6 +19,7 @@
 #include "agent/runtime/provision_link.hpp"
 #include "agent/runtime/trust.hpp"
 #include "agent/session/session.hpp"
+#include "agent/simulator/outcome.hpp"
 #include "agent/simulator/plan.hpp"
 #include "agent/simulator/roster.hpp"
 #include "agent/simulator/tally.hpp"
@@ -26,14 +27,7 @@
 
 namespace fleet::agent {
 
-// A message as the platform and a device exchanged it.
-struct TracedMessage {
-  bool from_device = true;
-  std::size_t topic_size = 0;
-  std::size_t payload_size = 0;
-};
-
-// What all devices of a fleet share. On the thread of the io_context.
+// What all devices of a thread share. On the thread of the io_context.
 struct FleetGround {
   boost::asio::io_context& io;
   mqtt::BrokerUrl broker;
@@ -44,7 +38,7 @@ struct FleetGround {
   Millis slow_by{2'000};   // how long a slow device takes over a message
   std::vector<crypto::PrivateKey> keys;  // of the devices, in turn; empty: each makes its own
   std::mt19937_64 random;
-  Tally tally;
+  Tally& tally;
   std::map<std::string, std::vector<crypto::Certificate>> owner_roots;  // by their PEM: parsed once
   // By address and trust: contexts without a client certificate are shared.
   std::map<std::string, crypto::TlsContext> owner_contexts;

@@ -4,17 +4,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "agent/runtime/trust.hpp"
-#include "agent/simulator/device.hpp"
+#include "agent/simulator/crew.hpp"
+#include "agent/simulator/outcome.hpp"
 #include "agent/simulator/plan.hpp"
 #include "agent/simulator/roster.hpp"
-#include "agent/simulator/tally.hpp"
 #include "core/base/result.hpp"
+#include "core/mqtt/options.hpp"
 
 namespace fleet::agent {
 
@@ -32,28 +31,7 @@ struct FleetOptions {
   Millis timeout{120'000};
   Millis retry_interval{60'000};
   int retry_max_attempts = -1;
-  Seconds time_limit{0};  // 0: until all devices have ended
-  std::vector<Watched> watched;
-};
-
-struct FleetOutcome {
-  Tally tally;
-  SteadyTime begun;
-  Millis took{0};
-  bool interrupted = false;  // by a signal, or by the time limit
-  struct Cpu {
-    std::string name;
-    std::chrono::microseconds used;
-  };
-  std::vector<Cpu> cpu;                // this process as "simulator", then those that were watched
-  std::vector<TracedMessage> trace;    // of the first proper device
-};
-
-// What a progress bar shows.
-struct FleetProgress {
-  std::size_t devices = 0, arrived = 0, provisioned = 0, stopped = 0;
-  std::uint64_t attempts_failed = 0;
-  Millis elapsed{0};
+  CrewOptions crew;  // no more threads are used than devices are on their way
 };
 
 // Runs until all devices of the roster have ended, SIGINT or SIGTERM. `show` is called four times a second.
@@ -61,11 +39,16 @@ struct FleetProgress {
 Result<FleetOutcome> run_fleet(const FleetOptions& options, const std::vector<RosterEntry>& roster,
                                const std::function<void(const FleetProgress&)>& show);
 
+// Of `whole` things that are dealt out to `parts`, how many the part gets: the first ones get those that are left over.
+constexpr std::size_t share_of(std::size_t whole, std::size_t part, std::size_t parts) {
+  return whole / parts + (part < whole % parts ? 1 : 0);
+}
+
+// `options` with no more threads than `devices` and than `concurrency`.
+CrewOptions with_use_for(CrewOptions options, std::size_t devices, std::size_t concurrency);
+
 // Lets this process open as many files as its hard limit allows. kLimitExceeded if `connections` at a time are more than
 // that is good for.
 Result<void> make_room_for_connections(std::size_t connections);
-
-// CPU time of this process so far.
-std::chrono::microseconds own_cpu_time();
 
 }  // namespace fleet::agent

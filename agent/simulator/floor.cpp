@@ -4,13 +4,12 @@
 #include <chrono>
 #include <charconv>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <utility>
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
-#include <boost/asio/signal_set.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
@@ -22,7 +21,6 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr Millis kShowEvery{250};
 constexpr std::string_view kToPlatform = "floor/up/";
 constexpr std::string_view kToDevice = "floor/down/";
 
@@ -35,52 +33,95 @@ std::string topic_of(std::string_view prefix, std::size_t number, std::size_t si
 
 // The conversation, as the protocol has it: PROV; then all requests at once; a reply to each; then the last word.
 struct Script {
+  explicit Script(const std::vector<TracedMessage>& trace) {
+    for (const TracedMessage& message : trace) (message.from_device ? up : down).push_back(message);
+  }
   std::vector<TracedMessage> up, down;
 };
 
-class Floor {
+// The one who answers. On the crew's home.
+class Platform {
  public:
-  Floor(const FloorOptions& options, const std::function<void(const FleetProgress&)>& show)
-      : options_(options),
-        show_(show),
-        show_timer_(io_),
-        signals_(io_, SIGINT, SIGTERM),
-        platform_(io_, {.on_connect = [this](const Result<bool>& result) { platform_connected(result); },
-                        .on_disconnect = [this](const Result<void>&) { stop_with({ErrorCode::kUnavailable, "the broker closed the platform's connection"}); },
-                        .on_message = [this](const mqtt::Message& message) { answer(message); },
-                        .on_published = {},
-                        .on_subscribed =
-                            [this](int, bool granted) {
-                              if (!granted) return stop_with({ErrorCode::kPermissionDenied, "the broker refuses the platform's subscription: a floor needs a broker without the plugin"});
-                              begin();
-                            }}) {
-    for (const TracedMessage& message : options.trace) (message.from_device ? script_.up : script_.down).push_back(message);
-    outcome_.tally.devices = options.devices;
+  Platform(boost::asio::io_context& home, const Script& script, std::function<void(Error)> on_failure)
+      : home_(home),
+        script_(script),
+        on_failure_(std::move(on_failure)),
+        client_(home, {.on_connect = [this](const Result<bool>& result) { connected(result); },
+                       .on_disconnect = [this](const Result<void>&) { failed({ErrorCode::kUnavailable, "the broker closed the platform's connection"}); },
+                       .on_message = [this](const mqtt::Message& message) { answer(message); },
+                       .on_published = {},
+                       .on_subscribed =
+                           [this](int, bool granted) {
+                             if (!granted) return failed({ErrorCode::kPermissionDenied, "the broker refuses the platform's subscription: a floor needs a broker without the plugin"});
+                             ready_ = true;
+                           }}) {}
+
+  // Returns when it hears what devices say.
+  Result<void> connect(mqtt::ConnectOptions options) {
+    TRY(client_.connect(std::move(options)));
+    while (!ready_ && !failure_ && home_.run_one() > 0) {
+    }
+    if (failure_) return fail(*failure_);
+    return {};
   }
 
-  Result<FleetOutcome> run() {
-    TRY(make_room_for_connections(options_.concurrency + 1));
-    TRY_ASSIGN(tls_, provision_tls(options_.broker, options_.trust, wall_now()));
-    TRY_ASSIGN(crypto::TlsContext platform_tls, provision_tls(options_.platform, options_.trust, wall_now()));
-    mqtt::ConnectOptions connect;
-    connect.url = options_.platform;
-    connect.client_id = "floor-platform";
-    connect.tls = std::move(platform_tls);
-    TRY(platform_.connect(std::move(connect)));
-    signals_.async_wait([this](boost::system::error_code error, int) {
-      if (error) return;
-      outcome_.interrupted = true;
-      io_.stop();
-    });
-    io_.run();
-    if (failure_) return fail(*failure_);
-    outcome_.took = std::chrono::duration_cast<Millis>(std::chrono::steady_clock::now() - outcome_.begun);
-    outcome_.cpu.push_back({"simulator", own_cpu_time() - own_before_});
-    for (std::size_t i = 0; i < options_.watched.size() && i < before_.size(); ++i) {
-      const auto now = cpu_time_of(options_.watched[i].pid);
-      if (now && before_[i]) outcome_.cpu.push_back({options_.watched[i].name, *now - *before_[i]});
+ private:
+  void connected(const Result<bool>& result) {
+    if (!result) return failed(result.error());
+    if (const auto asked = client_.subscribe(std::string(kToPlatform) + "#"); !asked) failed(asked.error());
+  }
+
+  void failed(Error error) {
+    failure_ = error;
+    if (ready_) on_failure_(std::move(error));
+  }
+
+  // All requests upon the hello, the last word upon the last reply.
+  void answer(const mqtt::Message& message) {
+    std::size_t number = 0;
+    const std::string_view rest = std::string_view(message.topic).substr(kToPlatform.size());
+    std::from_chars(rest.data(), rest.data() + rest.size(), number);
+    const std::size_t heard = ++heard_of_[number];
+    if (heard == 1) {
+      for (std::size_t i = 0; i + 1 < script_.down.size(); ++i) send(number, i);
     }
-    return std::move(outcome_);
+    if (heard < script_.up.size()) return;
+    send(number, script_.down.size() - 1);
+    heard_of_.erase(number);
+  }
+
+  void send(std::size_t number, std::size_t which) {
+    const TracedMessage& message = script_.down[which];
+    static_cast<void>(client_.publish(topic_of(kToDevice, number, message.topic_size), Bytes(message.payload_size, 'x')));
+  }
+
+  boost::asio::io_context& home_;
+  const Script& script_;
+  const std::function<void(Error)> on_failure_;
+  std::unordered_map<std::size_t, std::size_t> heard_of_;  // messages of each device that has not said all yet
+  std::optional<Error> failure_;
+  bool ready_ = false;
+  mqtt::Client client_;
+};
+
+// The devices of one thread.
+class FloorSquad {
+ public:
+  FloorSquad(Crew& crew, std::size_t part, const FloorOptions& options, const Script& script, const crypto::TlsContext& tls)
+      : crew_(crew),
+        part_(part),
+        options_(options),
+        script_(script),
+        tls_(tls),
+        concurrency_(share_of(options.concurrency, part, crew.parts())),
+        tally_(crew.tally(part)),
+        next_(part) {
+    tally_.devices = share_of(options.devices, part, crew.parts());
+  }
+
+  void let_in() {
+    for (; next_ < options_.devices && devices_.size() < concurrency_; next_ += crew_.parts()) start(next_);
+    if (next_ >= options_.devices && devices_.empty()) crew_.ended(part_);
   }
 
  private:
@@ -88,45 +129,26 @@ class Floor {
     std::unique_ptr<mqtt::Client> client;
     Times times{};
     std::size_t received = 0;
-    std::size_t heard_of = 0;  // by the platform
   };
-
-  void platform_connected(const Result<bool>& result) {
-    if (!result) return stop_with(result.error());
-    if (const auto asked = platform_.subscribe(std::string(kToPlatform) + "#"); !asked) stop_with(asked.error());
-  }
-
-  void begin() {
-    outcome_.begun = std::chrono::steady_clock::now();
-    own_before_ = own_cpu_time();
-    for (const Watched& one : options_.watched) before_.push_back(cpu_time_of(one.pid));
-    show_progress();
-    let_in();
-  }
-
-  void let_in() {
-    while (next_ < options_.devices && devices_.size() < options_.concurrency) start(next_++);
-    if (next_ == options_.devices && devices_.empty()) io_.stop();
-  }
 
   void start(std::size_t number) {
     Device& device = devices_[number];
     device.times[static_cast<std::size_t>(Stretch::kTotal)] = std::chrono::steady_clock::now();
-    ++outcome_.tally.arrived;
+    ++tally_.arrived;
     device.client = std::make_unique<mqtt::Client>(
-        io_, mqtt::Handlers{.on_connect =
-                                [this, number](const Result<bool>& result) {
-                                  if (!result) return stop_with(result.error());
-                                  static_cast<void>(devices_[number].client->subscribe(fmt::format("{}{}/#", kToDevice, number)));
-                                },
-                            .on_disconnect = [this, number](const Result<void>& result) { left(number, result); },
-                            .on_message = [this, number](const mqtt::Message&) { received(number); },
-                            .on_published = {},
-                            .on_subscribed =
-                                [this, number](int, bool) {
-                                  mark(devices_[number], Stretch::kConnect);
-                                  send_up(number, 0);
-                                }});
+        crew_.io(part_), mqtt::Handlers{.on_connect =
+                                            [this, number](const Result<bool>& result) {
+                                              if (!result) return crew_.stop(result.error());
+                                              static_cast<void>(devices_[number].client->subscribe(fmt::format("{}{}/#", kToDevice, number)));
+                                            },
+                                        .on_disconnect = [this, number](const Result<void>& result) { left(number, result); },
+                                        .on_message = [this, number](const mqtt::Message&) { received(number); },
+                                        .on_published = {},
+                                        .on_subscribed =
+                                            [this, number](int, bool) {
+                                              mark(devices_[number], Stretch::kConnect);
+                                              send_up(number, 0);
+                                            }});
     mqtt::ConnectOptions connect;
     connect.url = options_.broker;
     connect.client_id = fmt::format("floor-{}", number);
@@ -134,7 +156,7 @@ class Floor {
     connect.password = Secret("floor");
     connect.tls = tls_;
     connect.will = mqtt::Will{topic_of("floor/lwt/", number, 40), Bytes(16, 'x')};
-    if (const auto begun = device.client->connect(std::move(connect)); !begun) stop_with(begun.error());
+    if (const auto begun = device.client->connect(std::move(connect)); !begun) crew_.stop(begun.error());
   }
 
   void mark(Device& device, Stretch stretch) {
@@ -143,32 +165,13 @@ class Floor {
 
   void send_up(std::size_t number, std::size_t which) {
     const TracedMessage& message = script_.up[which];
-    ++outcome_.tally.sent;
+    ++tally_.sent;
     static_cast<void>(devices_[number].client->publish(topic_of(kToPlatform, number, message.topic_size), Bytes(message.payload_size, 'x')));
-  }
-
-  void send_down(std::size_t number, std::size_t which) {
-    const TracedMessage& message = script_.down[which];
-    static_cast<void>(platform_.publish(topic_of(kToDevice, number, message.topic_size), Bytes(message.payload_size, 'x')));
-  }
-
-  // The platform's side: all requests upon the hello, the last word upon the last reply.
-  void answer(const mqtt::Message& message) {
-    std::size_t number = 0;
-    const std::string_view rest = std::string_view(message.topic).substr(kToPlatform.size());
-    std::from_chars(rest.data(), rest.data() + rest.size(), number);
-    const auto found = devices_.find(number);
-    if (found == devices_.end()) return;
-    const std::size_t heard = ++found->second.heard_of;
-    if (heard == 1) {
-      for (std::size_t i = 0; i + 1 < script_.down.size(); ++i) send_down(number, i);
-    }
-    if (heard == script_.up.size()) send_down(number, script_.down.size() - 1);
   }
 
   void received(std::size_t number) {
     Device& device = devices_[number];
-    ++outcome_.tally.received;
+    ++tally_.received;
     const std::size_t count = ++device.received;
     if (count == 1) mark(device, Stretch::kHello);
     if (count < script_.up.size()) send_up(number, count);
@@ -176,48 +179,28 @@ class Floor {
     if (count < script_.down.size()) return;
     mark(device, Stretch::kRecord);
     mark(device, Stretch::kOwner);
-    outcome_.tally.add_provisioned(device.times, Behaviour::kProper, std::chrono::steady_clock::now());
+    tally_.add_provisioned(device.times, Behaviour::kProper, std::chrono::steady_clock::now());
     static_cast<void>(device.client->publish(topic_of("floor/dc/", number, 40), Bytes(16, 'x'), 0));
     device.client->disconnect();
   }
 
   void left(std::size_t number, const Result<void>& result) {
-    if (!result) return stop_with(result.error());
-    boost::asio::post(io_, [this, number] {
+    if (!result) return crew_.stop(result.error());
+    boost::asio::post(crew_.io(part_), [this, number] {
       devices_.erase(number);
       let_in();
     });
   }
 
-  void stop_with(Error error) {
-    if (!failure_) failure_ = std::move(error);
-    io_.stop();
-  }
-
-  void show_progress() {
-    const Tally& tally = outcome_.tally;
-    show_({tally.devices, tally.arrived, tally.provisioned, 0, 0,
-           std::chrono::duration_cast<Millis>(std::chrono::steady_clock::now() - outcome_.begun)});
-    show_timer_.expires_after(kShowEvery);
-    show_timer_.async_wait([this](boost::system::error_code error) {
-      if (!error) show_progress();
-    });
-  }
-
+  Crew& crew_;
+  const std::size_t part_;
   const FloorOptions& options_;
-  const std::function<void(const FleetProgress&)>& show_;
-  boost::asio::io_context io_{1};
-  boost::asio::steady_timer show_timer_;
-  boost::asio::signal_set signals_;
-  crypto::TlsContext tls_;
-  Script script_;
-  FleetOutcome outcome_;
-  std::chrono::microseconds own_before_{0};
-  std::vector<std::optional<std::chrono::microseconds>> before_;
-  std::size_t next_ = 0;
-  std::optional<Error> failure_;
+  const Script& script_;
+  const crypto::TlsContext& tls_;
+  const std::size_t concurrency_;
+  Tally& tally_;
+  std::size_t next_;
   std::unordered_map<std::size_t, Device> devices_;
-  mqtt::Client platform_;
 };
 
 // What a conversation needs to be played: a hello first, at least one request, no more replies than requests.
@@ -264,8 +247,20 @@ Result<std::vector<TracedMessage>> read_trace(const std::filesystem::path& file)
 
 Result<FleetOutcome> run_floor(const FloorOptions& options, const std::function<void(const FleetProgress&)>& show) {
   if (options.concurrency == 0 || options.devices == 0) return fail(ErrorCode::kInvalidArgument, "--devices and --concurrency: at least 1");
-  Floor floor(options, show);
-  return floor.run();
+  TRY(make_room_for_connections(options.concurrency + 1));
+  TRY_ASSIGN(const crypto::TlsContext tls, provision_tls(options.broker, options.trust, wall_now()));
+  const Script script(options.trace);
+  Crew crew(with_use_for(options.crew, options.devices, options.concurrency), show);
+  Platform platform(crew.home(), script, [&crew](Error error) { crew.stop(std::move(error)); });
+  mqtt::ConnectOptions connect;
+  connect.url = options.platform;
+  connect.client_id = "floor-platform";
+  TRY_ASSIGN(connect.tls, provision_tls(options.platform, options.trust, wall_now()));
+  TRY(platform.connect(std::move(connect)));
+
+  std::vector<std::unique_ptr<FloorSquad>> squads;
+  for (std::size_t i = 0; i < crew.parts(); ++i) squads.push_back(std::make_unique<FloorSquad>(crew, i, options, script, tls));
+  return crew.run([&](std::size_t part) { squads[part]->let_in(); });
 }
 
 }  // namespace fleet::agent

@@ -24,7 +24,7 @@ struct FloorOptions {
   std::size_t devices = 0;
   std::size_t concurrency = 500;
   std::vector<TracedMessage> trace;
-  std::vector<Watched> watched;
+  CrewOptions crew;  // no more threads are used than devices are on their way
 };
 
 // As run_fleet; kUnavailable if a device is not let in.

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "agent/simulator/fleet.hpp"
+#include "agent/simulator/outcome.hpp"
 
 namespace fleet::agent {
 

@@ -15,9 +15,14 @@ constexpr std::array<std::string_view, kStretches> kNames{"connect", "hello", "i
 // Reasons that hold something of their own, such as an id, do not fill the memory.
 constexpr std::size_t kMaxReasons = 50;
 
-void count(std::map<std::string, std::size_t>& counts, const std::string& reason) {
+void count(std::map<std::string, std::size_t>& counts, const std::string& reason, std::size_t times = 1) {
   const bool known = counts.contains(reason) || counts.size() < kMaxReasons;
-  ++counts[known ? reason : "other reasons"];
+  counts[known ? reason : "other reasons"] += times;
+}
+
+template <std::size_t N>
+void add_each(std::array<std::size_t, N>& counts, const std::array<std::size_t, N>& others) {
+  for (std::size_t i = 0; i < N; ++i) counts[i] += others[i];
 }
 
 double rate(std::size_t count, SteadyTime::duration time) {
@@ -35,6 +40,11 @@ void Samples::add(SteadyTime::duration duration) {
   const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(duration).count();
   values_.push_back(static_cast<std::uint32_t>(
       std::clamp<std::int64_t>(micros, 0, std::numeric_limits<std::uint32_t>::max())));
+  sorted_ = false;
+}
+
+void Samples::add(const Samples& others) {
+  values_.insert(values_.end(), others.values_.begin(), others.values_.end());
   sorted_ = false;
 }
 
@@ -72,6 +82,25 @@ void Tally::add_failure(const std::string& reason) {
 
 void Tally::add_setback(const std::string& what) {
   count(setbacks, what);
+}
+
+void Tally::add(const Tally& part) {
+  devices += part.devices;
+  arrived += part.arrived;
+  provisioned += part.provisioned;
+  stopped += part.stopped;
+  unexpected += part.unexpected;
+  attempts_failed += part.attempts_failed;
+  sent += part.sent;
+  received += part.received;
+  add_each(by_behaviour, part.by_behaviour);
+  add_each(provisioned_by_behaviour, part.provisioned_by_behaviour);
+  for (std::size_t i = 0; i < kStretches; ++i) stretches[i].add(part.stretches[i]);
+  const auto middle = static_cast<std::ptrdiff_t>(done_at.size());
+  done_at.insert(done_at.end(), part.done_at.begin(), part.done_at.end());
+  std::inplace_merge(done_at.begin(), done_at.begin() + middle, done_at.end());
+  for (const auto& [reason, times] : part.reasons) count(reasons, reason, times);
+  for (const auto& [what, times] : part.setbacks) count(setbacks, what, times);
 }
 
 std::pair<double, double> Tally::half_rates(SteadyTime begun) const {

@@ -36,6 +36,7 @@ using Times = std::array<SteadyTime, kStretches>;
 class Samples {
  public:
   void add(SteadyTime::duration duration);
+  void add(const Samples& others);
   std::size_t count() const { return values_.size(); }
   // In milliseconds, of all added so far; 0 without any. `share`: 0.5 for the median.
   double percentile(double share) const;
@@ -65,6 +66,8 @@ struct Tally {
   void add_stopped(Behaviour behaviour);
   void add_failure(const std::string& reason);
   void add_setback(const std::string& what);
+  // Another part of the same fleet.
+  void add(const Tally& part);
   // Devices provisioned a second in the first and the second half of them.
   std::pair<double, double> half_rates(SteadyTime begun) const;
 };

@@ -67,6 +67,41 @@ TEST_CASE("The rates of both halves tell whether it becomes slower") {
   CHECK(Tally().half_rates(at(0)) == std::pair<double, double>(0, 0));
 }
 
+TEST_CASE("The tally of a fleet is that of its parts, in the order of time") {
+  Tally whole, part;
+  whole.devices = 3;
+  part.devices = 2;
+  Times times{};
+  times[static_cast<std::size_t>(Stretch::kTotal)] = at(0);
+  for (const int done : {1'000, 3'000}) whole.add_provisioned(times, Behaviour::kProper, at(done));
+  whole.add_failure("timeout");
+  part.add_provisioned(times, Behaviour::kWrongKey, at(2'000));
+  part.add_stopped(Behaviour::kSilent);
+  part.add_failure("timeout");
+  part.add_failure("refused");
+  part.add_setback("lost");
+  part.by_behaviour[static_cast<std::size_t>(Behaviour::kSilent)] = 1;
+  part.arrived = 2;
+  part.sent = 7;
+  part.received = 9;
+  whole.add(part);
+  CHECK(whole.devices == 5);
+  CHECK(whole.arrived == 2);
+  CHECK(whole.provisioned == 3);
+  CHECK(whole.stopped == 1);
+  CHECK(whole.unexpected == 1);
+  CHECK(whole.attempts_failed == 3);
+  CHECK(whole.sent == 7);
+  CHECK(whole.received == 9);
+  CHECK(whole.by_behaviour[static_cast<std::size_t>(Behaviour::kSilent)] == 1);
+  CHECK(whole.provisioned_by_behaviour[static_cast<std::size_t>(Behaviour::kWrongKey)] == 1);
+  CHECK(whole.done_at == std::vector{at(1'000), at(2'000), at(3'000)});
+  CHECK(whole.stretches[static_cast<std::size_t>(Stretch::kTotal)].count() == 3);
+  CHECK(whole.stretches[static_cast<std::size_t>(Stretch::kTotal)].percentile(0.5) == 2'000);
+  CHECK(whole.reasons == std::map<std::string, std::size_t>{{"timeout", 2}, {"refused", 1}});
+  CHECK(whole.setbacks == std::map<std::string, std::size_t>{{"lost", 1}});
+}
+
 TEST_CASE("Reasons without number do not fill the memory") {
   Tally tally;
   for (int i = 0; i < 1'000; ++i) tally.add_failure("reason " + std::to_string(i));
