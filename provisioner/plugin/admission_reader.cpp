@@ -1,5 +1,6 @@
 #include "provisioner/plugin/admission_reader.hpp"
 
+#include <sched.h>
 #include <sys/stat.h>
 
 #include <sqlite3.h>
@@ -12,6 +13,8 @@ namespace {
 constexpr std::string_view kUnknown = "unknown";
 constexpr std::string_view kWrongCredentials = "wrong-credentials";
 constexpr Seconds kReopenPause{1};
+// A writer that was interrupted between the few stores that belong together is back within a time slice.
+constexpr Millis kPatience{5};
 
 // SQLite's pointer is good until the next call on the statement.
 std::string column_bytes(sqlite3_stmt* statement, int column) {
@@ -35,9 +38,11 @@ class ResetAtEnd {
   sqlite3_stmt* statement_;
 };
 
+// Also READONLY: it is what SQLite makes of a writer that it meets where it begins its log anew, or in the middle of a
+// header, if it may not write to the index itself (to set a mark, or to repair).
 bool worth_another_try(int result) {
   const int primary = result & 0xff;
-  return primary == SQLITE_BUSY || primary == SQLITE_SCHEMA;
+  return primary == SQLITE_BUSY || primary == SQLITE_SCHEMA || primary == SQLITE_READONLY || primary == SQLITE_PROTOCOL;
 }
 
 }  // namespace
@@ -87,6 +92,7 @@ AdmissionReader::FileIdentity AdmissionReader::identity() const {
 
 void AdmissionReader::close() {
   broken_ = false;
+  patient_ = true;
   lookup_.reset();
   database_.reset();
 }
@@ -121,7 +127,7 @@ Result<void> AdmissionReader::reopen_if_due(SteadyTime now) {
     return fail(ErrorCode::kUnavailable, "admission database {}: closed after a failure", path_);
   }
   checked_ = now;
-  if (lookup_ && !broken_ && identity() == identity_) return {};
+  if (lookup_ && !broken_ && patient_ && identity() == identity_) return {};
   return open(now);
 }
 
@@ -130,18 +136,28 @@ Result<std::optional<AdmissionRow>> AdmissionReader::find(std::string_view clien
   return query(client_id);
 }
 
+int AdmissionReader::step() {
+  int result = sqlite3_step(lookup_.get());
+  if (worth_another_try(result)) {
+    const auto until = std::chrono::steady_clock::now() + (patient_ ? kPatience : Millis(0));
+    do {
+      ::sched_yield();
+      sqlite3_reset(lookup_.get());
+      result = sqlite3_step(lookup_.get());
+    } while (worth_another_try(result) && std::chrono::steady_clock::now() < until);
+  }
+  patient_ = !worth_another_try(result);
+  return result;
+}
+
 Result<std::optional<AdmissionRow>> AdmissionReader::query(std::string_view client_id) {
   const ResetAtEnd reset(lookup_.get());
   sqlite3_bind_text(lookup_.get(), 1, client_id.data(), static_cast<int>(client_id.size()), SQLITE_STATIC);
-  int result = sqlite3_step(lookup_.get());
-  if (worth_another_try(result)) {
-    sqlite3_reset(lookup_.get());
-    result = sqlite3_step(lookup_.get());
-  }
+  const int result = step();
   if (result == SQLITE_DONE) return std::optional<AdmissionRow>();
   if (result != SQLITE_ROW) {
-    Error error{ErrorCode::kUnavailable,
-                fmt::format("admission database {}: {}", path_, sqlite3_errmsg(database_.get()))};
+    Error error{ErrorCode::kUnavailable, fmt::format("admission database {}: {} ({})", path_,
+                                                     sqlite3_errmsg(database_.get()), result)};
     broken_ = !worth_another_try(result);
     return fail(std::move(error));
   }

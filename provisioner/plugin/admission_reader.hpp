@@ -42,9 +42,10 @@ inline constexpr std::string_view kOwnerLookupByClientId =
 inline constexpr std::string_view kOwnerLookupByUsername =
     "SELECT username, verifier, 0, 0, 9223372036854775807 FROM device WHERE username = ?1";
 
-// A read-only handle with one prepared statement. It never waits for the writer: a lookup that finds the database busy
-// is tried once more and then fails. After any other failure the database is opened again, at most once a second; the
-// same happens when the file was replaced by another one. Not thread-safe.
+// A read-only handle with one prepared statement. A lookup that finds the writer in the middle of something is tried again
+// for at most 5 ms, and then fails; those after it are tried twice each, until one works. While none does, and after any
+// other failure, the database is opened again, at most once a second; the same happens when the file was replaced by another
+// one. Not thread-safe.
 class AdmissionReader {
  public:
   // `lookup`: an SQL query that lives for ever, with ?1 for what find() is given, for the columns of AdmissionRow.
@@ -71,13 +72,15 @@ class AdmissionReader {
   FileIdentity identity() const;
   Result<void> reopen_if_due(SteadyTime now);
   Result<std::optional<AdmissionRow>> query(std::string_view client_id);
+  int step();
   void close();
 
   std::string path_;
   std::string_view query_;
   FileIdentity identity_;
   SteadyTime checked_{};
-  bool broken_ = false;  // a lookup failed for another reason than a busy writer
+  bool broken_ = false;    // a lookup failed for another reason than a busy writer
+  bool patient_ = true;    // the last lookup has not waited for the writer in vain
   std::unique_ptr<sqlite3, CloseDatabase> database_;
   std::unique_ptr<sqlite3_stmt, FinalizeStatement> lookup_;  // goes before its database
 };

@@ -1,10 +1,15 @@
 #include "provisioner/plugin/admission_reader.hpp"
 
+#include <array>
+#include <fcntl.h>
 #include <fstream>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <doctest/doctest.h>
 #include <sqlite3.h>
 
+#include "core/base/fd.hpp"
 #include "tests/support/temp_folder.hpp"
 
 using namespace fleet;
@@ -122,6 +127,62 @@ TEST_CASE("a locked database is unavailable at once, and available at once when 
   CHECK(std::chrono::steady_clock::now() - before < std::chrono::milliseconds(500));
   writer.run("COMMIT");
   CHECK(reader.find("gw-1", kStart)->has_value());
+}
+
+// The broker's user may read the projection and its index, and write to neither. Between the stores with which a writer
+// begins its log anew, SQLite has no read mark that such a reader could use, and cannot set one for it.
+TEST_CASE("a reader that may only read waits for a writer that is beginning its log anew, and is not out of order after it") {
+  constexpr int kNobody = 65534;
+  // SQLite's wal-index: two headers of 48 bytes, how far the log was copied back, five read marks (walformat.html §2.1)
+  constexpr off_t kReadMarks = 100;
+  constexpr std::size_t kMarks = 5;
+  const test::TempFolder folder;
+  const auto path = folder / "admission.db";
+  std::array<int, 2> to_reader{}, to_writer{};
+  REQUIRE(::pipe(to_reader.data()) == 0);
+  REQUIRE(::pipe(to_writer.data()) == 0);
+
+  const pid_t child = ::fork();  // before the writer opens anything: SQLite's state is not for two processes
+  if (child == 0) {
+    if (::geteuid() == 0 && (::setgid(kNobody) != 0 || ::setuid(kNobody) != 0)) ::_exit(100);
+    AdmissionReader reader(path);
+    // three lookups at the same moment: before, while there are no marks, after
+    for (int i = 0; i < 3; ++i) {
+      char next = 0;
+      if (::read(to_reader[0], &next, 1) != 1) ::_exit(1);
+      const auto begun = std::chrono::steady_clock::now();
+      const bool found = reader.find("A", kStart).has_value();
+      const bool waited = std::chrono::steady_clock::now() - begun >= Millis(5);
+      const char answer = static_cast<char>('0' + (found ? 1 : 0) + (waited ? 2 : 0));
+      if (::write(to_writer[1], &answer, 1) != 1) ::_exit(1);
+    }
+    ::_exit(0);
+  }
+  REQUIRE(child > 0);
+  const auto look = [&] {
+    char said = '?';
+    if (::write(to_reader[1], "x", 1) == 1) static_cast<void>(::read(to_writer[0], &said, 1));
+    return said;
+  };
+  Writer writer(path);
+  writer.add("A");
+  for (const char* suffix : {"", "-wal"}) {
+    std::filesystem::permissions(path.string() + suffix, std::filesystem::perms(0644));
+  }
+  const Fd index(::open((path.string() + "-shm").c_str(), O_RDWR));
+  REQUIRE(index);
+  std::filesystem::permissions(path.string() + "-shm", std::filesystem::perms(0444));
+  std::array<std::uint32_t, kMarks> marks{};
+  REQUIRE(::pread(index.get(), marks.data(), sizeof marks, kReadMarks) == sizeof marks);
+  const std::array<std::uint32_t, kMarks> none{0, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff};
+  CHECK(look() == '1');
+  REQUIRE(::pwrite(index.get(), none.data(), sizeof none, kReadMarks) == sizeof none);
+  CHECK(look() == '2');
+  REQUIRE(::pwrite(index.get(), marks.data(), sizeof marks, kReadMarks) == sizeof marks);
+  CHECK(look() == '1');
+  int status = 0;
+  CHECK(::waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
 }
 
 TEST_CASE("a reader does not keep the writer from checkpointing") {
