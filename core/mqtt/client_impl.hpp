@@ -16,6 +16,7 @@
 #include <mosquitto.h>
 #include <mqtt_protocol.h>
 
+#include "core/base/fd.hpp"
 #include "core/mqtt/client.hpp"
 #include "core/mqtt/lookup.hpp"
 
@@ -57,14 +58,31 @@ struct Link {
     handle.reset();
     boost::system::error_code ignored;
     socket.close(ignored);
+    resting.reset();
   }
 
+  // While it rests, nothing that happens on the socket wakes the io_context.
+  void rest() {
+    if (!resting && socket.is_open()) resting = Fd(socket.release());
+  }
+  // False if the io_context does not take it back.
+  bool attend() {
+    if (!resting) return true;
+    boost::system::error_code error;
+    socket.assign(resting.get(), error);
+    if (!error) resting.release();
+    return !error;
+  }
+  int native_socket() { return resting ? resting.get() : socket.native_handle(); }
+
   stream_descriptor socket;  // a dup(): the library closes its own when it likes
+  Fd resting;                // holds it while nothing is to wait for it
   Handle handle;             // goes first
   Stage stage = Stage::kTcp;
   bool reading = false;
   bool writing = false;
   bool just_read = false;  // and all there was; more may come together (ConnectOptions::read_every)
+  bool flushing = false;   // what was published is about to be written (ConnectOptions::write_together)
   int connack = 0;
   std::string complaints;  // of the TLS layer
   std::unordered_set<int> unacknowledged;
@@ -99,6 +117,8 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
   void arm();
   void wait(stream_descriptor::wait_type direction, bool Link::*waiting);
   void wait_to_read();
+  void look_again();
+  void flush_soon();
   void on_ready(stream_descriptor::wait_type direction);
   bool wants_write() const;
   void on_readable();

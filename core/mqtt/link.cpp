@@ -1,10 +1,12 @@
 #include <algorithm>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <utility>
 
-#include "core/base/fd.hpp"
+#include <boost/asio/post.hpp>
+
 #include "core/mqtt/client_impl.hpp"
 
 namespace fleet::mqtt {
@@ -49,11 +51,15 @@ std::string why_lost(const Link& link, const Outcome& result) {
                                                : "the broker closed the connection";
 }
 
-bool has_input(stream_descriptor& socket) {
-  boost::system::error_code error;
-  stream_descriptor::bytes_readable count(true);
-  socket.io_control(count, error);
-  return !error && count.get() != 0;
+// As much room for what goes out as the kernel gives (net.core.wmem_max twice); what it does not give is waited for.
+void widen(int socket) {
+  constexpr int kWanted = 4 * 1024 * 1024;
+  static_cast<void>(::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &kWanted, sizeof kWanted));
+}
+
+bool has_input(Link& link) {
+  int count = 0;
+  return ::ioctl(link.native_socket(), FIONREAD, &count) == 0 && count != 0;
 }
 
 }  // namespace
@@ -86,6 +92,7 @@ Result<void> Client::Impl::open(const std::string& address) {
   const int keep_alive = static_cast<int>(options.keep_alive.count());
   const Outcome result = outcome(::mosquitto_connect_async(handle, address.c_str(), options.url.port, keep_alive));
   if (result.code != MOSQ_ERR_SUCCESS) return fail(ErrorCode::kUnavailable, "{}", why_lost(*link, result));
+  if (options.write_together) widen(::mosquitto_socket(handle));
   Fd copy(::fcntl(::mosquitto_socket(handle), F_DUPFD_CLOEXEC, 0));
   if (!copy) return fail(errno_error(errno, "socket"));
   boost::system::error_code error;
@@ -118,7 +125,9 @@ void Client::Impl::attempt_over(Result<bool> result) {
 void Client::Impl::arm() {
   if (!link) return;
   if (link->stage != Stage::kTcp) wait_to_read();
-  if (wants_write()) wait(stream_descriptor::wait_write, &Link::writing);
+  if (!link || !wants_write()) return;
+  if (options.write_together && !link->before_accepted() && !link->flushing && !link->writing) return flush_soon();
+  if (!link->resting) wait(stream_descriptor::wait_write, &Link::writing);
 }
 
 void Client::Impl::wait(stream_descriptor::wait_type direction, bool Link::*waiting) {
@@ -127,8 +136,9 @@ void Client::Impl::wait(stream_descriptor::wait_type direction, bool Link::*wait
   link->socket.async_wait(
       direction, [self = shared_from_this(), mine = link, direction, waiting](boost::system::error_code error) {
         mine.get()->*waiting = false;
-        if (self->link != mine || error) return;
-        self->on_ready(direction);
+        if (self->link != mine) return;
+        if (!error) return self->on_ready(direction);
+        self->arm();  // the socket was put to rest meanwhile
       });
 }
 
@@ -142,18 +152,43 @@ void Client::Impl::on_ready(stream_descriptor::wait_type direction) {
   drain();
 }
 
-// A socket that has just been read is read again when its time has come, if there is something by then, without being
-// waited for; only then for what comes.
+// A socket that has just been read rests, and is looked at again when its time has come; only if there is nothing by then
+// is it waited for.
 void Client::Impl::wait_to_read() {
   if (link->reading) return;
-  if (!std::exchange(link->just_read, false)) return wait(stream_descriptor::wait_read, &Link::reading);
+  if (!std::exchange(link->just_read, false)) {
+    if (!link->attend()) {
+      lost({MOSQ_ERR_ERRNO, ENOMEM});
+      return tell_later();
+    }
+    return wait(stream_descriptor::wait_read, &Link::reading);
+  }
   link->reading = true;
+  link->rest();
   reading_timer.expires_after(options.read_every);
   reading_timer.async_wait([self = shared_from_this(), mine = link](boost::system::error_code) {
     mine->reading = false;
+    if (self->link == mine) self->look_again();
+  });
+}
+
+void Client::Impl::look_again() {
+  if (wants_write()) on_writable();
+  if (link && has_input(*link)) on_readable();
+  arm();
+  drain();
+}
+
+// Once for all that is published until then.
+void Client::Impl::flush_soon() {
+  link->flushing = true;
+  boost::asio::post(io, [self = shared_from_this(), mine = link] {
     if (self->link != mine) return;
-    if (has_input(mine->socket)) return self->on_ready(stream_descriptor::wait_read);
-    self->arm();
+    if (self->wants_write()) self->on_writable();
+    if (self->link) {
+      self->arm();  // still flushing: what the socket had no room for is waited for
+      mine->flushing = false;
+    }
     self->drain();
   });
 }
@@ -174,7 +209,7 @@ void Client::Impl::on_readable() {
   }
   for (int i = 0; i < kReadBurst; ++i) {
     if (!survived(outcome(::mosquitto_loop_read(link->handle.get(), 1)))) return;
-    if (has_input(link->socket)) continue;
+    if (has_input(*link)) continue;
     link->just_read = options.read_every > Millis(0);
     return;
   }
@@ -191,12 +226,12 @@ void Client::Impl::on_writable() {
 void Client::Impl::on_tcp_settled() {
   int error = 0;
   socklen_t size = sizeof error;
-  ::getsockopt(link->socket.native_handle(), SOL_SOCKET, SO_ERROR, &error, &size);
+  ::getsockopt(link->native_socket(), SOL_SOCKET, SO_ERROR, &error, &size);
   if (error == 0) {
     sockaddr_storage peer{};
     socklen_t length = sizeof peer;
     // The library may have taken the error when it tried to write; then only the missing peer tells.
-    if (::getpeername(link->socket.native_handle(), reinterpret_cast<sockaddr*>(&peer), &length) != 0) {
+    if (::getpeername(link->native_socket(), reinterpret_cast<sockaddr*>(&peer), &length) != 0) {
       error = ECONNREFUSED;
     }
   }
@@ -223,7 +258,7 @@ bool Client::Impl::handle_handshake() {
 
 bool Client::Impl::peer_closed() const {
   char byte = 0;
-  const ssize_t count = ::recv(link->socket.native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  const ssize_t count = ::recv(link->native_socket(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   return count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);
 }
 

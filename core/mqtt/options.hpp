@@ -60,6 +60,9 @@ struct ConnectOptions {
   // How soon after one reading of the socket the next may follow. 0: at once. Else a stream of messages is read some at a
   // time, which saves waking up for each; what comes after a pause is read at once all the same.
   Millis read_every{0};
+  // True: what is published goes out together when the caller has returned to the io_context, as much of it as the socket
+  // takes, instead of being tried one by one. For clients that publish many messages in a row.
+  bool write_together = false;
 };
 
 }  // namespace fleet::mqtt

@@ -55,6 +55,8 @@ Result<Handle> Client::Impl::make_handle() {
     if (code == MOSQ_ERR_SUCCESS) code = next;
   };
   then(::mosquitto_int_option(handle, MOSQ_OPT_SEND_MAXIMUM, 65535));
+  // The library then leaves it to its threads, and here to us, to write what it queues. There are none.
+  if (options.write_together) then(::mosquitto_threaded_set(handle, true));
   if (options.url.scheme != BrokerUrl::Scheme::kUnix) then(::mosquitto_int_option(handle, MOSQ_OPT_TCP_NODELAY, 1));
   if (options.username) {
     // a Secret is a whole std::string, so its bytes end with a NUL

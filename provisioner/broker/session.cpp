@@ -70,6 +70,7 @@ struct BrokerSession::Impl {
     options.client_id = provisioner_id_;
     options.clean_session = false;  // replies sent while it is away wait for it (edc §1)
     options.read_every = kReadEvery;
+    options.write_together = true;
     if (auto begun = client_->connect(std::move(options)); !begun) lost(begun.error());
   }
 

@@ -33,7 +33,10 @@ TEST_CASE("a message comes back to its sender over TCP, byte for byte") {
   const TempFolder folder;
   Broker broker(folder);
   Party party;
-  const auto connected = party.connect(options_for(broker.url(), "a"));
+  ConnectOptions options = options_for(broker.url(), "a");
+  SUBCASE("written at once") {}
+  SUBCASE("written together") { options.write_together = true; }
+  const auto connected = party.connect(std::move(options));
   REQUIRE(connected);
   CHECK_FALSE(*connected);
   CHECK(party.client->connected());
@@ -55,7 +58,10 @@ TEST_CASE("the broker is reached over a unix socket") {
   const auto socket = folder / "broker.sock";
   Broker broker = Broker::on_socket(folder, socket);
   Party party;
-  REQUIRE(party.connect(options_for(*BrokerUrl::parse("unix:" + socket.string()), "a")));
+  ConnectOptions options = options_for(*BrokerUrl::parse("unix:" + socket.string()), "a");
+  SUBCASE("written at once") {}
+  SUBCASE("written together") { options.write_together = true; }
+  REQUIRE(party.connect(std::move(options)));
   REQUIRE(party.subscribe("t"));
   REQUIRE(party.client->publish("t", "hello"));
   REQUIRE(party.until([&] { return party.record.messages.size() == 1; }));
@@ -91,7 +97,10 @@ TEST_CASE("what was published before disconnect() still arrives") {
   Party listener, sender;
   REQUIRE(listener.connect(options_for(broker.url(), "listener")));
   REQUIRE(listener.subscribe("t"));
-  REQUIRE(sender.connect(options_for(broker.url(), "sender")));
+  ConnectOptions options = options_for(broker.url(), "sender");
+  SUBCASE("written at once") {}
+  SUBCASE("written together") { options.write_together = true; }
+  REQUIRE(sender.connect(std::move(options)));
   const Bytes payload(3'000'000, 'x');
   REQUIRE(sender.client->publish("t", payload));
   sender.client->disconnect();
@@ -196,6 +205,10 @@ TEST_CASE("a broker killed in the middle is reported once, and the process lives
   ConnectOptions options = options_for(broker.url(), "a");
   SUBCASE("read as it comes") {}
   SUBCASE("read some at a time") { options.read_every = fleet::Millis(50); }
+  SUBCASE("written together, and read some at a time") {
+    options.write_together = true;
+    options.read_every = fleet::Millis(50);
+  }
   REQUIRE(party.connect(options));
   broker.process().kill();
   // written into the dead connection on purpose
@@ -244,6 +257,11 @@ TEST_CASE("2,000 publishes with QoS 1 are all acknowledged and all delivered") {
   ConnectOptions options = options_for(broker.url(), "a");
   SUBCASE("read as they come") {}
   SUBCASE("read some at a time") { options.read_every = fleet::Millis(10); }
+  SUBCASE("written together") { options.write_together = true; }
+  SUBCASE("written together, and read some at a time") {
+    options.write_together = true;
+    options.read_every = fleet::Millis(10);
+  }
   REQUIRE(party.connect(options));
   REQUIRE(party.subscribe("n/#"));
   std::set<int> ids;
@@ -276,7 +294,14 @@ TEST_CASE("messages of 900 KiB pass in both directions") {
   const TempFolder folder;
   Broker broker(folder);
   Party party;
-  REQUIRE(party.connect(options_for(broker.url(), "a")));
+  ConnectOptions options = options_for(broker.url(), "a");
+  SUBCASE("written at once") {}
+  SUBCASE("written together") { options.write_together = true; }
+  SUBCASE("written together, and read some at a time") {
+    options.write_together = true;
+    options.read_every = fleet::Millis(10);
+  }
+  REQUIRE(party.connect(std::move(options)));
   REQUIRE(party.subscribe("t"));
   Bytes payload(900 * 1024, '\0');
   for (std::size_t i = 0; i < payload.size(); ++i) payload[i] = static_cast<char>(i * 31 >> 3);
