@@ -105,6 +105,7 @@ class SqlStore final : public Store {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Piece> queue_;
+  bool idle_ = false;  // the writer waits for whatever comes
   bool stopping_ = false;
   std::atomic<std::size_t> backlog_ = 0;
   std::thread writer_;
@@ -133,11 +134,14 @@ Result<void> SqlStore::open_projection(const StoreSettings& settings) {
 
 void SqlStore::enqueue(Piece piece) {
   ++backlog_;
+  bool wake = false;
   {
     const std::lock_guard lock(mutex_);
     queue_.push_back(std::move(piece));
+    // a writer that gathers more looks by itself when the time has come
+    wake = idle_ || queue_.size() >= kPiecesPerCommit;
   }
-  wake_.notify_one();
+  if (wake) wake_.notify_one();
 }
 
 Result<void> SqlStore::run(Work work) {
@@ -166,11 +170,13 @@ void SqlStore::write() {
     {
       std::unique_lock lock(mutex_);
       const auto due = [this] { return stopping_ || !queue_.empty(); };
+      idle_ = true;
       if (unsettled_.empty() && !rebuild_projection_) {
         wake_.wait(lock, due);
       } else {
         wake_.wait_for(lock, kRetryProjection, due);
       }
+      idle_ = false;
       wake_.wait_until(lock, next_commit, [this] { return stopping_ || queue_.size() >= kPiecesPerCommit; });
       work_waits = !queue_.empty();
       if (stopping_ && !work_waits) return;

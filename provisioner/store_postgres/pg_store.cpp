@@ -75,11 +75,14 @@ Result<void> PgStore::start() {
 
 void PgStore::enqueue(Piece piece) {
   ++backlog_;
+  bool wake = false;
   {
     const std::lock_guard lock(mutex_);
     queue_.push_back(std::move(piece));
+    // a writer that gathers more looks by itself when the time has come
+    wake = idle_ || queue_.size() >= kPiecesPerCommit;
   }
-  wake_.notify_one();
+  if (wake) wake_.notify_one();
 }
 
 void PgStore::submit(Work work, Done done) {
@@ -135,7 +138,9 @@ bool PgStore::wait_for_work() {
     limit = std::clamp(std::chrono::ceil<Millis>(next_connect_ - std::chrono::steady_clock::now()), Millis(1), Millis(1000));
     wake_.wait_for(lock, limit, [this] { return stopping_; });
   } else {
+    idle_ = true;
     wake_.wait_for(lock, limit, due);
+    idle_ = false;
     wake_.wait_until(lock, next_group_, [this] { return stopping_ || queue_.size() >= kPiecesPerCommit; });
   }
   return !stopping_ || !queue_.empty() || !again_.empty();

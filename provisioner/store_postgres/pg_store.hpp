@@ -107,6 +107,7 @@ class PgStore final : public Store {
   std::deque<Piece> queue_;
   std::deque<Piece> again_;  // to be run again, in this order
   bool look_at_feed_ = true;
+  bool idle_ = false;  // the writer waits for whatever comes
   bool stopping_ = false;
   std::optional<std::string> trouble_;
   std::function<void(Tidings)> hear_;
