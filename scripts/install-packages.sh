@@ -8,7 +8,7 @@ packages=(
   g++ cmake ninja-build ccache pkg-config
   libboost1.81-dev libboost-json1.81-dev libmosquitto-dev mosquitto-dev libssl-dev libyaml-cpp-dev libsqlite3-dev libpq-dev
   libfmt-dev libexpected-dev libcli11-dev doctest-dev libexpat1-dev zlib1g-dev
-  libcurl4-openssl-dev libarchive-dev
+  libcurl4-openssl-dev libarchive-dev libjemalloc-dev
   mosquitto mosquitto-clients openssl
 )
 test_packages=(protobuf-compiler sqlite3 curl git procps postgresql-15 haproxy)
