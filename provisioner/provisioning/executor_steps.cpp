@@ -156,9 +156,9 @@ Result<void> Executor::begin_steps(Transaction& tx, const ProvisionRequest& requ
                                    std::vector<Step> steps, Outcome& outcome, WallTime now) const {
   const std::vector<std::string> waits_for = obstacles(attempt, steps);
   std::vector<std::string> sent;
+  for (Step& step : steps) step.attempt_id = attempt.id;
+  TRY(tx.insert_steps(steps));
   for (Step& step : steps) {
-    step.attempt_id = attempt.id;
-    TRY(tx.insert_step(step));
     if (step.held) {
       TRY(add_line(tx, request.id, attempt.id, kHeldLine,
                    fmt::format("{} waits for {}", step.summary, fmt::join(waits_for, ", ")), now));

@@ -16,9 +16,9 @@
 #include "provisioner/store/columns.hpp"
 #include "provisioner/store/store.hpp"
 
-#define STEP_COLUMNS                                                                                        \
-  "attempt_id, ordinal, kind, rid, summary, topic, payload, sent_at, send_count, reply_code, reply_error, " \
-  "replied_at, held, optional, job_id, progress, notified_at, installed"
+#define STEP_COLUMNS                                                                                       \
+  "attempt_id, ordinal, kind, rid, summary, sent_at, send_count, reply_code, reply_error, replied_at, held, " \
+  "optional, job_id, progress, notified_at, installed"
 #define CERTIFICATE_COLUMNS "serial, spki_sha256, client_id, request_id, pem, not_before, not_after, issued_at"
 #define TIMELINE_COLUMNS "request_id, attempt_id, at, kind, text"
 #define LOGIN_COLUMNS "id, account, client_id, username, given_up"
@@ -133,6 +133,7 @@ inline constexpr auto read_attempt = [](auto& row) -> Result<Attempt> {
   return attempt;
 };
 
+// Without its message (messages.hpp).
 inline constexpr auto read_step = [](auto& row) -> Result<Step> {
   Step step;
   step.attempt_id = row.integer();
@@ -140,8 +141,6 @@ inline constexpr auto read_step = [](auto& row) -> Result<Step> {
   TRY_ASSIGN(step.kind, enum_from(row.text(), StepKind::kSigningCertificates, StepKind::kConfiguration));
   step.rid = row.text();
   step.summary = row.text();
-  step.topic = row.text();
-  step.payload = row.blob();
   step.sent_at = row.time();
   step.send_count = row.small();
   if (const auto code = row.maybe_integer()) step.reply_code = static_cast<std::int32_t>(*code);
@@ -323,8 +322,6 @@ void step(Values& values, const Step& step) {
       .text(to_string(step.kind))
       .text(step.rid)
       .text(step.summary)
-      .text(step.topic)
-      .blob(step.payload)
       .time(step.sent_at)
       .integer(step.send_count)
       .integer(step.reply_code ? std::optional<std::int64_t>(*step.reply_code) : std::nullopt)

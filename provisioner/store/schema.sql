@@ -120,10 +120,14 @@ CREATE TABLE step (
   progress    INTEGER NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 200),
   notified_at INTEGER,
   installed   INTEGER CHECK (installed IN (0, 1)),
-  topic       TEXT NOT NULL,
-  payload     BLOB NOT NULL,
   PRIMARY KEY (attempt_id, ordinal)
 ) STRICT, WITHOUT ROWID;
+
+-- What was sent for the steps of an attempt, packed, until it ends.
+CREATE TABLE message (
+  attempt_id INTEGER PRIMARY KEY REFERENCES attempt (id) ON DELETE CASCADE,
+  messages   BLOB NOT NULL
+) STRICT;
 
 -- No reference to request: a certificate stays when its request goes.
 CREATE TABLE certificate (

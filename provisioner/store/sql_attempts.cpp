@@ -1,4 +1,5 @@
 // Attempts and their steps.
+#include "provisioner/store/messages.hpp"
 #include "provisioner/store/sql_transaction.hpp"
 
 namespace fleet::provisioner {
@@ -108,19 +109,36 @@ Result<void> SqlTransaction::put_off_deadlines(WallTime now, Millis grace) {
   return change->run();
 }
 
-Result<void> SqlTransaction::insert_step(const Step& step) {
-  TRY_ASSIGN(const auto change, statements_.use("INSERT INTO step (" STEP_COLUMNS
-                                                ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
-                                                "?14, ?15, ?16, ?17, ?18)"));
-  bind_step(*change, step);
-  return change->run();
+Result<void> SqlTransaction::insert_steps(const std::vector<Step>& steps) {
+  if (steps.empty()) return {};
+  for (const Step& step : steps) {
+    TRY_ASSIGN(const auto change, statements_.use("INSERT INTO step (" STEP_COLUMNS
+                                                  ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "
+                                                  "?14, ?15, ?16)"));
+    bind_step(*change, step);
+    TRY(change->run());
+  }
+  const std::int64_t attempt_id = steps.front().attempt_id;
+  TRY_ASSIGN(Bytes messages, messages_of(attempt_id));
+  append_messages(messages, steps);
+  TRY_ASSIGN(const auto keep, statements_.use("INSERT INTO message (attempt_id, messages) VALUES (?1, ?2) "
+                                              "ON CONFLICT (attempt_id) DO UPDATE SET messages = ?2"));
+  Binder(*keep).integer(attempt_id).blob(messages);
+  return keep->run();
+}
+
+// All of them, packed; empty if there are none.
+Result<Bytes> SqlTransaction::messages_of(std::int64_t attempt_id) {
+  TRY_ASSIGN(const auto query, statements_.use("SELECT messages FROM message WHERE attempt_id = ?1"));
+  Binder(*query).integer(attempt_id);
+  TRY_ASSIGN(const bool found, query->next());
+  return found ? query->blob(0) : Bytes();
 }
 
 Result<void> SqlTransaction::update_step(const Step& step) {
   TRY_ASSIGN(const auto change,
-             statements_.use("UPDATE step SET summary = ?5, topic = ?6, payload = ?7, sent_at = ?8, send_count = ?9, "
-                             "reply_code = ?10, reply_error = ?11, replied_at = ?12, held = ?13, optional = ?14, "
-                             "progress = ?16, notified_at = ?17, installed = ?18 "
+             statements_.use("UPDATE step SET summary = ?5, sent_at = ?6, send_count = ?7, reply_code = ?8, reply_error = ?9, "
+                             "replied_at = ?10, held = ?11, optional = ?12, progress = ?14, notified_at = ?15, installed = ?16 "
                              "WHERE attempt_id = ?1 AND ordinal = ?2"));
   bind_step(*change, step);
   TRY(change->run());
@@ -134,7 +152,10 @@ Result<std::vector<Step>> SqlTransaction::steps_of(std::int64_t attempt_id) {
   TRY_ASSIGN(const auto query,
              statements_.use("SELECT " STEP_COLUMNS " FROM step WHERE attempt_id = ?1 ORDER BY ordinal"));
   Binder(*query).integer(attempt_id);
-  return read_all<Step>(*query, read_step);
+  TRY_ASSIGN(std::vector<Step> steps, read_all<Step>(*query, read_step));
+  TRY_ASSIGN(const Bytes messages, messages_of(attempt_id));
+  TRY(give_messages(messages, steps));
+  return steps;
 }
 
 #define STEP_OF_REQUEST "SELECT " STEP_COLUMNS " FROM step WHERE attempt_id IN (SELECT id FROM attempt WHERE request_id = ?1) AND "
@@ -153,7 +174,7 @@ Result<std::optional<Step>> SqlTransaction::find_step_by_job(std::int64_t reques
 
 Result<void> SqlTransaction::forget_messages(std::int64_t attempt_id) {
   TRY_ASSIGN(const auto change,
-             statements_.use("UPDATE step SET topic = '', payload = x'' WHERE attempt_id = ?1 AND topic <> ''"));
+             statements_.use("DELETE FROM message WHERE attempt_id = ?1"));
   Binder(*change).integer(attempt_id);
   return change->run();
 }

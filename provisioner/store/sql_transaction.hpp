@@ -100,7 +100,7 @@ class SqlTransaction final : public Transaction {
   Result<std::vector<std::int64_t>> logins_given_up() override;
   Result<void> forget_login(std::int64_t id) override;
 
-  Result<void> insert_step(const Step& step) override;
+  Result<void> insert_steps(const std::vector<Step>& steps) override;
   Result<void> update_step(const Step& step) override;
   Result<std::vector<Step>> steps_of(std::int64_t attempt_id) override;
   Result<std::optional<Step>> find_step(std::int64_t request_id, std::string_view rid) override;
@@ -130,6 +130,7 @@ class SqlTransaction final : public Transaction {
   // What is stored for the request, if that is what the caller has read.
   Result<StoredAdmission> current_admission(const ProvisionRequest& request);
   void touch(const AdmissionRow& before, const ProvisionRequest& after);
+  Result<Bytes> messages_of(std::int64_t attempt_id);
 
   sqlite::Database& database_;
   sqlite::StatementCache statements_;

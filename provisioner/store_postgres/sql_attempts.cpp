@@ -20,9 +20,20 @@ Parameters values_of(const Attempt& attempt, std::int64_t id) {
   return values;
 }
 
-Parameters values_of(const Step& step) {
+// A step's message stands in its row: an old program beside this one, until it is upgraded too, would look for it there.
+#define STEP_WITH_MESSAGE_COLUMNS STEP_COLUMNS ", topic, payload"
+
+Result<Step> read_step_with_message(RowReader& row) {
+  TRY_ASSIGN(Step step, read_step(row));
+  step.topic = row.text();
+  step.payload = row.blob();
+  return step;
+}
+
+Parameters values_with_message(const Step& step) {
   Parameters values;
   to_values::step(values, step);
+  values.text(step.topic).blob(step.payload);
   return values;
 }
 
@@ -52,7 +63,7 @@ Result<void> PgTransaction::read_focus(const Locking& request, Connection::Ticke
   TRY_ASSIGN(focus_.attempt, read_one<Attempt>(attempts, [this](RowReader& row) { return read_attempt(row); }));
   focus_.knows_latest = latest;
   if (focus_.attempt) {
-    TRY_ASSIGN(focus_.steps, read_all<Step>(all_steps, read_step));
+    TRY_ASSIGN(focus_.steps, read_all<Step>(all_steps, read_step_with_message));
   }
   return {};
 }
@@ -60,7 +71,7 @@ Result<void> PgTransaction::read_focus(const Locking& request, Connection::Ticke
 void PgTransaction::ask_latest_attempt(const Parameters& client_id, Connection::Ticket& attempt, Connection::Ticket& steps) {
   attempt = connection_.ask("SELECT " ATTEMPT_COLUMNS " FROM attempt WHERE request_id = (SELECT id FROM request WHERE client_id = $1) "
                             "ORDER BY number DESC LIMIT 1", client_id);
-  steps = connection_.ask("SELECT " STEP_COLUMNS " FROM step WHERE attempt_id = (SELECT attempt.id FROM attempt WHERE request_id = "
+  steps = connection_.ask("SELECT " STEP_WITH_MESSAGE_COLUMNS " FROM step WHERE attempt_id = (SELECT attempt.id FROM attempt WHERE request_id = "
                           "(SELECT id FROM request WHERE client_id = $1) ORDER BY number DESC LIMIT 1) ORDER BY ordinal", client_id);
 }
 
@@ -137,7 +148,7 @@ Result<std::optional<Attempt>> PgTransaction::find_attempt(std::int64_t id) {
   const Locking request = ask_locked(
       FLEET_LOCKABLE("SELECT " FLEET_REQUEST_COLUMNS " FROM request WHERE id = (SELECT request_id FROM attempt WHERE attempt.id = $1)"), values);
   const auto attempt = connection_.ask("SELECT " ATTEMPT_COLUMNS " FROM attempt WHERE id = $1", values);
-  const auto steps = connection_.ask("SELECT " STEP_COLUMNS " FROM step WHERE attempt_id = $1 ORDER BY ordinal", values);
+  const auto steps = connection_.ask("SELECT " STEP_WITH_MESSAGE_COLUMNS " FROM step WHERE attempt_id = $1 ORDER BY ordinal", values);
   TRY(read_focus(request, attempt, steps, false));
   return focus_.attempt;
 }
@@ -213,11 +224,12 @@ Step* PgTransaction::focused_step(std::int64_t attempt_id, int ordinal) {
   return found == focus_.steps->end() ? nullptr : &*found;
 }
 
-Result<void> PgTransaction::insert_step(const Step& step) {
-  connection_.send("INSERT INTO step (" STEP_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, "
-                   "$16, $17, $18)",
-                   values_of(step));
-  if (focus_.attempt && focus_.attempt->id == step.attempt_id && focus_.steps) {
+Result<void> PgTransaction::insert_steps(const std::vector<Step>& steps) {
+  for (const Step& step : steps) {
+    connection_.send("INSERT INTO step (" STEP_WITH_MESSAGE_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
+                     "$14, $15, $16, $17, $18)",
+                     values_with_message(step));
+    if (!focus_.attempt || focus_.attempt->id != step.attempt_id || !focus_.steps) continue;
     const auto behind = std::find_if(focus_.steps->begin(), focus_.steps->end(), [&](const Step& one) { return one.ordinal > step.ordinal; });
     focus_.steps->insert(behind, step);
   }
@@ -226,10 +238,10 @@ Result<void> PgTransaction::insert_step(const Step& step) {
 
 Result<void> PgTransaction::update_step(const Step& step) {
   TRY(must_own(step.attempt_id));
-  connection_.send("UPDATE step SET kind = $3, rid = $4, summary = $5, topic = $6, payload = $7, sent_at = $8, send_count = $9, "
-                   "reply_code = $10, reply_error = $11, replied_at = $12, held = $13, optional = $14, job_id = $15, progress = $16, "
-                   "notified_at = $17, installed = $18 WHERE attempt_id = $1 AND ordinal = $2",
-                   values_of(step),
+  connection_.send("UPDATE step SET kind = $3, rid = $4, summary = $5, sent_at = $6, send_count = $7, reply_code = $8, reply_error = $9, "
+                   "replied_at = $10, held = $11, optional = $12, job_id = $13, progress = $14, notified_at = $15, installed = $16, "
+                   "topic = $17, payload = $18 WHERE attempt_id = $1 AND ordinal = $2",
+                   values_with_message(step),
                    Error{ErrorCode::kNotFound, fmt::format("attempt {}, step {}: no such step", step.attempt_id, step.ordinal)});
   if (Step* const known = focused_step(step.attempt_id, step.ordinal)) *known = step;
   return {};
@@ -237,9 +249,9 @@ Result<void> PgTransaction::update_step(const Step& step) {
 
 Result<std::vector<Step>> PgTransaction::steps_of(std::int64_t attempt_id) {
   if (focus_.attempt && focus_.attempt->id == attempt_id && focus_.steps) return *focus_.steps;
-  TRY_ASSIGN(const Rows rows, connection_.query("SELECT " STEP_COLUMNS " FROM step WHERE attempt_id = $1 ORDER BY ordinal",
+  TRY_ASSIGN(const Rows rows, connection_.query("SELECT " STEP_WITH_MESSAGE_COLUMNS " FROM step WHERE attempt_id = $1 ORDER BY ordinal",
                                                 Parameters().integer(attempt_id)));
-  return read_all<Step>(rows, read_step);
+  return read_all<Step>(rows, read_step_with_message);
 }
 
 #define STEP_OF_REQUEST \

@@ -115,7 +115,7 @@ class PgTransaction final : public Transaction {
   Result<std::vector<std::int64_t>> logins_given_up() override;
   Result<void> forget_login(std::int64_t id) override;
 
-  Result<void> insert_step(const Step& step) override;
+  Result<void> insert_steps(const std::vector<Step>& steps) override;
   Result<void> update_step(const Step& step) override;
   Result<std::vector<Step>> steps_of(std::int64_t attempt_id) override;
   Result<std::optional<Step>> find_step(std::int64_t request_id, std::string_view rid) override;

@@ -178,7 +178,7 @@ TEST_CASE("a description holds the request, its attempts, certificates and timel
   step.payload = "payload-of-the-step";
   step.sent_at = admin.platform.now;
   step.reply_error = "\xff bad bytes \x1b[31m";
-  admin.platform.run([&](Transaction& tx) { return tx.insert_step(step); });
+  admin.platform.run([&](Transaction& tx) { return tx.insert_steps({step}); });
 
   const AdminReply reply = admin.call("GET", "/v1/requests/gw");
   CHECK(reply.status == 200);

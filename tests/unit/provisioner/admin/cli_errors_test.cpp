@@ -205,7 +205,7 @@ TEST_CASE("an attempt that has ended waits for no replies") {
     step.rid = "rid";
     step.summary = "configuration";
     step.sent_at = wall_now();
-    return tx.insert_step(step);
+    return tx.insert_steps({step});
   });
   CHECK(has(prompt.cli({"describe", "request", "gw"}).output, "no reply yet"));
   attempt.state = AttemptState::kFailed;

@@ -148,14 +148,14 @@ struct Desk {
       step.rid = random_id();
       if (ready) step.replied_at = wall_now();
       if (ready) step.reply_code = 200;
-      TRY(tx.insert_step(step));
+      TRY(tx.insert_steps({step}));
       Step configuration;
       configuration.attempt_id = id;
       configuration.ordinal = 1;
       configuration.kind = StepKind::kConfiguration;
       configuration.rid = random_id();
       configuration.held = true;
-      return tx.insert_step(configuration);
+      return tx.insert_steps({configuration});
     });
     return id;
   }
@@ -272,7 +272,7 @@ TEST_CASE("For a device one connector works at a time, and what has become of no
       configuration.kind = StepKind::kConfiguration;
       configuration.rid = random_id();
       configuration.held = true;
-      return tx.insert_step(configuration);
+      return tx.insert_steps({configuration});
     });
     return id;
   };

@@ -63,7 +63,7 @@ TEST_CASE("an attempt and its steps come back whole, and the messages are forgot
     TRY(tx.insert_attempt(attempt));
     step = sample_step(attempt.id, 0);
     step.payload = "Correct-Horse-Battery-Staple";
-    TRY(tx.insert_step(step));
+    TRY(tx.insert_steps({step}));
     step.reply_code = 400;
     step.reply_error = "no such keystore";
     step.replied_at = kNow + Millis(7);
@@ -93,13 +93,16 @@ TEST_CASE("an attempt and its steps come back whole, and the messages are forgot
     REQUIRE(by_rid);
     CHECK(by_rid->kind == step.kind);
     CHECK(by_rid->summary == step.summary);
-    CHECK(by_rid->topic == step.topic);
-    CHECK(by_rid->payload == step.payload);
     CHECK(by_rid->sent_at == step.sent_at);
     CHECK(by_rid->send_count == 3);
     CHECK(by_rid->reply_code == 400);
     CHECK(by_rid->reply_error == "no such keystore");
     CHECK(by_rid->replied_at == step.replied_at);
+    TRY_ASSIGN(const auto whole, tx.steps_of(attempt.id));
+    REQUIRE(whole.size() == 1);
+    CHECK(whole[0].topic == step.topic);
+    CHECK(whole[0].payload == step.payload);
+    CHECK(whole[0].send_count == 3);
     TRY(tx.forget_messages(attempt.id));
     TRY_ASSIGN(const auto steps, tx.steps_of(attempt.id));
     REQUIRE(steps.size() == 1);
@@ -111,6 +114,33 @@ TEST_CASE("an attempt and its steps come back whole, and the messages are forgot
   fixture.close();
   if (on_postgres()) return;  // its pages are rewritten when it vacuums
   CHECK(test::run({"grep", "-c", "Correct-Horse", (fixture.folder / "provisioner.db").string()}).output == "0\n");
+}
+
+TEST_CASE("steps that come later keep their messages beside those of the first ones") {
+  StoreFixture fixture;
+  const ProvisionRequest request = fixture.insert(sample_request("one"));
+  Attempt attempt = sample_attempt(request.id, 1);
+  std::vector<Step> steps;
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY(tx.insert_attempt(attempt));
+    for (int i = 0; i < 4; ++i) {
+      steps.push_back(sample_step(attempt.id, i));
+      steps.back().payload += std::string(static_cast<std::size_t>(i) * 3'000, 'p');
+    }
+    TRY(tx.insert_steps({}));
+    return tx.insert_steps({steps[0]});
+  });
+  fixture.must([&](Transaction& tx) { return tx.insert_steps({steps[1], steps[2], steps[3]}); });
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(const auto found, tx.steps_of(attempt.id));
+    REQUIRE(found.size() == 4);
+    for (std::size_t i = 0; i < 4; ++i) {
+      CHECK(found[i].ordinal == static_cast<int>(i));
+      CHECK(found[i].topic == steps[i].topic);
+      CHECK(found[i].payload == steps[i].payload);
+    }
+    return {};
+  });
 }
 
 TEST_CASE("only open attempts that are due are swept, the longest due first") {
@@ -145,7 +175,7 @@ TEST_CASE("a request has one open attempt, its numbers are unique, and a step is
   fixture.must([&](Transaction& tx) -> Result<void> {
     TRY(tx.insert_attempt(first));
     step = sample_step(first.id, 0);
-    return tx.insert_step(step);
+    return tx.insert_steps({step});
   });
   Attempt second = sample_attempt(request.id, 2);
   const auto insert_second = [&](Transaction& tx) { return tx.insert_attempt(second); };
@@ -169,7 +199,7 @@ TEST_CASE("a request has one open attempt, its numbers are unique, and a step is
     CHECK_FALSE(guessed);
     return {};
   });
-  CHECK(code(fixture.run([&](Transaction& tx) { return tx.insert_step(sample_step(first.id, 0)); })) == ErrorCode::kAlreadyExists);
+  CHECK(code(fixture.run([&](Transaction& tx) { return tx.insert_steps({sample_step(first.id, 0)}); })) == ErrorCode::kAlreadyExists);
   fixture.must([&](Transaction& tx) -> Result<void> {
     TRY_ASSIGN(const auto latest, tx.latest_attempt(request.id));
     REQUIRE(latest);
@@ -190,7 +220,7 @@ TEST_CASE("the newest hundred ended attempts of a request are kept, with their s
     for (int number = 1; number <= 250; ++number) {
       Attempt attempt = sample_attempt(noisy.id, number);
       TRY(tx.insert_attempt(attempt));
-      TRY(tx.insert_step(sample_step(attempt.id, 0)));
+      TRY(tx.insert_steps({sample_step(attempt.id, 0)}));
       if (number == 250) break;
       attempt.state = AttemptState::kFailed;
       attempt.ended_at = kNow;
@@ -263,7 +293,7 @@ TEST_CASE("deleting a request takes its attempts, steps and timeline along") {
   fixture.must([&](Transaction& tx) -> Result<void> {
     Attempt attempt = sample_attempt(request.id, 1);
     TRY(tx.insert_attempt(attempt));
-    TRY(tx.insert_step(sample_step(attempt.id, 0)));
+    TRY(tx.insert_steps({sample_step(attempt.id, 0)}));
     TRY(tx.add_timeline({request.id, attempt.id, kNow, "hello", "said hello"}));
     return tx.delete_request(request.id);
   });
@@ -332,7 +362,7 @@ TEST_CASE("a step's package is found by its job, which is one step's only") {
     step.job_id = (std::int64_t{1} << 53) - 1;
     step.optional = true;
     step.held = true;
-    TRY(tx.insert_step(step));
+    TRY(tx.insert_steps({step}));
     step.held = false;
     step.progress = 150;
     step.notified_at = kNow;

@@ -175,7 +175,7 @@ TEST_CASE("an attempt is one cell's: the other changes nothing of it, unless it 
   Attempt attempt = sample_attempt(request.id, 1);
   cells.a.must([&](Transaction& tx) -> Result<void> {
     TRY(tx.insert_attempt(attempt));
-    return tx.insert_step(sample_step(attempt.id, 0));
+    return tx.insert_steps({sample_step(attempt.id, 0)});
   });
   const auto update = [&](Transaction& tx) -> Result<void> {
     TRY_ASSIGN(const auto found, tx.find_attempt(attempt.id));
