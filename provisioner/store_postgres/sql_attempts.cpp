@@ -1,5 +1,9 @@
 // Attempts and their steps: whose they are, and what a piece of work has seen of them.
 #include <algorithm>
+#include <array>
+#include <string>
+
+#include <fmt/format.h>
 
 #include "provisioner/store_postgres/transaction.hpp"
 
@@ -30,11 +34,28 @@ Result<Step> read_step_with_message(RowReader& row) {
   return step;
 }
 
-Parameters values_with_message(const Step& step) {
-  Parameters values;
+void add_with_message(Parameters& values, const Step& step) {
   to_values::step(values, step);
   values.text(step.topic).blob(step.payload);
-  return values;
+}
+constexpr std::size_t kStepValues = 18;
+// So many steps go into one statement: more than most plans have.
+constexpr std::size_t kStepsAtOnce = 8;
+
+// The statement that inserts so many steps; each text is made once and lives for ever.
+std::string_view step_insertion(std::size_t rows) {
+  static const auto texts = [] {
+    std::array<std::string, kStepsAtOnce> made;
+    std::string text = "INSERT INTO step (" STEP_WITH_MESSAGE_COLUMNS ") VALUES ";
+    std::size_t number = 0;
+    for (std::string& one : made) {
+      text += number == 0 ? "(" : ", (";
+      for (std::size_t i = 0; i < kStepValues; ++i) text += fmt::format("{}${}", i == 0 ? "" : ", ", ++number);
+      one = text += ")";
+    }
+    return made;
+  }();
+  return texts[rows - 1];
 }
 
 Error taken_over(std::int64_t attempt_id) {
@@ -225,10 +246,13 @@ Step* PgTransaction::focused_step(std::int64_t attempt_id, int ordinal) {
 }
 
 Result<void> PgTransaction::insert_steps(const std::vector<Step>& steps) {
+  for (std::size_t begin = 0; begin < steps.size(); begin += kStepsAtOnce) {
+    const std::size_t count = std::min(kStepsAtOnce, steps.size() - begin);
+    Parameters values;
+    for (std::size_t i = 0; i < count; ++i) add_with_message(values, steps[begin + i]);
+    connection_.send(step_insertion(count), values);
+  }
   for (const Step& step : steps) {
-    connection_.send("INSERT INTO step (" STEP_WITH_MESSAGE_COLUMNS ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, "
-                     "$14, $15, $16, $17, $18)",
-                     values_with_message(step));
     if (!focus_.attempt || focus_.attempt->id != step.attempt_id || !focus_.steps) continue;
     const auto behind = std::find_if(focus_.steps->begin(), focus_.steps->end(), [&](const Step& one) { return one.ordinal > step.ordinal; });
     focus_.steps->insert(behind, step);
@@ -238,10 +262,12 @@ Result<void> PgTransaction::insert_steps(const std::vector<Step>& steps) {
 
 Result<void> PgTransaction::update_step(const Step& step) {
   TRY(must_own(step.attempt_id));
+  Parameters values;
+  add_with_message(values, step);
   connection_.send("UPDATE step SET kind = $3, rid = $4, summary = $5, sent_at = $6, send_count = $7, reply_code = $8, reply_error = $9, "
                    "replied_at = $10, held = $11, optional = $12, job_id = $13, progress = $14, notified_at = $15, installed = $16, "
                    "topic = $17, payload = $18 WHERE attempt_id = $1 AND ordinal = $2",
-                   values_with_message(step),
+                   values,
                    Error{ErrorCode::kNotFound, fmt::format("attempt {}, step {}: no such step", step.attempt_id, step.ordinal)});
   if (Step* const known = focused_step(step.attempt_id, step.ordinal)) *known = step;
   return {};

@@ -58,6 +58,12 @@ Result<void> PgTransaction::add_timeline(const TimelineEntry& entry) {
   return {};
 }
 
+// Now and then is often enough for a timeline that grows without end; the others would be looked at for nothing.
+void PgTransaction::end_piece() {
+  if (++pieces_ % kTrimEvery == 0) trim_timelines();
+  lengthened_.clear();
+}
+
 // A walk over the index from the newest entry: as cheap as the timeline is short. Once for all lines of a piece of work.
 void PgTransaction::trim_timelines() {
   for (const std::int64_t request_id : lengthened_) {

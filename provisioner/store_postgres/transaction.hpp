@@ -23,6 +23,8 @@ namespace fleet::provisioner::postgres {
 
 // The same bounds as those of the store on SQLite.
 inline constexpr std::int64_t kTimelineKept = 1000;
+// Every so manieth piece of work trims the timelines that it has lengthened.
+inline constexpr std::uint64_t kTrimEvery = 16;
 inline constexpr std::int64_t kAttemptsKept = 100;
 inline constexpr std::int64_t kAuditKept = 100'000;
 inline constexpr std::int64_t kAuditSlack = 1'000;
@@ -60,7 +62,7 @@ class PgTransaction final : public Transaction {
   // Another piece of work begins: what the last one saw is not looked at any more.
   void begin_piece();
   // Sends what the piece has left for its end.
-  void end_piece() { trim_timelines(); }
+  void end_piece();
   // What changed of admissions since the last take, and what other cells shall hear; emptied.
   WantedRows take_touched() { return std::exchange(touched_, {}); }
   Tidings take_tidings() { return std::exchange(tidings_, {}); }
@@ -185,6 +187,7 @@ class PgTransaction final : public Transaction {
   std::map<std::int64_t, std::string> owners_;  // of attempts seen in this piece
   std::map<std::int64_t, Seen> seen_;           // requests that this piece has read or made
   std::set<std::int64_t> lengthened_;           // requests whose timeline this piece has lengthened
+  std::uint64_t pieces_ = 0;                    // so far
   std::optional<Account> account_;              // of the profile that was found last
   bool locked_ = false;                         // this piece holds a lock
   bool in_the_way_ = false;

@@ -302,6 +302,44 @@ TEST_CASE("deleting a request takes its attempts, steps and timeline along") {
   }
 }
 
+TEST_CASE("a timeline that grows for ever, a few lines at a time, does not fill the store") {
+  StoreFixture fixture;
+  const ProvisionRequest noisy = fixture.insert(sample_request("noisy"));
+  constexpr int kPieces = 60, kLines = 40;
+  for (int piece = 0; piece < kPieces; ++piece) {
+    fixture.must([&](Transaction& tx) -> Result<void> {
+      for (int i = 0; i < kLines; ++i) TRY(tx.add_timeline({noisy.id, std::nullopt, kNow, "denied", "again"}));
+      return {};
+    });
+  }
+  CHECK(fixture.number("provisioner.db", "SELECT count(*) FROM timeline") >= 1000);
+  CHECK(fixture.number("provisioner.db", "SELECT count(*) FROM timeline") < 1000 + 17 * kLines);
+}
+
+TEST_CASE("more steps than go into one statement all come back") {
+  StoreFixture fixture;
+  const ProvisionRequest request = fixture.insert(sample_request("one"));
+  Attempt attempt = sample_attempt(request.id, 1);
+  std::vector<Step> steps;
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY(tx.insert_attempt(attempt));
+    for (int i = 0; i < 19; ++i) {
+      steps.push_back(sample_step(attempt.id, i));
+      steps.back().payload = std::to_string(i);
+    }
+    return tx.insert_steps(steps);
+  });
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(const auto found, tx.steps_of(attempt.id));
+    REQUIRE(found.size() == 19);
+    for (std::size_t i = 0; i < 19; ++i) {
+      CHECK(found[i].rid == steps[i].rid);
+      CHECK(found[i].payload == steps[i].payload);
+    }
+    return {};
+  });
+}
+
 TEST_CASE("the timeline gives the newest entries, oldest first, and keeps about a thousand a request") {
   StoreFixture fixture;
   const ProvisionRequest noisy = fixture.insert(sample_request("noisy"));
