@@ -18,7 +18,7 @@ namespace {
 
 int fleet_size() {
   const char* const wanted = std::getenv("FLEET_CELLS_DEVICES");
-  return wanted == nullptr ? 600 : std::atoi(wanted);
+  return wanted == nullptr ? 5'000 : std::atoi(wanted);
 }
 
 int number(CellsRig& rig, const std::string& sql) {
