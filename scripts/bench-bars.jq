@@ -24,12 +24,14 @@ def us: "\(. // 0 | round) us";
 | ($tls // {} | .cpuMicrosPerDevice // {} | .broker + .simulator + .provisioner) as $all_cpu
 # six messages and a certificate to sign, a signing request to verify
 | ($machine // {} | 7 * (.signMicros // 0) + (.verifyMicros // 0)) as $signing
+# what was aimed at counts on 14 us a signature
+| ($machine // {} | (.signMicros // 14) / 14) as $slower
 | least("provision_tls, devices/s"; $tls.perSecond; 1000;
-    "two processors have 2000 us for each of 1000 devices a second; here the broker alone and the simulator, with nobody to decide, take \($floor_cpu // 0 | us), which makes \($floor.perSecond)/s"),
+    "two processors have 2000 us for each of 1000 devices a second; here the broker alone and the simulator, with nobody to decide, take \($floor_cpu // 0 | us), which makes \($floor.perSecond)/s, and a device provisioned takes \($all_cpu // 0 | us) of all processes. The aim counts on 14 us a signature, of which a device needs or checks some twenty; here it takes \($machine.signMicros) us, \($slower | cut) times that"),
   least("provision_tls, ratio to the floor"; $tls.ratioToFloor; 0.55;
     "a device takes \($all_cpu // 0 | us) of all processes; at 0.55 of the floor it would be \(($floor_cpu // 0) / 0.55 | us)"),
   most("provision_tls, us of the provisioner"; $tls.cpuMicrosPerDevice.provisioner; 350;
-    "it counts 14 us a signature; seven signatures and the check of a signing request take \($signing | us) here by themselves"),
+    "it counts on 14 us a signature, 25 of which are 350 us; here 25 are \(350 * $slower | us), and seven signatures and the check of a signing request take \($signing | us) by themselves"),
   most("provision_tls, us of provisioner and broker"; (if $tls then $tls.cpuMicrosPerDevice | .provisioner + .broker else null end); 1000;
     "the broker alone, without the plugin, takes \($floor.cpuMicrosPerDevice.broker | us)"),
   most("provision_tls, broker to the floor\u0027s"; $tls.brokerCpuToFloor; 1.2; null),
