@@ -10,6 +10,7 @@
 #include <boost/asio/steady_timer.hpp>
 
 #include "agent/simulator/device.hpp"
+#include "agent/simulator/device_queue.hpp"
 
 namespace fleet::agent {
 namespace {
@@ -34,19 +35,21 @@ SessionConfig pattern_of(const FleetOptions& options) {
   return config;
 }
 
-// What all parts of a fleet read.
+// What all parts of a fleet read, and the queue that they take devices from.
 struct Orders {
   const FleetOptions& options;
   const std::vector<RosterEntry>& roster;
   const std::vector<Millis> arrivals;       // by place in the roster
   const std::vector<Behaviour> behaviours;  // likewise
   const std::size_t traced;                 // the first proper device; behind the roster if there is none
+  SteadyTime begun;
+  DeviceQueue queue;
 };
 
-// The devices of one thread: every so manieth of the roster.
+// The devices of one thread: whoever is next when it has a place.
 class Squad {
  public:
-  Squad(Crew& crew, std::size_t part, const Orders& orders, const crypto::TlsContext& tls,
+  Squad(Crew& crew, std::size_t part, Orders& orders, const crypto::TlsContext& tls,
         const std::vector<crypto::PrivateKey>& keys)
       : crew_(crew),
         part_(part),
@@ -64,20 +67,9 @@ class Squad {
                 .tally = crew.tally(part),
                 .owner_roots = {},
                 .owner_contexts = {}},
-        arrival_timer_(crew.io(part)),
-        next_(part) {
-    Tally& tally = ground_.tally;
-    tally.devices = share_of(orders.roster.size(), part, crew.parts());
-    tally.done_at.reserve(tally.devices);
-    for (std::size_t i = part; i < orders.roster.size(); i += crew.parts()) {
-      ++tally.by_behaviour[static_cast<std::size_t>(orders.behaviours[i])];
-    }
-  }
+        arrival_timer_(crew.io(part)) {}
 
-  void begin() {
-    begun_ = std::chrono::steady_clock::now();
-    next_arrival();
-  }
+  void begin() { next_arrival(); }
 
   // Of the traced device, if it is here.
   std::vector<TracedMessage> take_trace() { return std::move(trace_); }
@@ -85,21 +77,25 @@ class Squad {
  private:
   // Lets in who has come and has a place, and waits for the next one.
   void next_arrival() {
-    const auto now = std::chrono::steady_clock::now();
-    const std::size_t end = orders_.roster.size();
-    while (next_ < end && active_.size() < concurrency_ && begun_ + orders_.arrivals[next_] <= now) {
-      if (!let_in(next_)) return;
-      next_ += crew_.parts();
-    }
-    if (next_ >= end) {
-      if (active_.empty()) crew_.ended(part_);
+    while (active_.size() < concurrency_) {  // or on_end comes here again
+      const auto now = std::chrono::steady_clock::now();
+      const auto has_come = [&](std::size_t number) { return orders_.begun + orders_.arrivals[number] <= now; };
+      if (const auto number = orders_.queue.take_if(has_come)) {
+        if (!let_in(*number)) return;
+        continue;
+      }
+      const auto next = orders_.queue.next();
+      if (!next) {
+        if (active_.empty()) crew_.ended(part_);
+        return;
+      }
+      // another part may be faster
+      arrival_timer_.expires_at(orders_.begun + orders_.arrivals[*next]);
+      arrival_timer_.async_wait([this](boost::system::error_code error) {
+        if (!error) next_arrival();
+      });
       return;
     }
-    if (active_.size() >= concurrency_) return;  // on_end comes here again
-    arrival_timer_.expires_at(begun_ + orders_.arrivals[next_]);
-    arrival_timer_.async_wait([this](boost::system::error_code error) {
-      if (!error) next_arrival();
-    });
   }
 
   bool let_in(std::size_t number) {
@@ -121,12 +117,10 @@ class Squad {
 
   Crew& crew_;
   const std::size_t part_;
-  const Orders& orders_;
+  Orders& orders_;
   const std::size_t concurrency_;
   FleetGround ground_;
   boost::asio::steady_timer arrival_timer_;
-  SteadyTime begun_;
-  std::size_t next_;  // in the roster
   std::unordered_map<std::size_t, std::unique_ptr<SimulatedDevice>> active_;
   std::vector<TracedMessage> trace_;
 };
@@ -147,13 +141,20 @@ Result<FleetOutcome> run_fleet(const FleetOptions& options, const std::vector<Ro
   std::vector<Behaviour> behaviours = assign(options.mix, roster.size(), options.seed + 1);
   const auto proper = std::find(behaviours.begin(), behaviours.end(), Behaviour::kProper);
   const auto traced = static_cast<std::size_t>(proper - behaviours.begin());
-  const Orders orders{options, roster, arrival_times(options.arrival, roster.size(), options.seed), std::move(behaviours), traced};
+  Orders orders{options, roster, arrival_times(options.arrival, roster.size(), options.seed), std::move(behaviours), traced, {},
+                DeviceQueue(roster.size())};
 
   Crew crew(with_use_for(options.crew, roster.size(), options.concurrency), show);
   std::vector<std::unique_ptr<Squad>> squads;
   for (std::size_t i = 0; i < crew.parts(); ++i) squads.push_back(std::make_unique<Squad>(crew, i, orders, tls, keys));
+  Tally& whole = crew.tally(0);  // of which devices there are; what becomes of each is in the tally of who took it
+  whole.devices = roster.size();
+  for (const Behaviour behaviour : orders.behaviours) ++whole.by_behaviour[static_cast<std::size_t>(behaviour)];
+  orders.begun = std::chrono::steady_clock::now();
   TRY_ASSIGN(FleetOutcome outcome, crew.run([&](std::size_t part) { squads[part]->begin(); }));
-  outcome.trace = squads[traced % crew.parts()]->take_trace();
+  for (const auto& squad : squads) {
+    if (outcome.trace.empty()) outcome.trace = squad->take_trace();
+  }
   return outcome;
 }
 

@@ -13,6 +13,7 @@
 #include <boost/json.hpp>
 #include <fmt/format.h>
 
+#include "agent/simulator/device_queue.hpp"
 #include "core/base/file.hpp"
 #include "core/mqtt/client.hpp"
 
@@ -107,7 +108,8 @@ class Platform {
 // The devices of one thread.
 class FloorSquad {
  public:
-  FloorSquad(Crew& crew, std::size_t part, const FloorOptions& options, const Script& script, const crypto::TlsContext& tls)
+  FloorSquad(Crew& crew, std::size_t part, const FloorOptions& options, const Script& script, const crypto::TlsContext& tls,
+             DeviceQueue& queue)
       : crew_(crew),
         part_(part),
         options_(options),
@@ -115,13 +117,15 @@ class FloorSquad {
         tls_(tls),
         concurrency_(share_of(options.concurrency, part, crew.parts())),
         tally_(crew.tally(part)),
-        next_(part) {
-    tally_.devices = share_of(options.devices, part, crew.parts());
-  }
+        queue_(queue) {}
 
   void let_in() {
-    for (; next_ < options_.devices && devices_.size() < concurrency_; next_ += crew_.parts()) start(next_);
-    if (next_ >= options_.devices && devices_.empty()) crew_.ended(part_);
+    while (devices_.size() < concurrency_) {
+      const auto number = queue_.take();
+      if (!number) break;
+      start(*number);
+    }
+    if (devices_.empty()) crew_.ended(part_);
   }
 
  private:
@@ -199,7 +203,7 @@ class FloorSquad {
   const crypto::TlsContext& tls_;
   const std::size_t concurrency_;
   Tally& tally_;
-  std::size_t next_;
+  DeviceQueue& queue_;
   std::unordered_map<std::size_t, Device> devices_;
 };
 
@@ -259,7 +263,9 @@ Result<FleetOutcome> run_floor(const FloorOptions& options, const std::function<
   TRY(platform.connect(std::move(connect)));
 
   std::vector<std::unique_ptr<FloorSquad>> squads;
-  for (std::size_t i = 0; i < crew.parts(); ++i) squads.push_back(std::make_unique<FloorSquad>(crew, i, options, script, tls));
+  DeviceQueue queue(options.devices);
+  for (std::size_t i = 0; i < crew.parts(); ++i) squads.push_back(std::make_unique<FloorSquad>(crew, i, options, script, tls, queue));
+  crew.tally(0).devices = options.devices;
   return crew.run([&](std::size_t part) { squads[part]->let_in(); });
 }
 

@@ -1,6 +1,7 @@
 #include "agent/simulator/crew.hpp"
 
-#include <atomic>
+#include <algorithm>
+#include <array>
 #include <thread>
 
 #include <signal.h>
@@ -10,6 +11,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <doctest/doctest.h>
 
+#include "agent/simulator/device_queue.hpp"
 #include "agent/simulator/fleet.hpp"
 
 using namespace fleet;
@@ -93,7 +95,27 @@ TEST_CASE("A signal, and the end of the time, interrupt a run that has not ended
   CHECK(outcome->interrupted);
 }
 
-TEST_CASE("No thread is without a device, and every device and place is dealt out") {
+TEST_CASE("Every device is taken once, by whoever comes, and who is not ready stays") {
+  DeviceQueue queue(10'000);
+  CHECK_FALSE(queue.take_if([](std::size_t) { return false; }));
+  CHECK(queue.next() == 0);
+  std::array<std::vector<std::size_t>, 3> taken;
+  std::vector<std::thread> threads;
+  for (auto& mine : taken) {
+    threads.emplace_back([&queue, &mine] {
+      while (const auto number = queue.take()) mine.push_back(*number);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  std::vector<int> times(10'000, 0);
+  for (const auto& mine : taken) {
+    for (const std::size_t number : mine) ++times[number];
+  }
+  CHECK(std::count(times.begin(), times.end(), 1) == 10'000);
+  CHECK_FALSE(queue.next());
+}
+
+TEST_CASE("No thread is without a device, and every place is dealt out") {
   CHECK(with_use_for(crew_of(8), 100, 3).threads == 3);
   CHECK(with_use_for(crew_of(8), 2, 500).threads == 2);
   CHECK(with_use_for(crew_of(2), 100, 500).threads == 2);
