@@ -40,6 +40,20 @@ struct Crew::Watch {
   boost::asio::steady_timer limit_timer;
 };
 
+// Ended and waited for, however the scope is left.
+struct Crew::Threads {
+  explicit Threads(Crew& of) : crew(of) {}
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+  ~Threads() {
+    for (const auto& part : crew.parts_) part->io.stop();
+    for (std::thread& thread : running) thread.join();
+  }
+
+  Crew& crew;
+  std::vector<std::thread> running;
+};
+
 Crew::Crew(CrewOptions options, std::function<void(const FleetProgress&)> show)
     : options_(std::move(options)), show_(std::move(show)) {
   for (std::size_t i = 0; i < options_.threads; ++i) parts_.push_back(std::make_unique<Part>(i));
@@ -56,8 +70,10 @@ Tally& Crew::tally(std::size_t part) {
 }
 
 void Crew::ended(std::size_t part) {
-  parts_[part]->tell_timer.cancel();
-  boost::asio::post(home_, [this] {
+  Part& mine = *parts_[part];
+  mine.tell_timer.cancel();
+  boost::asio::post(home_, [this, &mine, last = progress_of(mine.tally)] {
+    mine.last_told = last;
     if (++ended_ == parts_.size()) home_.stop();
   });
 }
@@ -92,11 +108,11 @@ Result<FleetOutcome> Crew::run(const std::function<void(std::size_t part)>& begi
   for (const auto& part : parts_) part->last_told = progress_of(part->tally);
   show_progress();
 
-  std::vector<std::thread> threads;
-  for (const auto& part : parts_) threads.emplace_back([this, &part, &begin] { work(*part, begin); });
-  home_.run();
-  for (const auto& part : parts_) part->io.stop();
-  for (std::thread& thread : threads) thread.join();
+  {
+    Threads threads(*this);
+    for (const auto& part : parts_) threads.running.emplace_back([this, &part, &begin] { work(*part, begin); });
+    home_.run();
+  }
   watch_.reset();
   if (failure_) return fail(*failure_);
 

@@ -43,11 +43,12 @@ class Crew {
   void stop(Error why);
 
   // Calls `begin` on the thread of each part and returns when all have ended, on SIGINT or SIGTERM, when the time is over, or
-  // when stopped. `show` is called four times a second, and at the end.
+  // when stopped. `show` is called four times a second, and at the end of a run that was not stopped.
   Result<FleetOutcome> run(const std::function<void(std::size_t part)>& begin);
 
  private:
   struct Part;
+  struct Threads;
   void work(Part& part, const std::function<void(std::size_t part)>& begin);
   void tell_progress(Part& part);
   void show_progress();

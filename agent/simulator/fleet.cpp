@@ -17,6 +17,7 @@ namespace {
 
 // Of one connection: libmosquitto's socket, its pair of wake-up sockets, and our copy of the first.
 constexpr std::size_t kFilesPerConnection = 4;
+constexpr std::size_t kFilesPerThread = 4;  // what an io_context waits with
 constexpr std::size_t kOtherFiles = 64;
 
 SessionConfig pattern_of(const FleetOptions& options) {
@@ -131,7 +132,8 @@ Result<FleetOutcome> run_fleet(const FleetOptions& options, const std::vector<Ro
                                const std::function<void(const FleetProgress&)>& show) {
   if (options.concurrency == 0) return fail(ErrorCode::kInvalidArgument, "--concurrency: at least 1");
   TRY(options.mix.check());
-  TRY(make_room_for_connections(options.concurrency * 2));
+  const CrewOptions crew_options = with_use_for(options.crew, roster.size(), options.concurrency);
+  TRY(make_room_for_connections(options.concurrency * 2, crew_options.threads));
   TRY_ASSIGN(const crypto::TlsContext tls, provision_tls(options.broker, options.trust, wall_now()));
   std::vector<crypto::PrivateKey> keys;
   for (std::size_t i = 0; i < options.key_pool; ++i) {
@@ -144,7 +146,7 @@ Result<FleetOutcome> run_fleet(const FleetOptions& options, const std::vector<Ro
   Orders orders{options, roster, arrival_times(options.arrival, roster.size(), options.seed), std::move(behaviours), traced, {},
                 DeviceQueue(roster.size())};
 
-  Crew crew(with_use_for(options.crew, roster.size(), options.concurrency), show);
+  Crew crew(crew_options, show);
   std::vector<std::unique_ptr<Squad>> squads;
   for (std::size_t i = 0; i < crew.parts(); ++i) squads.push_back(std::make_unique<Squad>(crew, i, orders, tls, keys));
   Tally& whole = crew.tally(0);  // of which devices there are; what becomes of each is in the tally of who took it
@@ -163,12 +165,12 @@ CrewOptions with_use_for(CrewOptions options, std::size_t devices, std::size_t c
   return options;
 }
 
-Result<void> make_room_for_connections(std::size_t connections) {
+Result<void> make_room_for_connections(std::size_t connections, std::size_t threads) {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return fail(errno_error(errno, "the limit of open files"));
   limit.rlim_cur = limit.rlim_max;
   if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return fail(errno_error(errno, "the limit of open files"));
-  const std::size_t needed = connections * kFilesPerConnection + kOtherFiles;
+  const std::size_t needed = connections * kFilesPerConnection + threads * kFilesPerThread + kOtherFiles;
   if (limit.rlim_max != RLIM_INFINITY && needed > limit.rlim_max) {
     return fail(ErrorCode::kLimitExceeded,
                 "{} connections need {} open files and this process may have {}: raise `ulimit -n` or lower --concurrency",

@@ -47,8 +47,8 @@ constexpr std::size_t share_of(std::size_t whole, std::size_t part, std::size_t 
 // `options` with no more threads than `devices` and than `concurrency`.
 CrewOptions with_use_for(CrewOptions options, std::size_t devices, std::size_t concurrency);
 
-// Lets this process open as many files as its hard limit allows. kLimitExceeded if `connections` at a time are more than
-// that is good for.
-Result<void> make_room_for_connections(std::size_t connections);
+// Lets this process open as many files as its hard limit allows. kLimitExceeded if `connections` at a time, of so many
+// threads, are more than that is good for.
+Result<void> make_room_for_connections(std::size_t connections, std::size_t threads);
 
 }  // namespace fleet::agent

@@ -251,10 +251,11 @@ Result<std::vector<TracedMessage>> read_trace(const std::filesystem::path& file)
 
 Result<FleetOutcome> run_floor(const FloorOptions& options, const std::function<void(const FleetProgress&)>& show) {
   if (options.concurrency == 0 || options.devices == 0) return fail(ErrorCode::kInvalidArgument, "--devices and --concurrency: at least 1");
-  TRY(make_room_for_connections(options.concurrency + 1));
+  const CrewOptions crew_options = with_use_for(options.crew, options.devices, options.concurrency);
+  TRY(make_room_for_connections(options.concurrency + 1, crew_options.threads));
   TRY_ASSIGN(const crypto::TlsContext tls, provision_tls(options.broker, options.trust, wall_now()));
   const Script script(options.trace);
-  Crew crew(with_use_for(options.crew, options.devices, options.concurrency), show);
+  Crew crew(crew_options, show);
   Platform platform(crew.home(), script, [&crew](Error error) { crew.stop(std::move(error)); });
   mqtt::ConnectOptions connect;
   connect.url = options.platform;

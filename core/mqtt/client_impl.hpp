@@ -65,13 +65,13 @@ struct Link {
   void rest() {
     if (!resting && socket.is_open()) resting = Fd(socket.release());
   }
-  // False if the io_context does not take it back.
-  bool attend() {
-    if (!resting) return true;
+  // An error if the io_context does not take it back.
+  boost::system::error_code attend() {
     boost::system::error_code error;
+    if (!resting) return error;
     socket.assign(resting.get(), error);
     if (!error) resting.release();
-    return !error;
+    return error;
   }
   int native_socket() { return resting ? resting.get() : socket.native_handle(); }
 
@@ -79,10 +79,10 @@ struct Link {
   Fd resting;                // holds it while nothing is to wait for it
   Handle handle;             // goes first
   Stage stage = Stage::kTcp;
-  bool reading = false;
-  bool writing = false;
+  bool reading = false;    // its input is waited for, or it rests until it is looked at again
+  bool writing = false;    // room for its output is waited for
   bool just_read = false;  // and all there was; more may come together (ConnectOptions::read_every)
-  bool flushing = false;   // what was published is about to be written (ConnectOptions::write_together)
+  bool flushing = false;   // what was published will be written in a moment (ConnectOptions::write_together)
   int connack = 0;
   std::string complaints;  // of the TLS layer
   std::unordered_set<int> unacknowledged;
@@ -119,6 +119,7 @@ struct Client::Impl : std::enable_shared_from_this<Client::Impl> {
   void wait_to_read();
   void look_again();
   void flush_soon();
+  void wait_to_write();
   void on_ready(stream_descriptor::wait_type direction);
   bool wants_write() const;
   void on_readable();

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <utility>
 
+#include <boost/asio/error.hpp>
 #include <boost/asio/post.hpp>
 
 #include "core/mqtt/client_impl.hpp"
@@ -51,7 +52,8 @@ std::string why_lost(const Link& link, const Outcome& result) {
                                                : "the broker closed the connection";
 }
 
-// As much room for what goes out as the kernel gives (net.core.wmem_max twice); what it does not give is waited for.
+// As much room for what goes out as the kernel gives (net.core.wmem_max twice); what it does not give is waited for. Not for
+// TCP, whose room grows by itself as long as nobody sets it.
 void widen(int socket) {
   constexpr int kWanted = 4 * 1024 * 1024;
   static_cast<void>(::setsockopt(socket, SOL_SOCKET, SO_SNDBUF, &kWanted, sizeof kWanted));
@@ -92,7 +94,7 @@ Result<void> Client::Impl::open(const std::string& address) {
   const int keep_alive = static_cast<int>(options.keep_alive.count());
   const Outcome result = outcome(::mosquitto_connect_async(handle, address.c_str(), options.url.port, keep_alive));
   if (result.code != MOSQ_ERR_SUCCESS) return fail(ErrorCode::kUnavailable, "{}", why_lost(*link, result));
-  if (options.write_together) widen(::mosquitto_socket(handle));
+  if (options.write_together && options.url.scheme == BrokerUrl::Scheme::kUnix) widen(::mosquitto_socket(handle));
   Fd copy(::fcntl(::mosquitto_socket(handle), F_DUPFD_CLOEXEC, 0));
   if (!copy) return fail(errno_error(errno, "socket"));
   boost::system::error_code error;
@@ -126,7 +128,12 @@ void Client::Impl::arm() {
   if (!link) return;
   if (link->stage != Stage::kTcp) wait_to_read();
   if (!link || !wants_write()) return;
-  if (options.write_together && !link->before_accepted() && !link->flushing && !link->writing) return flush_soon();
+  if (!options.write_together || link->before_accepted()) return wait_to_write();
+  if (!link->flushing && !link->writing) flush_soon();
+}
+
+// A socket that rests is looked at soon anyway.
+void Client::Impl::wait_to_write() {
   if (!link->resting) wait(stream_descriptor::wait_write, &Link::writing);
 }
 
@@ -138,7 +145,12 @@ void Client::Impl::wait(stream_descriptor::wait_type direction, bool Link::*wait
         mine.get()->*waiting = false;
         if (self->link != mine) return;
         if (!error) return self->on_ready(direction);
-        self->arm();  // the socket was put to rest meanwhile
+        if (error == boost::asio::error::operation_aborted) {  // the socket was put to rest meanwhile
+          self->arm();
+        } else {
+          self->lost({MOSQ_ERR_ERRNO, error.value()});
+        }
+        self->drain();
       });
 }
 
@@ -157,8 +169,8 @@ void Client::Impl::on_ready(stream_descriptor::wait_type direction) {
 void Client::Impl::wait_to_read() {
   if (link->reading) return;
   if (!std::exchange(link->just_read, false)) {
-    if (!link->attend()) {
-      lost({MOSQ_ERR_ERRNO, ENOMEM});
+    if (const auto error = link->attend()) {
+      lost({MOSQ_ERR_ERRNO, error.value()});
       return tell_later();
     }
     return wait(stream_descriptor::wait_read, &Link::reading);
@@ -184,11 +196,10 @@ void Client::Impl::flush_soon() {
   link->flushing = true;
   boost::asio::post(io, [self = shared_from_this(), mine = link] {
     if (self->link != mine) return;
+    mine->flushing = false;
     if (self->wants_write()) self->on_writable();
-    if (self->link) {
-      self->arm();  // still flushing: what the socket had no room for is waited for
-      mine->flushing = false;
-    }
+    if (self->link) self->wait_to_read();
+    if (self->link && self->wants_write()) self->wait_to_write();  // what the socket had no room for
     self->drain();
   });
 }

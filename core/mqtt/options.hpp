@@ -61,7 +61,8 @@ struct ConnectOptions {
   // time, which saves waking up for each; what comes after a pause is read at once all the same.
   Millis read_every{0};
   // True: what is published goes out together when the caller has returned to the io_context, as much of it as the socket
-  // takes, instead of being tried one by one. For clients that publish many messages in a row.
+  // takes, instead of being tried one by one. For clients that publish many messages in a row. A Client that is destroyed
+  // before that has not written it.
   bool write_together = false;
 };
 

@@ -39,10 +39,26 @@ class ResetAtEnd {
 };
 
 // Also READONLY: it is what SQLite makes of a writer that it meets where it begins its log anew, or in the middle of a
-// header, if it may not write to the index itself (to set a mark, or to repair).
+// header, if it may not write to the index itself (to set a mark, or to repair). Not PROTOCOL: that is what remains when it has
+// tried a hundred times by itself, for up to ten seconds.
 bool worth_another_try(int result) {
   const int primary = result & 0xff;
-  return primary == SQLITE_BUSY || primary == SQLITE_SCHEMA || primary == SQLITE_READONLY || primary == SQLITE_PROTOCOL;
+  return primary == SQLITE_BUSY || primary == SQLITE_SCHEMA || primary == SQLITE_READONLY;
+}
+
+// Calls `attempt` until its result is not worth another try, or `patience` is over; at least twice, and once after that
+// time, which somebody else may have taken.
+template <typename Attempt>
+int with_patience(Millis patience, Attempt attempt) {
+  int result = attempt();
+  if (!worth_another_try(result)) return result;
+  const auto until = std::chrono::steady_clock::now() + patience;
+  for (bool over = false; !over && worth_another_try(result);) {
+    ::sched_yield();
+    over = std::chrono::steady_clock::now() >= until;
+    result = attempt();
+  }
+  return result;
 }
 
 }  // namespace
@@ -97,26 +113,29 @@ void AdmissionReader::close() {
   database_.reset();
 }
 
+// A handle that is there stays if the new one only fails because a writer is at work: it may be as good.
 Result<void> AdmissionReader::open(SteadyTime now) {
-  close();
   checked_ = now;
-  identity_ = identity();
-  sqlite3* database = nullptr;
-  int result = sqlite3_open_v2(path_.c_str(), &database, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
-  database_.reset(database);
+  const FileIdentity found = identity();
+  sqlite3* opened = nullptr;
+  int result = sqlite3_open_v2(path_.c_str(), &opened, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, nullptr);
+  std::unique_ptr<sqlite3, CloseDatabase> database(opened);
   sqlite3_stmt* statement = nullptr;
   if (result == SQLITE_OK) {
-    sqlite3_busy_timeout(database, 0);
-    result = sqlite3_prepare_v3(database, query_.data(), static_cast<int>(query_.size()), SQLITE_PREPARE_PERSISTENT,
-                                &statement, nullptr);
+    sqlite3_extended_result_codes(opened, 1);
+    sqlite3_busy_timeout(opened, 0);
+    result = with_patience(kPatience, [&] {
+      return sqlite3_prepare_v3(opened, query_.data(), static_cast<int>(query_.size()), SQLITE_PREPARE_PERSISTENT, &statement, nullptr);
+    });
   }
   if (result != SQLITE_OK) {
-    Error error{ErrorCode::kUnavailable,
-                fmt::format("admission database {}: {}", path_,
-                            database != nullptr ? sqlite3_errmsg(database) : sqlite3_errstr(result))};
-    close();
-    return fail(std::move(error));
+    if (!lookup_ || broken_ || found != identity_ || !worth_another_try(result)) close();
+    return fail(ErrorCode::kUnavailable, "admission database {}: {} ({})", path_,
+                opened != nullptr ? sqlite3_errmsg(opened) : sqlite3_errstr(result), result);
   }
+  close();
+  identity_ = found;
+  database_ = std::move(database);
   lookup_.reset(statement);
   return {};
 }
@@ -128,24 +147,24 @@ Result<void> AdmissionReader::reopen_if_due(SteadyTime now) {
   }
   checked_ = now;
   if (lookup_ && !broken_ && patient_ && identity() == identity_) return {};
-  return open(now);
+  const auto opened = open(now);
+  return opened || lookup_ ? Result<void>() : opened;
 }
 
 Result<std::optional<AdmissionRow>> AdmissionReader::find(std::string_view client_id, SteadyTime now) {
   TRY(reopen_if_due(now));
-  return query(client_id);
+  const auto begun = std::chrono::steady_clock::now();
+  auto row = query(client_id);
+  // if SQLite itself has waited for long, the pause comes after that
+  if (const auto took = std::chrono::steady_clock::now() - begun; broken_ && took > kReopenPause) checked_ = now + took;
+  return row;
 }
 
 int AdmissionReader::step() {
-  int result = sqlite3_step(lookup_.get());
-  if (worth_another_try(result)) {
-    const auto until = std::chrono::steady_clock::now() + (patient_ ? kPatience : Millis(0));
-    do {
-      ::sched_yield();
-      sqlite3_reset(lookup_.get());
-      result = sqlite3_step(lookup_.get());
-    } while (worth_another_try(result) && std::chrono::steady_clock::now() < until);
-  }
+  const int result = with_patience(patient_ ? kPatience : Millis(0), [this] {
+    sqlite3_reset(lookup_.get());
+    return sqlite3_step(lookup_.get());
+  });
   patient_ = !worth_another_try(result);
   return result;
 }

@@ -45,7 +45,8 @@ inline constexpr std::string_view kOwnerLookupByUsername =
 // A read-only handle with one prepared statement. A lookup that finds the writer in the middle of something is tried again
 // for at most 5 ms, and then fails; those after it are tried twice each, until one works. While none does, and after any
 // other failure, the database is opened again, at most once a second; the same happens when the file was replaced by another
-// one. Not thread-safe.
+// one. A writer that is stopped for long while it holds its lock makes one lookup wait for SQLite's own ten seconds. Not
+// thread-safe.
 class AdmissionReader {
  public:
   // `lookup`: an SQL query that lives for ever, with ?1 for what find() is given, for the columns of AdmissionRow.
@@ -53,7 +54,8 @@ class AdmissionReader {
 
   // Opens the projection; the error names the file. Called by find() too.
   Result<void> open(SteadyTime now);
-  // The row of a client id (or of what else the lookup looks up), or nullopt if there is none; kUnavailable if the projection cannot be read now.
+  // The row of a client id (or of what else the lookup looks up), or nullopt if there is none; kUnavailable if the projection
+  // cannot be read now.
   Result<std::optional<AdmissionRow>> find(std::string_view client_id, SteadyTime now);
 
  private:

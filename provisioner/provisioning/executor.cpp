@@ -117,7 +117,7 @@ Result<void> Executor::write_steps(Transaction& tx, Heard& heard, bool attempt_e
   for (const std::size_t place : std::exchange(heard.changed, {})) {
     Step& step = heard.steps[place];
     if (attempt_ends) {
-      // forgotten with all of the attempt's messages, so not written once more
+      // about to be forgotten with all of the attempt's messages; a store that keeps them with the steps writes them once less
       step.topic.clear();
       step.payload.clear();
     }

@@ -274,9 +274,32 @@ CREATE TABLE message (
 ) STRICT;
 INSERT INTO message (attempt_id, messages)
   SELECT attempt_id, CAST(group_concat(ordinal || ' ' || length(CAST(topic AS BLOB)) || ' ' || length(payload) || char(10) || topic
-    || payload, '') AS BLOB) FROM (SELECT * FROM step WHERE topic <> '' ORDER BY attempt_id, ordinal) GROUP BY attempt_id;
-ALTER TABLE step DROP COLUMN topic;
-ALTER TABLE step DROP COLUMN payload;
+    || payload, '') AS BLOB) FROM step WHERE topic <> '' GROUP BY attempt_id;
+CREATE TABLE step_alone (
+  attempt_id  INTEGER NOT NULL REFERENCES attempt (id) ON DELETE CASCADE,
+  ordinal     INTEGER NOT NULL CHECK (ordinal >= 0),
+  kind        TEXT NOT NULL,
+  rid         TEXT NOT NULL,
+  summary     TEXT NOT NULL,
+  sent_at     INTEGER NOT NULL,
+  send_count  INTEGER NOT NULL CHECK (send_count >= 0),
+  reply_code  INTEGER,
+  reply_error TEXT NOT NULL,
+  replied_at  INTEGER,
+  held        INTEGER NOT NULL DEFAULT 0 CHECK (held IN (0, 1)),
+  optional    INTEGER NOT NULL DEFAULT 0 CHECK (optional IN (0, 1)),
+  job_id      INTEGER,
+  progress    INTEGER NOT NULL DEFAULT 0 CHECK (progress BETWEEN 0 AND 200),
+  notified_at INTEGER,
+  installed   INTEGER CHECK (installed IN (0, 1)),
+  PRIMARY KEY (attempt_id, ordinal)
+) STRICT, WITHOUT ROWID;
+INSERT INTO step_alone (attempt_id, ordinal, kind, rid, summary, sent_at, send_count, reply_code, reply_error, replied_at, held,
+    optional, job_id, progress, notified_at, installed)
+  SELECT attempt_id, ordinal, kind, rid, summary, sent_at, send_count, reply_code, reply_error, replied_at, held,
+    optional, job_id, progress, notified_at, installed FROM step ORDER BY attempt_id, ordinal;
+DROP TABLE step;
+ALTER TABLE step_alone RENAME TO step;
 )sql";
 
 constexpr std::array kMigrations{

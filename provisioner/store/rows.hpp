@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "core/base/result.hpp"
 #include "provisioner/provisioning/model.hpp"
@@ -154,6 +155,14 @@ inline constexpr auto read_step = [](auto& row) -> Result<Step> {
   step.installed = row.maybe_flag();
   return step;
 };
+
+// What insert_steps() demands.
+inline Result<void> check_one_attempt(const std::vector<Step>& steps) {
+  for (const Step& step : steps) {
+    if (step.attempt_id != steps.front().attempt_id) return fail(ErrorCode::kInternal, "steps of two attempts in one go");
+  }
+  return {};
+}
 
 inline constexpr auto read_certificate = [](auto& row) -> Result<IssuedCertificate> {
   IssuedCertificate certificate;

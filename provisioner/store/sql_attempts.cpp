@@ -111,6 +111,7 @@ Result<void> SqlTransaction::put_off_deadlines(WallTime now, Millis grace) {
 
 Result<void> SqlTransaction::insert_steps(const std::vector<Step>& steps) {
   if (steps.empty()) return {};
+  TRY(check_one_attempt(steps));
   for (const Step& step : steps) {
     TRY_ASSIGN(const auto change, statements_.use("INSERT INTO step (" STEP_COLUMNS
                                                   ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, "

@@ -246,6 +246,7 @@ Step* PgTransaction::focused_step(std::int64_t attempt_id, int ordinal) {
 }
 
 Result<void> PgTransaction::insert_steps(const std::vector<Step>& steps) {
+  TRY(check_one_attempt(steps));
   for (std::size_t begin = 0; begin < steps.size(); begin += kStepsAtOnce) {
     const std::size_t count = std::min(kStepsAtOnce, steps.size() - begin);
     Parameters values;
@@ -262,11 +263,14 @@ Result<void> PgTransaction::insert_steps(const std::vector<Step>& steps) {
 
 Result<void> PgTransaction::update_step(const Step& step) {
   TRY(must_own(step.attempt_id));
+  // each parameter must be used: those that stay are set to what they are
   Parameters values;
-  add_with_message(values, step);
+  to_values::step(values, step);
+  values.flag(step.topic.empty());
   connection_.send("UPDATE step SET kind = $3, rid = $4, summary = $5, sent_at = $6, send_count = $7, reply_code = $8, reply_error = $9, "
                    "replied_at = $10, held = $11, optional = $12, job_id = $13, progress = $14, notified_at = $15, installed = $16, "
-                   "topic = $17, payload = $18 WHERE attempt_id = $1 AND ordinal = $2",
+                   "topic = CASE WHEN $17 THEN '' ELSE topic END, payload = CASE WHEN $17 THEN ''::bytea ELSE payload END "
+                   "WHERE attempt_id = $1 AND ordinal = $2",
                    values,
                    Error{ErrorCode::kNotFound, fmt::format("attempt {}, step {}: no such step", step.attempt_id, step.ordinal)});
   if (Step* const known = focused_step(step.attempt_id, step.ordinal)) *known = step;
@@ -281,17 +285,17 @@ Result<std::vector<Step>> PgTransaction::steps_of(std::int64_t attempt_id) {
 }
 
 #define STEP_OF_REQUEST \
-  "SELECT " STEP_COLUMNS " FROM step WHERE attempt_id = ANY(ARRAY(SELECT id FROM attempt WHERE request_id = $1)) AND "
+  "SELECT " STEP_WITH_MESSAGE_COLUMNS " FROM step WHERE attempt_id = ANY(ARRAY(SELECT id FROM attempt WHERE request_id = $1)) AND "
 
 Result<std::optional<Step>> PgTransaction::find_step(std::int64_t request_id, std::string_view rid) {
   if (!is_storable(rid)) return std::optional<Step>();
   TRY_ASSIGN(const Rows rows, connection_.query(STEP_OF_REQUEST "rid = $2", Parameters().integer(request_id).text(rid)));
-  return read_one<Step>(rows, read_step);
+  return read_one<Step>(rows, read_step_with_message);
 }
 
 Result<std::optional<Step>> PgTransaction::find_step_by_job(std::int64_t request_id, std::int64_t job_id) {
   TRY_ASSIGN(const Rows rows, connection_.query(STEP_OF_REQUEST "job_id = $2", Parameters().integer(request_id).integer(job_id)));
-  return read_one<Step>(rows, read_step);
+  return read_one<Step>(rows, read_step_with_message);
 }
 
 Result<void> PgTransaction::forget_messages(std::int64_t attempt_id) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <random>
 #include <set>
 #include <string>
 #include <string_view>
@@ -21,9 +22,9 @@
 
 namespace fleet::provisioner::postgres {
 
-// The same bounds as those of the store on SQLite.
+// The same bounds as those of the store on SQLite; timelines are somewhat longer until they are trimmed.
 inline constexpr std::int64_t kTimelineKept = 1000;
-// Every so manieth piece of work trims the timelines that it has lengthened.
+// One of so many pieces of work trims the timelines that it has lengthened.
 inline constexpr std::uint64_t kTrimEvery = 16;
 inline constexpr std::int64_t kAttemptsKept = 100;
 inline constexpr std::int64_t kAuditKept = 100'000;
@@ -187,7 +188,7 @@ class PgTransaction final : public Transaction {
   std::map<std::int64_t, std::string> owners_;  // of attempts seen in this piece
   std::map<std::int64_t, Seen> seen_;           // requests that this piece has read or made
   std::set<std::int64_t> lengthened_;           // requests whose timeline this piece has lengthened
-  std::uint64_t pieces_ = 0;                    // so far
+  std::minstd_rand dice_{std::random_device{}()};
   std::optional<Account> account_;              // of the profile that was found last
   bool locked_ = false;                         // this piece holds a lock
   bool in_the_way_ = false;

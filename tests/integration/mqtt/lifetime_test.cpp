@@ -12,6 +12,7 @@ using fleet::ErrorCode;
 using fleet::Result;
 using fleet::mqtt::BrokerUrl;
 using fleet::mqtt::Client;
+using fleet::mqtt::ConnectOptions;
 using fleet::mqtt::Handlers;
 using fleet::mqtt::Message;
 using fleet::test::Broker;
@@ -37,6 +38,12 @@ TEST_CASE("a client may be destroyed inside each of its handlers") {
   Broker broker(folder);
   Party sender;
   REQUIRE(sender.connect(options_for(broker.url(), "sender")));
+  ConnectOptions options = options_for(broker.url(), "a");
+  SUBCASE("written and read at once") {}
+  SUBCASE("written together, and read some at a time") {
+    options.write_together = true;
+    options.read_every = fleet::Millis(5);
+  }
   for (const std::string when : {"connect", "subscribed", "message", "published", "disconnect", "failed"}) {
     CAPTURE(when);
     boost::asio::io_context io;
@@ -67,9 +74,9 @@ TEST_CASE("a client may be destroyed inside each of its handlers") {
     };
     handlers.on_disconnect = [&](Result<void>) { at("disconnect"); };
     client = std::make_unique<Client>(io, handlers);
-    BrokerUrl url = broker.url();
-    if (when == "failed") url.port = fleet::test::free_port();
-    REQUIRE(client->connect(options_for(url, "a")));
+    options.url = broker.url();
+    if (when == "failed") options.url.port = fleet::test::free_port();
+    REQUIRE(client->connect(options));
     REQUIRE(run_until(io, [&] { return gone; }));
     io.restart();
     io.run_for(50ms);
