@@ -29,6 +29,7 @@ struct Crew::Part {
   boost::asio::io_context io{1};
   Tally tally;
   boost::asio::steady_timer tell_timer{io};
+  bool ended = false;
   FleetProgress last_told;  // home's
 };
 
@@ -71,6 +72,7 @@ Tally& Crew::tally(std::size_t part) {
 
 void Crew::ended(std::size_t part) {
   Part& mine = *parts_[part];
+  if (std::exchange(mine.ended, true)) return;
   mine.tell_timer.cancel();
   boost::asio::post(home_, [this, &mine, last = progress_of(mine.tally)] {
     mine.last_told = last;

@@ -34,10 +34,10 @@ class Crew {
   std::size_t parts() const { return parts_.size(); }
   boost::asio::io_context& home() { return home_; }
   boost::asio::io_context& io(std::size_t part);
-  // Of a part: how many devices it has is filled in before run(); afterwards only on the part's thread.
+  // Of a part. How many devices there are is filled in before run(), in the tally of any; afterwards only on the part's thread.
   Tally& tally(std::size_t part);
 
-  // On the part's thread: all its devices have ended.
+  // On the part's thread: all its devices have ended, and no others will come. Once is enough; more often changes nothing.
   void ended(std::size_t part);
   // From any thread: ends run() at once; the first reason is its error.
   void stop(Error why);

@@ -54,6 +54,26 @@ TEST_CASE("Parts work on threads of their own, and their tallies are added up wh
   CHECK(shown.back().provisioned == 6);
 }
 
+TEST_CASE("A part that tells its end twice does not end the others") {
+  Crew crew(crew_of(2), show_nothing);
+  boost::asio::steady_timer at_work(crew.io(1));
+  const auto outcome = crew.run([&](std::size_t part) {
+    if (part == 0) {
+      crew.ended(0);
+      crew.ended(0);
+      return;
+    }
+    at_work.expires_after(Millis(300));
+    at_work.async_wait([&](boost::system::error_code error) {
+      if (error) return;
+      ++crew.tally(1).provisioned;
+      crew.ended(1);
+    });
+  });
+  REQUIRE(outcome.has_value());
+  CHECK(outcome->tally.provisioned == 1);
+}
+
 TEST_CASE("What goes wrong in one part ends the others, with the first reason") {
   Crew crew(crew_of(2), show_nothing);
   boost::asio::steady_timer never(crew.io(0));
