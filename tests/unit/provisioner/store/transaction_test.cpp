@@ -116,32 +116,38 @@ TEST_CASE("an attempt and its steps come back whole, and the messages are forgot
   CHECK(test::run({"grep", "-c", "Correct-Horse", (fixture.folder / "provisioner.db").string()}).output == "0\n");
 }
 
-TEST_CASE("steps that come later keep their messages beside those of the first ones") {
+// Inserted in two goes, and read back whole.
+void check_steps_come_back(std::size_t first, std::size_t then, std::size_t payload_grows_by) {
   StoreFixture fixture;
   const ProvisionRequest request = fixture.insert(sample_request("one"));
   Attempt attempt = sample_attempt(request.id, 1);
   std::vector<Step> steps;
   fixture.must([&](Transaction& tx) -> Result<void> {
     TRY(tx.insert_attempt(attempt));
-    for (int i = 0; i < 4; ++i) {
-      steps.push_back(sample_step(attempt.id, i));
-      steps.back().payload += std::string(static_cast<std::size_t>(i) * 3'000, 'p');
+    for (std::size_t i = 0; i < first + then; ++i) {
+      steps.push_back(sample_step(attempt.id, static_cast<int>(i)));
+      steps.back().payload += std::to_string(i) + std::string(i * payload_grows_by, 'p');
     }
     TRY(tx.insert_steps({}));
-    return tx.insert_steps({steps[0]});
+    return tx.insert_steps({steps.begin(), steps.begin() + static_cast<std::ptrdiff_t>(first)});
   });
-  fixture.must([&](Transaction& tx) { return tx.insert_steps({steps[1], steps[2], steps[3]}); });
+  fixture.must([&](Transaction& tx) { return tx.insert_steps({steps.begin() + static_cast<std::ptrdiff_t>(first), steps.end()}); });
   fixture.must([&](Transaction& tx) -> Result<void> {
     TRY_ASSIGN(const auto found, tx.steps_of(attempt.id));
-    REQUIRE(found.size() == 4);
-    for (std::size_t i = 0; i < 4; ++i) {
+    REQUIRE(found.size() == steps.size());
+    for (std::size_t i = 0; i < found.size(); ++i) {
       CHECK(found[i].ordinal == static_cast<int>(i));
+      CHECK(found[i].rid == steps[i].rid);
       CHECK(found[i].topic == steps[i].topic);
       CHECK(found[i].payload == steps[i].payload);
     }
     return {};
   });
 }
+
+TEST_CASE("steps that come later keep their messages beside those of the first ones") { check_steps_come_back(1, 3, 3'000); }
+
+TEST_CASE("more steps than go into one statement all come back") { check_steps_come_back(19, 8, 1); }
 
 TEST_CASE("only open attempts that are due are swept, the longest due first") {
   StoreFixture fixture;
@@ -324,30 +330,6 @@ TEST_CASE("a timeline that grows for ever, a few lines at a time, does not fill 
   CHECK(fixture.number("provisioner.db", "SELECT count(*) FROM timeline") >= 1000);
   // on PostgreSQL one of sixteen pieces looks at it, by chance: none of 275 would be one run in 50 million
   CHECK(fixture.number("provisioner.db", "SELECT count(*) FROM timeline") < kPieces * kLines);
-}
-
-TEST_CASE("more steps than go into one statement all come back") {
-  StoreFixture fixture;
-  const ProvisionRequest request = fixture.insert(sample_request("one"));
-  Attempt attempt = sample_attempt(request.id, 1);
-  std::vector<Step> steps;
-  fixture.must([&](Transaction& tx) -> Result<void> {
-    TRY(tx.insert_attempt(attempt));
-    for (int i = 0; i < 19; ++i) {
-      steps.push_back(sample_step(attempt.id, i));
-      steps.back().payload = std::to_string(i);
-    }
-    return tx.insert_steps(steps);
-  });
-  fixture.must([&](Transaction& tx) -> Result<void> {
-    TRY_ASSIGN(const auto found, tx.steps_of(attempt.id));
-    REQUIRE(found.size() == 19);
-    for (std::size_t i = 0; i < 19; ++i) {
-      CHECK(found[i].rid == steps[i].rid);
-      CHECK(found[i].payload == steps[i].payload);
-    }
-    return {};
-  });
 }
 
 TEST_CASE("the timeline gives the newest entries, oldest first, and keeps about a thousand a request") {
