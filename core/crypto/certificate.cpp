@@ -104,9 +104,7 @@ std::optional<CsrParts> read_parts(std::string_view der) {
 std::optional<PublicKey> verify_usual(std::string_view der) {
   const auto csr = read_parts(der);
   if (!csr || csr->algorithm != signature_algorithm("ES256")) return std::nullopt;
-  auto key = PublicKey::from_ec_spki_der(csr->spki);
-  if (!key || !key->verify("ES256", csr->signed_part, csr->signature)) return std::nullopt;
-  return key;
+  return PublicKey::from_proven_spki_der(csr->spki, csr->signed_part, csr->signature);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 #include "core/crypto/certificate.hpp"
 #include "core/crypto/openssl.hpp"
+#include "core/crypto/proven_chains.hpp"
 
 namespace fleet::crypto {
 namespace {
@@ -66,6 +67,11 @@ Result<Verdict> verify_once(const std::vector<Certificate>& chain, const std::ve
   return Verdict{X509_STORE_CTX_get_error(context.get()), common_name(X509_get_subject_name(culprit))};
 }
 
+ProvenChains& proven_chains() {
+  static ProvenChains chains;
+  return chains;
+}
+
 Result<void> check_signed_by(const Certificate& certificate, const Certificate& issuer) {
   const int related = X509_check_issued(issuer.native(), certificate.native());
   if (related != X509_V_OK) return refused({related, certificate.subject_cn()});
@@ -80,6 +86,7 @@ Result<void> check_signed_by(const Certificate& certificate, const Certificate& 
 Result<void> verify_chain(const std::vector<Certificate>& chain, const std::vector<Certificate>& roots, WallTime when) {
   const ErrorGuard guard;
   if (chain.empty()) return fail(ErrorCode::kUnauthenticated, "chain: empty");
+  if (proven_chains().covers(chain, roots, when)) return {};
   TRY_ASSIGN(Verdict verdict, verify_once(chain, roots, when, 0));
   if (is_about_time(verdict.error)) {
     // kExpired promises that nothing else is wrong
@@ -87,6 +94,7 @@ Result<void> verify_chain(const std::vector<Certificate>& chain, const std::vect
     if (timeless.error != X509_V_OK) verdict = timeless;
   }
   if (verdict.error != X509_V_OK) return refused(verdict);
+  proven_chains().keep(chain, roots);
   return {};
 }
 

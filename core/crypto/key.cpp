@@ -137,28 +137,36 @@ std::string_view algorithm_of(const EVP_PKEY* key) {
 
 struct PublicKey::State {
   State(std::shared_ptr<EVP_PKEY> native, std::string_view algorithm_of_it, std::string_view read_from)
-      : key(std::move(native)), algorithm(algorithm_of_it), spki(read_from) {}
+      : algorithm(algorithm_of_it), spki(read_from), key_(std::move(native)) {}
+  // Of a point of P-256 that is known to be on the curve: most are only written into a certificate.
+  explicit State(std::string_view read_from) : algorithm("ES256"), spki(read_from) {}
 
-  const std::shared_ptr<EVP_PKEY> key;
   const std::string_view algorithm;
   const Bytes spki;  // empty unless it was read from that one form
+
+  EVP_PKEY* key() {
+    std::call_once(made_, [this] {
+      if (!key_) key_ = key_of_point(p256_parameters(), ec_point(spki, kP256Head));
+    });
+    return key_.get();
+  }
 
   // Ready to verify, and only ever copied; null if OpenSSL cannot. Of most keys nothing is ever verified, so it is made
   // for the first signature.
   const EVP_MD_CTX* verifier() {
-    std::call_once(prepared, [this] {
+    std::call_once(prepared_, [this] {
       MdContextHandle context(EVP_MD_CTX_new());
-      if (context &&
-          EVP_DigestVerifyInit(context.get(), nullptr, digest_of_algorithm(algorithm), nullptr, key.get()) == 1) {
-        prepared_verifier = std::move(context);
+      if (context && EVP_DigestVerifyInit(context.get(), nullptr, digest_of_algorithm(algorithm), nullptr, key()) == 1) {
+        verifier_ = std::move(context);
       }
     });
-    return prepared_verifier.get();
+    return verifier_.get();
   }
 
  private:
-  std::once_flag prepared;
-  MdContextHandle prepared_verifier;
+  std::once_flag made_, prepared_;
+  std::shared_ptr<EVP_PKEY> key_;
+  MdContextHandle verifier_;
 };
 
 PublicKey::PublicKey(std::shared_ptr<evp_pkey_st> key) {
@@ -171,7 +179,7 @@ std::string_view PublicKey::algorithm() const {
 }
 
 evp_pkey_st* PublicKey::native() const {
-  return state_->key.get();
+  return state_->key();
 }
 
 Result<PublicKey> PublicKey::from_pem(std::string_view pem) {
@@ -201,6 +209,23 @@ std::optional<PublicKey> PublicKey::from_ec_spki_der(std::string_view der) {
   if (const auto point = ec_point(der, kP256Head); !point.empty()) return read(p256_parameters(), "ES256", point);
   if (const auto point = ec_point(der, kP384Head); !point.empty()) return read(p384_parameters(), "ES384", point);
   return std::nullopt;
+}
+
+std::optional<PublicKey> PublicKey::from_proven_spki_der(std::string_view der, std::string_view bytes,
+                                                         std::string_view signature) {
+  const ErrorGuard guard;
+  const std::string_view point = ec_point(der, kP256Head);
+  if (point.empty()) return std::nullopt;
+  // One key for all that this thread reads, each time with another point: to make one takes a sixth of the verification.
+  thread_local const PkeyHandle key(EVP_PKEY_dup(const_cast<EVP_PKEY*>(p256_parameters())));
+  if (!key || EVP_PKEY_set1_encoded_public_key(key.get(), data_of(point), point.size()) != 1) return std::nullopt;
+  const Handle<EVP_PKEY_CTX, EVP_PKEY_CTX_free> context(EVP_PKEY_CTX_new_from_pkey(nullptr, key.get(), nullptr));
+  const Bytes digest = sha256(bytes);
+  if (!context || EVP_PKEY_verify_init(context.get()) != 1 ||
+      EVP_PKEY_verify(context.get(), data_of(signature), signature.size(), data_of(digest), digest.size()) != 1) {
+    return std::nullopt;
+  }
+  return PublicKey(std::make_shared<State>(der));
 }
 
 Result<PublicKey> PublicKey::from_spki_der(std::string_view der) {

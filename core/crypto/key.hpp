@@ -26,6 +26,9 @@ class PublicKey {
   static Result<PublicKey> from_spki_der(std::string_view der);
   // The same for keys of P-256 and P-384 in the form that spki_der() writes; nullopt for all others, whether good or bad.
   static std::optional<PublicKey> from_ec_spki_der(std::string_view der);
+  // The key of P-256 in that form that has signed `bytes` with SHA-256 (ECDSA in DER); nullopt for all others, good or bad.
+  static std::optional<PublicKey> from_proven_spki_der(std::string_view der, std::string_view bytes,
+                                                       std::string_view signature);
 
   // One form for one key: points of P-256 and P-384 are written uncompressed, however they came.
   Bytes spki_der() const;
@@ -45,6 +48,7 @@ class PublicKey {
   // True if both are the same key.
   friend bool operator==(const PublicKey& a, const PublicKey& b);
 
+  // nullptr only if memory has run out.
   evp_pkey_st* native() const;
 
  private:

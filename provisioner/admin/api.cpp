@@ -357,7 +357,7 @@ void AdminApi::describe_request(std::string name, Respond respond) {
         }
         TRY_ASSIGN(std::vector<Attempt> attempts, tx.attempts_of(description.request.id));
         for (Attempt& attempt : attempts) {
-          TRY_ASSIGN(std::vector<Step> steps, tx.steps_of(attempt.id));
+          TRY_ASSIGN(std::vector<Step> steps, tx.steps_without_messages(attempt.id));
           description.attempts.push_back({std::move(attempt), std::move(steps)});
         }
         TRY_ASSIGN(description.certificates, tx.certificates_of(description.request.client_id));

@@ -18,10 +18,18 @@ namespace {
 // What the broker lets through is 1 MiB; the rest is for the message around it.
 constexpr std::size_t kMaxConfigurationSize = 960 * 1024;
 
+Result<std::vector<std::string>> split_chain(const std::string& pem) {
+  std::vector<std::string> certificates;
+  if (pem.empty()) return certificates;
+  TRY_ASSIGN(const auto chain, crypto::Certificate::chain_from_pem(pem));
+  for (const crypto::Certificate& certificate : chain) certificates.push_back(certificate.to_pem());
+  return certificates;
+}
+
 }  // namespace
 
 Executor::Executor(ExecutorSettings settings, const Dialect& dialect)
-    : settings_(std::move(settings)), dialect_(dialect) {}
+    : settings_(std::move(settings)), device_ca_chain_(split_chain(settings_.device_ca_chain_pem)), dialect_(dialect) {}
 
 Result<Executor::Heard> Executor::hear(Transaction& tx, const std::string& client_id, const IsNamed& is,
                                        const FindNamed& find) const {
@@ -31,7 +39,7 @@ Result<Executor::Heard> Executor::hear(Transaction& tx, const std::string& clien
     TRY_ASSIGN(heard.attempt, tx.latest_attempt(heard.request->id));
   }
   if (heard.attempt) {
-    TRY_ASSIGN(heard.steps, tx.steps_of(heard.attempt->id));
+    TRY_ASSIGN(heard.steps, tx.steps_without_messages(heard.attempt->id));
   }
   if (heard.request && heard.find(is) == nullptr) {
     // of an earlier attempt, or of none
@@ -40,7 +48,7 @@ Result<Executor::Heard> Executor::hear(Transaction& tx, const std::string& clien
     TRY_ASSIGN(std::optional<Step> step, find(heard.request->id));
     if (step) {
       TRY_ASSIGN(heard.attempt, tx.find_attempt(step->attempt_id));
-      TRY_ASSIGN(heard.steps, tx.steps_of(step->attempt_id));
+      TRY_ASSIGN(heard.steps, tx.steps_without_messages(step->attempt_id));
     }
   }
   if (heard.attempt) TRY(tx.take_attempt(*heard.attempt));  // the device is here

@@ -162,6 +162,7 @@ class Executor {
   Result<void> complete(Transaction& tx, ProvisionRequest& request, Attempt& attempt, WallTime now) const;
 
   ExecutorSettings settings_;
+  const Result<std::vector<std::string>> device_ca_chain_;  // settings_.device_ca_chain_pem, one by one
   const Dialect& dialect_;
 };
 

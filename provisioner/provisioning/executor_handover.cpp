@@ -40,7 +40,7 @@ Result<Outcome> Executor::on_handed_over(Transaction& tx, std::int64_t attempt_i
   TRY(tx.update_attempt(attempt));
   TRY(add_line(tx, request.id, attempt.id, kHandoverLine,
                "the owner's broker knows the device's credentials, username " + presentable(attempt.owner_username), now));
-  TRY_ASSIGN(std::vector<Step> steps, tx.steps_of(attempt.id));
+  TRY_ASSIGN(std::vector<Step> steps, tx.steps_without_messages(attempt.id));
   TRY(go_on(tx, request, attempt, std::move(steps), outcome, now));
   return outcome;
 }

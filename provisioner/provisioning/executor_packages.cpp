@@ -1,4 +1,5 @@
 // How the executor brings packages to devices (edc §4.5), hears of them, and lets go what waits for them.
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -14,6 +15,18 @@
 namespace fleet::provisioner {
 
 namespace {
+
+// Gives all of the attempt's steps their topics and payloads.
+Result<void> read_messages(Transaction& tx, std::int64_t attempt_id, std::vector<Step>& steps) {
+  TRY_ASSIGN(std::vector<Step> whole, tx.steps_of(attempt_id));
+  for (Step& step : steps) {
+    const auto same = std::find_if(whole.begin(), whole.end(), [&](const Step& each) { return each.ordinal == step.ordinal; });
+    if (same == whole.end()) return fail(ErrorCode::kInternal, "attempt {}, step {}: not in the store", attempt_id, step.ordinal);
+    step.topic = std::move(same->topic);
+    step.payload = std::move(same->payload);
+  }
+  return {};
+}
 
 // 53 bits: exact wherever a number is a double.
 std::int64_t random_job_id() {
@@ -86,9 +99,11 @@ Result<Outcome> Executor::on_notice(Transaction& tx, const std::string& client_i
 
 Result<void> Executor::go_on(Transaction& tx, ProvisionRequest& request, Attempt& attempt, std::vector<Step> steps,
                              Outcome& outcome, WallTime now) const {
-  const bool free = obstacles(attempt, steps).empty();
+  const auto is_held = [](const Step& step) { return step.held; };
+  const bool goes_out = std::any_of(steps.begin(), steps.end(), is_held) && obstacles(attempt, steps).empty();
+  if (goes_out) TRY(read_messages(tx, attempt.id, steps));
   for (Step& step : steps) {
-    if (!step.held || !free) continue;
+    if (!step.held || !goes_out) continue;
     step.held = false;
     step.sent_at = now;
     step.send_count = 1;

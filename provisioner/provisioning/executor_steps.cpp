@@ -26,14 +26,6 @@ bool is_reusable(const IssuedCertificate& certificate, WallTime now) {
   return certificate.not_after - now > margin;
 }
 
-Result<std::vector<std::string>> split_chain(const std::string& pem) {
-  std::vector<std::string> certificates;
-  if (pem.empty()) return certificates;
-  TRY_ASSIGN(const auto chain, crypto::Certificate::chain_from_pem(pem));
-  for (const crypto::Certificate& certificate : chain) certificates.push_back(certificate.to_pem());
-  return certificates;
-}
-
 Result<crypto::Csr> brought_by(const StepReply& reply) {
   if (!reply.signing_request_pem) return fail(ErrorCode::kMalformed, "the reply holds none");
   return crypto::Csr::from_pem(*reply.signing_request_pem);
@@ -113,8 +105,9 @@ Result<std::vector<StepContent>> Executor::plan_of(const ProvisionRequest& reque
   std::vector<std::string> chain;
   if (opening.needs_certificate()) {
     if (!opening.certificate) return make_plan_without_key(settings_.signing_chain_pem, request.client_id);
-    TRY_ASSIGN(chain, split_chain(settings_.device_ca_chain_pem));
-    chain.insert(chain.begin(), opening.certificate->pem);
+    if (!device_ca_chain_) return fail(device_ca_chain_.error());
+    chain.push_back(opening.certificate->pem);
+    chain.insert(chain.end(), device_ca_chain_->begin(), device_ca_chain_->end());
   }
   TRY_ASSIGN(std::vector<StepContent> packages, package_steps(request, opening));
   return make_plan(settings_.signing_chain_pem, std::move(chain), opening.account, std::move(packages),
@@ -229,7 +222,7 @@ Result<void> Executor::on_signing_request(Transaction& tx, ProvisionRequest requ
   TRY(add_line(tx, request.id, attempt.id, kReplyLine, "the device accepted " + step.summary, now));
   TRY(keep_certificate(tx, attempt, *opening, now));
   TRY(begin_steps(tx, request, attempt, std::move(steps), outcome, now));
-  TRY_ASSIGN(std::vector<Step> all, tx.steps_of(attempt.id));
+  TRY_ASSIGN(std::vector<Step> all, tx.steps_without_messages(attempt.id));
   return go_on(tx, request, attempt, std::move(all), outcome, now);
 }
 

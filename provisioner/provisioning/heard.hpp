@@ -17,7 +17,7 @@ namespace fleet::provisioner {
 struct Executor::Heard {
   std::optional<ProvisionRequest> request;  // of the client id that spoke
   std::optional<Attempt> attempt;           // of that request, that it spoke of
-  std::vector<Step> steps;                  // of the attempt
+  std::vector<Step> steps;                  // of the attempt; their messages may not have been read
 
   std::set<std::size_t> changed{};      // places in `steps`
   std::vector<std::string> accepted{};  // what the device said 200 to, for the timeline

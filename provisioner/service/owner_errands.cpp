@@ -14,7 +14,7 @@ namespace {
 Result<LookedUp> look_up_handover(Transaction& tx, const Executor& executor, std::int64_t attempt_id, WallTime now) {
   TRY_ASSIGN(std::optional<Attempt> attempt, tx.find_attempt(attempt_id));
   if (!attempt) return LookedUp{};
-  TRY_ASSIGN(const std::vector<Step> steps, tx.steps_of(attempt_id));
+  TRY_ASSIGN(const std::vector<Step> steps, tx.steps_without_messages(attempt_id));
   if (!is_time_to_hand_over(*attempt, steps)) return LookedUp{};
   // written as it is: only the cell whose attempt it is can do that
   if (const auto ours = tx.update_attempt(*attempt); !ours) {

@@ -43,13 +43,15 @@ Result<void> SqlTransaction::insert_attempt(Attempt& attempt) {
   "owner_password = ?15, handover_error = ?16, owner_account = ?17"
 
 Result<void> SqlTransaction::update_attempt(const Attempt& attempt) {
-  // Mostly nothing changes that an index holds, and SQLite writes each index anew whose columns are named at all.
-  TRY_ASSIGN(const auto light, statements_.use("UPDATE attempt SET " ATTEMPT_NEWS
-                                               " WHERE id = ?1 AND state = ?6 AND ended_at IS ?10 AND due_at IS ?11 "
-                                               "AND handover = ?13"));
-  bind_attempt(*light, attempt, attempt.id);
-  TRY(light->run());
-  if (database_.changes() != 0) return {};
+  // Mostly nothing changes that an index holds, unless it ends; and SQLite writes each index anew whose columns are named at all.
+  if (!attempt.ended_at) {
+    TRY_ASSIGN(const auto light, statements_.use("UPDATE attempt SET " ATTEMPT_NEWS
+                                                 " WHERE id = ?1 AND state = ?6 AND ended_at IS ?10 AND due_at IS ?11 "
+                                                 "AND handover = ?13"));
+    bind_attempt(*light, attempt, attempt.id);
+    TRY(light->run());
+    if (database_.changes() != 0) return {};
+  }
   TRY_ASSIGN(const auto change,
              statements_.use("UPDATE attempt SET " ATTEMPT_NEWS
                              ", state = ?6, ended_at = ?10, due_at = ?11, handover = ?13 WHERE id = ?1"));
@@ -120,7 +122,10 @@ Result<void> SqlTransaction::insert_steps(const std::vector<Step>& steps) {
     TRY(change->run());
   }
   const std::int64_t attempt_id = steps.front().attempt_id;
-  TRY_ASSIGN(Bytes messages, messages_of(attempt_id));
+  Bytes messages;
+  if (steps.front().ordinal > 0) {  // else they are the attempt's first
+    TRY_ASSIGN(messages, messages_of(attempt_id));
+  }
   append_messages(messages, steps);
   TRY_ASSIGN(const auto keep, statements_.use("INSERT INTO message (attempt_id, messages) VALUES (?1, ?2) "
                                               "ON CONFLICT (attempt_id) DO UPDATE SET messages = ?2"));
@@ -149,11 +154,15 @@ Result<void> SqlTransaction::update_step(const Step& step) {
   return {};
 }
 
-Result<std::vector<Step>> SqlTransaction::steps_of(std::int64_t attempt_id) {
+Result<std::vector<Step>> SqlTransaction::steps_without_messages(std::int64_t attempt_id) {
   TRY_ASSIGN(const auto query,
              statements_.use("SELECT " STEP_COLUMNS " FROM step WHERE attempt_id = ?1 ORDER BY ordinal"));
   Binder(*query).integer(attempt_id);
-  TRY_ASSIGN(std::vector<Step> steps, read_all<Step>(*query, read_step));
+  return read_all<Step>(*query, read_step);
+}
+
+Result<std::vector<Step>> SqlTransaction::steps_of(std::int64_t attempt_id) {
+  TRY_ASSIGN(std::vector<Step> steps, steps_without_messages(attempt_id));
   TRY_ASSIGN(const Bytes messages, messages_of(attempt_id));
   TRY(give_messages(messages, steps));
   return steps;

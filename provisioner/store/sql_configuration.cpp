@@ -6,6 +6,14 @@ namespace {
 
 #define ACCOUNT_COLUMNS "name, broker_url, ca_pem, credentials, tight, owner_database, owner_command"
 
+constexpr std::size_t kMostKept = 64;
+
+template <typename T, typename Catalogue>
+void keep(Catalogue& catalogue, std::string_view name, const T& entry) {
+  if (catalogue.size() >= kMostKept) catalogue.clear();
+  catalogue.emplace(name, entry);
+}
+
 }  // namespace
 
 Result<void> SqlTransaction::put_account(const Account& account) {
@@ -15,13 +23,17 @@ Result<void> SqlTransaction::put_account(const Account& account) {
                              "tight = ?5, owner_database = ?6, owner_command = ?7"));
   Binder values(*change);
   TRY(to_values::account(values, account));
+  accounts_.erase(account.name);
   return change->run();
 }
 
 Result<std::optional<Account>> SqlTransaction::find_account(std::string_view name) {
+  if (const auto kept = accounts_.find(name); kept != accounts_.end()) return std::optional(kept->second);
   TRY_ASSIGN(const auto query, statements_.use("SELECT " ACCOUNT_COLUMNS " FROM account WHERE name = ?1"));
   Binder(*query).text(name);
-  return read_one<Account>(*query, read_account);
+  TRY_ASSIGN(auto account, read_one<Account>(*query, read_account));
+  if (keeps_catalogue_ && account) keep(accounts_, name, *account);
+  return account;
 }
 
 Result<std::vector<Account>> SqlTransaction::list_accounts() {
@@ -39,15 +51,19 @@ Result<void> SqlTransaction::put_profile(const Profile& profile) {
                              "wants_certificate = ?8"));
   Binder values(*change);
   TRY(to_values::profile(values, profile));
+  profiles_.erase(profile.name);
   return change->run();
 }
 
 Result<std::optional<Profile>> SqlTransaction::find_profile(std::string_view name) {
+  if (const auto kept = profiles_.find(name); kept != profiles_.end()) return std::optional(kept->second);
   TRY_ASSIGN(const auto query,
              statements_.use("SELECT name, account, configuration, certificate_validity_ms, retry_max_attempts, "
                              "attempt_timeout_ms, packages, wants_certificate FROM profile WHERE name = ?1"));
   Binder(*query).text(name);
-  return read_one<Profile>(*query, read_profile);
+  TRY_ASSIGN(auto profile, read_one<Profile>(*query, read_profile));
+  if (keeps_catalogue_ && profile) keep(profiles_, name, *profile);
+  return profile;
 }
 
 Result<std::vector<Profile>> SqlTransaction::list_profiles() {

@@ -43,6 +43,14 @@ class SqlTransaction final : public Transaction {
  public:
   explicit SqlTransaction(sqlite::Database& database) : database_(database), statements_(database) {}
 
+  // For the connection that writes, and only for it: accounts and profiles that were read, or written, stay in memory. Each device
+  // needs both, and to read them is to parse JSON. forget_catalogue() whenever changes are taken back.
+  void keep_catalogue() { keeps_catalogue_ = true; }
+  void forget_catalogue() {
+    accounts_.clear();
+    profiles_.clear();
+  }
+
   // Ends a piece of work, kept or not: what it has changed.
   TouchedRows take_touched() {
     known_.reset();
@@ -103,6 +111,7 @@ class SqlTransaction final : public Transaction {
   Result<void> insert_steps(const std::vector<Step>& steps) override;
   Result<void> update_step(const Step& step) override;
   Result<std::vector<Step>> steps_of(std::int64_t attempt_id) override;
+  Result<std::vector<Step>> steps_without_messages(std::int64_t attempt_id) override;
   Result<std::optional<Step>> find_step(std::int64_t request_id, std::string_view rid) override;
   Result<std::optional<Step>> find_step_by_job(std::int64_t request_id, std::int64_t job_id) override;
   Result<void> forget_messages(std::int64_t attempt_id) override;
@@ -137,6 +146,10 @@ class SqlTransaction final : public Transaction {
   TouchedRows touched_;
   // As it is stored: what this piece of work has found last by client id, and not changed since.
   std::optional<ProvisionRequest> known_;
+
+  bool keeps_catalogue_ = false;
+  std::map<std::string, Account, std::less<>> accounts_;
+  std::map<std::string, Profile, std::less<>> profiles_;
 };
 
 // All rows of a query, each read by `read` (a Result<T>(RowReader&)).

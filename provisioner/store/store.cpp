@@ -54,7 +54,9 @@ class SqlStore final : public Store {
       : database_(std::move(database)),
         transaction_(database_),
         control_statements_(database_),
-        post_(std::move(post)) {}
+        post_(std::move(post)) {
+    transaction_.keep_catalogue();
+  }
   ~SqlStore() override;
 
   // Between construction and start(): the projection, and who reads.
@@ -204,6 +206,7 @@ void SqlStore::commit(std::vector<Piece>& batch) {
   for (const auto& [client_id, row] : touched) unsettled_.insert(client_id);
   if (committed) return;
   log::error("store", "cannot commit", {{"error", committed.error().message}, {"pieces", batch.size()}});
+  transaction_.forget_catalogue();
   if (database_.in_transaction()) {
     if (auto undone = control("ROLLBACK"); !undone) {
       log::error("store", "cannot roll back", {{"error", undone.error().message}});
@@ -253,6 +256,7 @@ Result<void> SqlStore::carry_out(std::vector<Piece>& batch, TouchedRows& touched
 Result<void> SqlStore::call_piece(Piece& piece, TouchedRows& touched_by_piece) {
   piece.outcome = call(piece.work, transaction_);
   touched_by_piece = transaction_.take_touched();
+  if (!piece.outcome) transaction_.forget_catalogue();  // what it has changed is going to be taken back
   if (database_.in_transaction()) return {};
   // On a full disk SQLite may take back all of it by itself.
   if (!piece.outcome) return fail(piece.outcome.error());
@@ -365,9 +369,9 @@ Result<std::unique_ptr<Store>> Store::open(StoreSettings settings, std::function
   TRY_ASSIGN(sqlite::Database database, sqlite::Database::open(settings.database, {}));
   // What is emptied holds passwords and configurations: it shall not linger in free pages.
   TRY(database.execute("PRAGMA secure_delete = ON"));
-  // 32 MiB for the upper levels of the indexes of a million requests; a checkpoint each 32 MiB, so that pages which change
-  // with every commit are not copied each time.
-  TRY(database.execute("PRAGMA cache_size = -32768; PRAGMA wal_autocheckpoint = 8192"));
+  // 8 MiB for the upper levels of the indexes of a million requests. Not more: where a B-tree was balanced, SQLite walks through
+  // all of its cache at the commit. A checkpoint each 32 MiB, so that pages which change with every commit are not copied each time.
+  TRY(database.execute("PRAGMA cache_size = -8192; PRAGMA wal_autocheckpoint = 8192"));
   TRY(migrate(database));
   TRY_ASSIGN(auto reader, Reader::open(settings.database, post));
   auto store = std::make_unique<SqlStore>(std::move(database), std::move(post));

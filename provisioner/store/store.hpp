@@ -161,12 +161,14 @@ class Transaction {
   // Nothing if it is not given up (any more).
   virtual Result<void> forget_login(std::int64_t id) = 0;
 
-  // All of one attempt: kInternal otherwise.
+  // All of one attempt: kInternal otherwise. The one with ordinal 0 comes with its first.
   virtual Result<void> insert_steps(const std::vector<Step>& steps) = 0;
   // By attempt_id and ordinal. What it is (kind, rid, job_id) and its message do not change, but a step of steps_of() may have
   // lost its message, since those of its attempt are about to be forgotten.
   virtual Result<void> update_step(const Step& step) = 0;
   virtual Result<std::vector<Step>> steps_of(std::int64_t attempt_id) = 0;  // by ordinal
+  // The same for whoever sends none of them: topic and payload may be left empty.
+  virtual Result<std::vector<Step>> steps_without_messages(std::int64_t attempt_id) { return steps_of(attempt_id); }
   // Of any attempt of that request; its message need not be there. There is no looking for a step of whomever: an index of all
   // that was ever asked would be written at a random place for each message.
   virtual Result<std::optional<Step>> find_step(std::int64_t request_id, std::string_view rid) = 0;

@@ -127,6 +127,20 @@ TEST_CASE("serials are positive, at most 20 bytes, and not repeated") {
   CHECK(serials.size() == 200);
 }
 
+TEST_CASE("a serial comes after those of before, wherever one is kept in order") {
+  const auto now = wall_now();
+  const auto root = test::make_root("Root", now);
+  const auto key = must(PrivateKey::generate());
+  std::string before;
+  for (int i = 0; i < 50; ++i) {
+    const WallTime begins = now - kHour + Millis(i);
+    const auto certificate = must(issue({CertificateProfile::kDevice, "d", {}, begins, now + kHour}, key.public_key(), root));
+    CHECK(certificate.serial().size() == 40);
+    CHECK(certificate.serial() > before);
+    before = certificate.serial();
+  }
+}
+
 TEST_CASE("certificates are issued for and by every type of key") {
   const auto now = wall_now();
   for (const auto type : {KeyType::kP384, KeyType::kEd25519, KeyType::kRsa2048}) {

@@ -190,6 +190,33 @@ TEST_CASE("a chain too deep is refused") {
   CHECK(take_openssl_errors().empty());
 }
 
+TEST_CASE("what was verified once vouches for nothing but the same certificates, roots and times") {
+  const Pki pki;
+  const auto stranger = make_root("Test Root CA", pki.now);
+  const std::vector<Certificate> chain{pki.signing.certificate, pki.platform_ca.certificate};
+  const std::vector<Certificate> roots{pki.root.certificate};
+  for (int round = 0; round < 3; ++round) {
+    CAPTURE(round);
+    CHECK(verify_chain(chain, roots, pki.now));
+    CHECK(code_of(verify_chain(chain, {stranger.certificate}, pki.now)) == ErrorCode::kUnauthenticated);
+    CHECK(code_of(verify_chain(chain, {}, pki.now)) == ErrorCode::kUnauthenticated);
+    CHECK(code_of(verify_chain({chain[0]}, roots, pki.now)) == ErrorCode::kUnauthenticated);
+    CHECK(code_of(verify_chain({chain[0], stranger.certificate}, roots, pki.now)) == ErrorCode::kUnauthenticated);
+    CHECK(code_of(verify_chain(chain, roots, pki.now + 4000 * kDay)) == ErrorCode::kExpired);
+    CHECK(code_of(verify_chain(chain, roots, pki.now - 4000 * kDay)) == ErrorCode::kExpired);
+    // of all certificates the leaf's time is the shortest: verified within it, the others must not stretch it
+    CHECK(verify_chain(chain, roots, chain[0].not_after()));
+    CHECK(code_of(verify_chain(chain, roots, chain[0].not_after() + Seconds(1))) == ErrorCode::kExpired);
+  }
+  // more than are remembered
+  for (int i = 0; i < 40; ++i) {
+    const Pki other;
+    CHECK(verify_chain({other.signing.certificate, other.platform_ca.certificate}, {other.root.certificate}, other.now));
+  }
+  CHECK(verify_chain(chain, roots, pki.now));
+  CHECK(code_of(verify_chain(chain, {stranger.certificate}, pki.now)) == ErrorCode::kUnauthenticated);
+}
+
 TEST_CASE("without an anchor each certificate must be signed by the next") {
   const Pki pki;
   const std::vector<Certificate> chain{pki.signing.certificate, pki.platform_ca.certificate};

@@ -230,6 +230,33 @@ TEST_CASE("a point that is not on the curve is no key") {
   CHECK(PublicKey::from_spki_der(der).error().code == ErrorCode::kMalformed);
 }
 
+TEST_CASE("a key is proven by what it has signed, and only by that") {
+  const auto one = must(PrivateKey::generate());
+  const auto other = must(PrivateKey::generate());
+  const auto large = must(PrivateKey::generate(KeyType::kP384));
+  const Bytes spki = one.public_key().spki_der(), other_spki = other.public_key().spki_der();
+  const Bytes signature = must(one.sign("words")), others_signature = must(other.sign("words"));
+  for (int round = 0; round < 3; ++round) {  // one after the other, and after failures: nothing of the last key stays
+    CHECK(PublicKey::from_proven_spki_der(spki, "words", signature));
+    CHECK_FALSE(PublicKey::from_proven_spki_der(other_spki, "words", signature));
+    CHECK(PublicKey::from_proven_spki_der(other_spki, "words", others_signature));
+    CHECK_FALSE(PublicKey::from_proven_spki_der(spki, "other words", signature));
+    CHECK_FALSE(PublicKey::from_proven_spki_der(spki, "words", ""));
+    Bytes off_curve = spki;
+    off_curve.back() = static_cast<char>(off_curve.back() ^ 1);
+    CHECK_FALSE(PublicKey::from_proven_spki_der(off_curve, "words", signature));
+    CHECK_FALSE(PublicKey::from_proven_spki_der(spki.substr(1), "words", signature));
+  }
+  CHECK_FALSE(PublicKey::from_proven_spki_der(large.public_key().spki_der(), "words", must(large.sign("words"))));
+  const auto proven = PublicKey::from_proven_spki_der(spki, "words", signature);
+  REQUIRE(proven);
+  CHECK(proven->algorithm() == "ES256");
+  CHECK(proven->spki_der() == spki);
+  CHECK(*proven == one.public_key());
+  CHECK(proven->verify("ES256", "words", signature));
+  CHECK_FALSE(proven->verify("ES256", "words", others_signature));
+}
+
 TEST_CASE("only its own private key fits a public key") {
   const auto key = must(PrivateKey::generate());
   CHECK(key.check_fits(key.public_key()));

@@ -64,6 +64,60 @@ TEST_CASE("an error rolls back its own piece and leaves the others of the same c
   CHECK_FALSE(fixture.admission("cid-three"));
 }
 
+TEST_CASE("what an error takes back of accounts and profiles is not seen by what follows") {
+  StoreFixture fixture;
+  const auto put = [](Transaction& tx, const std::string& account) -> Result<void> {
+    TRY(tx.put_account({account, "mqtts://" + account, {}}));
+    Profile profile;
+    profile.name = "gateway";
+    profile.account = account;
+    return tx.put_profile(profile);
+  };
+  const auto sees = [](Transaction& tx) -> Result<std::string> {
+    TRY_ASSIGN(const auto profile, tx.find_profile("gateway"));
+    if (!profile) return std::string("no profile");
+    TRY_ASSIGN(const auto account, tx.find_account(profile->account));
+    return account ? account->broker_url : std::string("no account");
+  };
+  std::vector<std::string> seen;
+  const auto look = [&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(std::string what, sees(tx));
+    seen.push_back(std::move(what));
+    return {};
+  };
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY(look(tx));
+    TRY(put(tx, "one"));
+    return look(tx);
+  });
+  fixture.must(look);
+  for (const bool shared : {false, true}) {
+    std::promise<void> gate;
+    std::shared_future<void> opened = gate.get_future().share();
+    const auto ignored = [](const Result<void>&) {};
+    // the first piece holds the writer, so that the others share its commit
+    if (shared) fixture.store->submit([&](Transaction&) -> Result<void> { return opened.wait(), Result<void>(); }, ignored);
+    fixture.store->submit(
+        [&](Transaction& tx) -> Result<void> {
+          TRY(put(tx, "two"));
+          TRY(look(tx));
+          return fail(ErrorCode::kConflict, "changed my mind");
+        },
+        ignored);
+    if (shared) fixture.store->submit(look, ignored);
+    gate.set_value();
+    fixture.must(look);
+  }
+  fixture.must([&](Transaction& tx) { return put(tx, "three"); });
+  fixture.must(look);
+  CHECK(seen.front() == "no profile");
+  CHECK(seen.back() == "mqtts://three");
+  const auto of = [&](std::string_view what) { return std::count(seen.begin(), seen.end(), what); };
+  CHECK(of("mqtts://two") >= 2);  // by who wrote it, perhaps run again
+  CHECK(of("mqtts://one") >= 5);  // by all others
+  CHECK(of("mqtts://one") + of("mqtts://two") + 2 == static_cast<std::ptrdiff_t>(seen.size()));
+}
+
 TEST_CASE("work that shares a commit with work that failed may run again, and shows once") {
   StoreFixture fixture;
   std::promise<void> gate;
