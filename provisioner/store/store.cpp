@@ -28,7 +28,7 @@ constexpr Millis kGatherFor{50};
 // How soon a commit may follow another in a rush: each then takes in many pieces, whose answers nobody misses for so long, and
 // the cost of a commit is shared by them. It is a rush for a while after somebody had company; whoever comes alone, one piece after
 // the other, waits for nobody.
-constexpr Millis kCommitEvery{8};
+constexpr Millis kCommitEvery{16};
 constexpr Millis kRushLasts{250};
 // Pieces that take longer on average (batches of an import) do not share a commit for its cost.
 constexpr Millis kLongPiece{2};
