@@ -29,6 +29,7 @@ constexpr Millis kGatherFor{50};
 // the cost of a commit is shared by them. It is a rush for a while after somebody had company; whoever comes alone, one piece after
 // the other, waits for nobody.
 constexpr Millis kCommitEvery{16};
+constexpr std::size_t kGoodGroup = 20;  // shares the cost well enough to wait for no more
 constexpr Millis kRushLasts{250};
 // Pieces that take longer on average (batches of an import) do not share a commit for its cost.
 constexpr Millis kLongPiece{2};
@@ -141,7 +142,7 @@ void SqlStore::enqueue(Piece piece) {
     const std::lock_guard lock(mutex_);
     queue_.push_back(std::move(piece));
     // a writer that gathers more looks by itself when the time has come
-    wake = idle_ || queue_.size() >= kPiecesPerCommit;
+    wake = idle_ || queue_.size() == kGoodGroup;
   }
   if (wake) wake_.notify_one();
 }
@@ -179,7 +180,7 @@ void SqlStore::write() {
         wake_.wait_for(lock, kRetryProjection, due);
       }
       idle_ = false;
-      wake_.wait_until(lock, next_commit, [this] { return stopping_ || queue_.size() >= kPiecesPerCommit; });
+      wake_.wait_until(lock, next_commit, [this] { return stopping_ || queue_.size() >= kGoodGroup; });
       work_waits = !queue_.empty();
       if (stopping_ && !work_waits) return;
     }
