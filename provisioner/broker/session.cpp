@@ -2,12 +2,14 @@
 
 #include <utility>
 
+#include <boost/asio/post.hpp>
 #include <boost/asio/steady_timer.hpp>
 
 #include "core/base/backoff.hpp"
 #include "core/base/log.hpp"
 #include "core/base/secret.hpp"
 #include "core/mqtt/client.hpp"
+#include "provisioner/admission/outbound.hpp"
 #include "provisioner/broker/kicks.hpp"
 
 namespace fleet::provisioner {
@@ -77,6 +79,7 @@ struct BrokerSession::Impl {
   void lost(const Error& error) {
     if (stopped_) return;
     kicks_.lost();
+    parcel_.clear();
     if (std::exchange(ready_, false)) handlers_.on_ready(false);
     const Millis pause = backoff_.next(random_number());
     // it may take days: said once, and again now and then
@@ -93,7 +96,26 @@ struct BrokerSession::Impl {
     });
   }
 
+  void publish(std::string_view topic, std::string_view payload) {
+    if (!parcel_.empty() && parcel_.size() + topic.size() + payload.size() > kFullParcel) send_parcel();
+    if (parcel_.empty()) {
+      boost::asio::post(io_, [this, self = std::weak_ptr<int>(alive_)] {
+        if (!self.expired()) send_parcel();
+      });
+    }
+    append_outbound(parcel_, topic, payload);
+  }
+
+  void send_parcel() {
+    const Bytes parcel = std::exchange(parcel_, {});
+    if (parcel.empty() || !ready_) return;
+    if (const auto sent = client_->publish(kSendTopic, parcel); !sent) {
+      log::warn(kLog, "messages for devices not sent; they are repeated later", {{"bytes", parcel.size()}, {"why", sent.error().message}});
+    }
+  }
+
   void kick(std::string_view client_id) {
+    send_parcel();  // the device is told why first
     if (!kicks_.want(std::string(client_id))) {
       log::error(kLog, "a connection is not ended: too many wait for that", {{"client", std::string(client_id)}});
     }
@@ -142,6 +164,7 @@ struct BrokerSession::Impl {
   SteadyTime last_said_{};
   std::unique_ptr<mqtt::Client> client_;
   Kicks kicks_;
+  Bytes parcel_;  // for devices, to be sent when all that is to be said now has been said
   bool ready_ = false;
   bool stopped_ = true;
 };
@@ -158,6 +181,7 @@ void BrokerSession::start() {
 }
 
 void BrokerSession::stop() {
+  impl_->send_parcel();
   impl_->stopped_ = true;
   impl_->ready_ = false;
   impl_->retry_.cancel();
@@ -168,7 +192,8 @@ bool BrokerSession::ready() const { return impl_->ready_; }
 
 bool BrokerSession::publish(std::string_view topic, std::string_view payload) {
   if (!impl_->ready_) return false;
-  return impl_->client_->publish(topic, payload).has_value();
+  impl_->publish(topic, payload);
+  return true;
 }
 
 void BrokerSession::kick(std::string_view client_id) {

@@ -5,6 +5,7 @@
 #include <exception>
 
 #include "provisioner/admission/events.hpp"
+#include "provisioner/admission/outbound.hpp"
 #include "provisioner/plugin/mode.hpp"
 
 #define PLUGIN_EXPORT extern "C" __attribute__((visibility("default")))
@@ -77,12 +78,13 @@ int init(mosquitto_plugin_id_t* identifier, void** userdata, const mosquitto_opt
     mosquitto_log_printf(MOSQ_LOG_ERR, "Error: provisioner_auth: %s", mode.error().message.c_str());
     return MOSQ_ERR_UNKNOWN;
   }
-  static const std::string kick_topic(kKickTopic);
-  const std::array<Registration, 6> registrations{{
+  static const std::string kick_topic(kKickTopic), send_topic(kSendTopic);
+  const std::array<Registration, 7> registrations{{
       {MOSQ_EVT_BASIC_AUTH, on_basic_auth, nullptr},
       {MOSQ_EVT_ACL_CHECK, on_acl_check, nullptr},
       {MOSQ_EVT_MESSAGE, on_message, nullptr},
       {MOSQ_EVT_CONTROL, on_control, kick_topic.c_str()},
+      {MOSQ_EVT_CONTROL, on_control, send_topic.c_str()},
       {MOSQ_EVT_DISCONNECT, on_disconnect, nullptr},
       {MOSQ_EVT_TICK, on_tick, nullptr},
   }};

@@ -10,6 +10,7 @@
 #include "core/crypto/digest.hpp"
 #include "core/protocol/topic.hpp"
 #include "provisioner/admission/lockout.hpp"
+#include "provisioner/admission/outbound.hpp"
 #include "provisioner/plugin/admission_reader.hpp"
 #include "provisioner/plugin/event_batch.hpp"
 #include "provisioner/plugin/mode.hpp"
@@ -50,7 +51,7 @@ class ProvisionMode final : public Mode {
     const std::string_view client_id = view(mosquitto_client_id(event.client));
     const Action action = action_of(event);
     // By client id: a persistent session without a connection has no address, and only the local socket gets this id.
-    if (client_id == names_.provisioner_id) return allowed_if(provisioner_may(names_, action));
+    if (client_id == names_.provisioner_id) return allowed_if(provisioner_may(action));
     const bool will = action.access == Access::kPublish && !is_live(client_id, event.client);
     if (will ? device_may_will(names_, client_id, action) : device_may(names_, client_id, action)) {
       return MOSQ_ERR_SUCCESS;
@@ -78,12 +79,12 @@ class ProvisionMode final : public Mode {
   // A failure is only logged: a code other than success would cost the provisioner its connection.
   int control(const mosquitto_evt_control& event) override {
     if (!is_provisioner(event.client)) return MOSQ_ERR_ACL_DENIED;
-    const std::string client_id(static_cast<const char*>(event.payload), event.payloadlen);
-    if (!protocol::is_client_id(client_id) || client_id == names_.provisioner_id) {
-      mosquitto_log_printf(MOSQ_LOG_WARNING, "Warning: provisioner_auth: kick: not a device's client id");
-      return MOSQ_ERR_SUCCESS;
+    const std::string_view payload(static_cast<const char*>(event.payload), event.payloadlen);
+    if (view(event.topic) == kSendTopic) {
+      send(payload);
+    } else {
+      kick(payload);
     }
-    mosquitto_kick_client_by_clientid(client_id.c_str(), false);
     return MOSQ_ERR_SUCCESS;
   }
 
@@ -116,6 +117,35 @@ class ProvisionMode final : public Mode {
   bool is_provisioner(const mosquitto* client) const {
     return view(mosquitto_client_id(client)) == names_.provisioner_id &&
            view(mosquitto_client_address(client)) == local_socket_;
+  }
+
+  void send(std::string_view parcel) {
+    const auto messages = parse_outbound(parcel);
+    if (!messages) {
+      mosquitto_log_printf(MOSQ_LOG_WARNING, "Warning: provisioner_auth: %s", messages.error().message.c_str());
+      return;
+    }
+    for (const OutboundMessage& message : *messages) {
+      const bool is_topic =
+          mosquitto_pub_topic_check2(message.topic.data(), message.topic.size()) == MOSQ_ERR_SUCCESS &&
+          mosquitto_validate_utf8(message.topic.data(), static_cast<int>(message.topic.size())) == MOSQ_ERR_SUCCESS;
+      if (!is_topic || !provisioner_may_send(names_, message.topic)) {
+        mosquitto_log_printf(MOSQ_LOG_WARNING, "Warning: provisioner_auth: message for devices: not a topic of theirs");
+        continue;
+      }
+      mosquitto_broker_publish_copy(nullptr, std::string(message.topic).c_str(), static_cast<int>(message.payload.size()),
+                                    message.payload.data(), 1, false, nullptr);
+    }
+  }
+
+  void kick(std::string_view client_id) {
+    if (!protocol::is_client_id(client_id) || client_id == names_.provisioner_id) {
+      mosquitto_log_printf(MOSQ_LOG_WARNING, "Warning: provisioner_auth: kick: not a device's client id");
+      return;
+    }
+    // What was sent before has gone out: the broker begins each round with what plugins publish, and takes one packet of a
+    // client in it.
+    mosquitto_kick_client_by_clientid(std::string(client_id).c_str(), false);
   }
 
   // Between BASIC_AUTH and DISCONNECT. The broker sends a will after DISCONNECT, and checks it as a publish: what a

@@ -5,6 +5,7 @@
 
 #include "core/protocol/topic.hpp"
 #include "provisioner/admission/events.hpp"
+#include "provisioner/admission/outbound.hpp"
 
 namespace fleet::provisioner::plugin {
 namespace {
@@ -78,16 +79,17 @@ bool device_may_will(const ProvisionNames& names, std::string_view client_id, co
          rest == "MQTT/LWT";
 }
 
-bool provisioner_may(const ProvisionNames& names, const Action& action) {
+bool provisioner_may(const Action& action) {
   if (action.access != Access::kPublish) {
     return action.topic.starts_with(kEventPrefix) && action.topic.size() > kEventPrefix.size();
   }
-  if (action.retain) return false;
-  if (action.topic == kKickTopic) return true;
-  std::string_view rest = action.topic;
-  if (!take_account(rest, names.account)) return false;
-  const std::size_t slash = rest.find('/');
-  return slash != std::string_view::npos && slash > 0 && slash + 1 < rest.size();
+  return !action.retain && (action.topic == kKickTopic || action.topic == kSendTopic);
+}
+
+bool provisioner_may_send(const ProvisionNames& names, std::string_view topic) {
+  if (!take_account(topic, names.account)) return false;
+  const std::size_t slash = topic.find('/');
+  return slash != std::string_view::npos && slash > 0 && slash + 1 < topic.size();
 }
 
 std::string reportable(std::string_view topic) {

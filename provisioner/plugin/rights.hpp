@@ -27,8 +27,10 @@ bool device_may(const ProvisionNames& names, std::string_view client_id, const A
 // Of these, what its will may be: `$EDC/{acc}/{cid}/MQTT/LWT`, not retained.
 bool device_may_will(const ProvisionNames& names, std::string_view client_id, const Action& action);
 
-// The provisioner's client: publishes into devices' trees and kicks, receives what the plugin addresses to it.
-bool provisioner_may(const ProvisionNames& names, const Action& action);
+// The provisioner's client: sends through the plugin and kicks, receives what the plugin addresses to it.
+bool provisioner_may(const Action& action);
+// What it may send: into devices' trees.
+bool provisioner_may_send(const ProvisionNames& names, std::string_view topic);
 
 // A topic as it may be reported: without a REPLY's request id that may be an open one of the provisioner (edc §3).
 std::string reportable(std::string_view topic);

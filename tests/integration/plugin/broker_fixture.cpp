@@ -101,7 +101,7 @@ std::vector<Received> Subscriber::received() const {
   std::vector<Received> messages;
   std::istringstream lines(process_.output());
   for (std::string line; std::getline(lines, line);) {
-    if (!line.starts_with("MSG|")) continue;
+    if (!line.starts_with("MSG|") || lines.eof()) continue;  // a line without its end is still being written
     const std::size_t payload = line.rfind('|');
     messages.push_back({line.substr(6, payload - 6), from_hex(line.substr(payload + 1)).value(), line[4] == '1'});
   }
@@ -197,6 +197,15 @@ bool ProvisionBroker::publish(const std::vector<std::string>& who, const std::st
                               const std::vector<std::string>& more) const {
   const Outcome outcome =
       run(command_line("mosquitto_pub", who, {{"-V", "mqttv5", "-q", "1", "-t", topic, "-m", payload}, more}));
+  CHECK(outcome.exit_code == 0);
+  return outcome.errors.find("Not authorized") == std::string::npos;
+}
+
+bool ProvisionBroker::publish_file(const std::vector<std::string>& who, const std::string& topic,
+                                   std::string_view content) const {
+  const std::filesystem::path file = folder_ / "payload";
+  REQUIRE(write_file(file, content, 0600));
+  const Outcome outcome = run(command_line("mosquitto_pub", who, {{"-V", "mqttv5", "-q", "1", "-t", topic, "-f", file.string()}}));
   CHECK(outcome.exit_code == 0);
   return outcome.errors.find("Not authorized") == std::string::npos;
 }

@@ -94,6 +94,8 @@ class ProvisionBroker {
   // Whether a publish was allowed, by the reason code of MQTT 5.
   bool publish(const std::vector<std::string>& who, const std::string& topic, const std::string& payload = "x",
                const std::vector<std::string>& more = {}) const;
+  // The same for a file's content.
+  bool publish_file(const std::vector<std::string>& who, const std::string& topic, std::string_view content) const;
   // Whether a subscription was allowed.
   bool subscribe(const std::vector<std::string>& who, const std::string& filter) const;
 

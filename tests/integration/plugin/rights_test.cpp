@@ -3,8 +3,10 @@
 
 #include <doctest/doctest.h>
 
+#include "provisioner/admission/outbound.hpp"
 #include "tests/integration/plugin/broker_fixture.hpp"
 
+using namespace fleet;
 using namespace fleet::test;
 using namespace fleet::provisioner;
 
@@ -79,6 +81,7 @@ TEST_CASE("everything else that a device publishes is denied and reported") {
                                         "$PROVISIONER/in/gw-2/$EDC/acme/gw-2/MQTT/PROV",
                                         "$PROVISIONER/refused",
                                         "$CONTROL/provisioner/v1",
+                                        "$CONTROL/provisioner-send/v1",
                                         "$CONTROL/dynamic-security/v1"};
   for (const std::string& topic : topics) {
     CAPTURE(topic);
@@ -117,14 +120,28 @@ TEST_CASE("the provisioner reaches one device, and only in devices' trees") {
   const Subscriber two = t.device_subscriber("gw-2");
   REQUIRE(two.subscribed());
   const auto prov = t.broker.local();
-  CHECK(t.broker.publish(prov, "$EDC/acme/gw-1/CONF-V1/PUT/configurations", "conf"));
+  const std::vector<const char*> elsewhere{"$EDC/other/gw-1/x", "$PROVISIONER/in/gw-1/x", "data", "$SYS/x", "$EDC/acme/gw-1/#",
+                                           "$EDC/acme/+/x", "$EDC/acme/gw-1/\xff", "", "$CONTROL/provisioner/v1"};
+  // what it may not send does not take along what it may
+  Bytes parcel;
+  for (const char* topic : elsewhere) append_outbound(parcel, topic, "gw-2");
+  append_outbound(parcel, std::string_view("$EDC/acme/gw-1/\0x", 17), "gw-2");
+  append_outbound(parcel, "$EDC/acme/gw-1/CONF-V1/PUT/configurations", "conf");
+  CHECK(t.broker.publish_file(prov, std::string(kSendTopic), parcel));
   CHECK(eventually([&] { return one.got("$EDC/acme/gw-1/CONF-V1/PUT/configurations", "conf"); }));
+  CHECK(one.received().size() == 1);
   CHECK(two.received().empty());
-  CHECK_FALSE(t.broker.publish(prov, "$EDC/acme/gw-1/CONF-V1/PUT/configurations", "conf", {"-r"}));
-  for (const char* topic : {"$EDC/other/gw-1/x", "$PROVISIONER/in/gw-1/x", "data", "$SYS/x"}) {
+  for (const char* topic : {"$EDC/acme/gw-1/CONF-V1/PUT/configurations", "$EDC/other/gw-1/x", "$PROVISIONER/in/gw-1/x", "data", "$SYS/x"}) {
     CAPTURE(topic);
     CHECK_FALSE(t.broker.publish(prov, topic));
   }
+  // a broken one is nobody's message, and costs the provisioner nothing
+  for (const std::string_view broken : {std::string_view("hello"), std::string_view(parcel).substr(0, parcel.size() - 1)}) {
+    CHECK(t.broker.publish_file(prov, std::string(kSendTopic), broken));
+  }
+  CHECK_FALSE(t.broker.publish_file(t.gw1, std::string(kSendTopic), parcel));
+  CHECK(one.received().size() == 1);
+  CHECK(two.received().empty());
   for (const char* filter : {"#", "$EDC/#", "$SYS/#", "$EDC/acme/gw-1/#"}) {
     CAPTURE(filter);
     CHECK_FALSE(t.broker.subscribe(prov, filter));

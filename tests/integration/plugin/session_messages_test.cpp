@@ -1,5 +1,8 @@
 // How the provisioner's session sends and keeps messages (edc §1, §3).
+#include <memory>
+
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "provisioner/broker/session.hpp"
 #include "tests/integration/plugin/broker_fixture.hpp"
@@ -50,6 +53,59 @@ TEST_CASE("what devices reply while the provisioner is away reaches it when it i
   CHECK(second.until([&] { return !second.heard.empty(); }));
   REQUIRE(second.heard.size() == 1);
   CHECK(second.heard[0] == "gw-1 $EDC/acme/prov/CONF-V1/REPLY/r1 late");
+}
+
+TEST_CASE("messages of any number and size reach their devices in their order") {
+  ProvisionBroker broker;
+  std::vector<std::unique_ptr<Subscriber>> devices;
+  for (const std::string id : {"gw-1", "gw-2"}) broker.projection().add(id);
+  REQUIRE(broker.start());
+  for (const std::string id : {"gw-1", "gw-2"}) {
+    auto who = broker.device(id);
+    who.insert(who.end(), {"-q", "1", "-t", "$EDC/acme/" + id + "/#"});
+    devices.push_back(std::make_unique<Subscriber>(who));
+    REQUIRE(devices.back()->subscribed());
+  }
+  Provisioner provisioner(broker);
+  // together more than one publish may hold, and one that nearly fills a publish by itself
+  std::vector<std::string> sent;
+  for (std::size_t i = 0; i < 40; ++i) sent.push_back(std::to_string(i) + std::string(i % 3 == 0 ? 60'000 : 10, 'x'));
+  sent.push_back(std::string(1'046'000, 'y'));
+  sent.emplace_back("last");
+  for (const std::string& payload : sent) {
+    for (const char* id : {"gw-1", "gw-2"}) CHECK(provisioner.session.publish(fmt::format("$EDC/acme/{}/CONF-V1/PUT/x", id), payload));
+  }
+  for (const auto& device : devices) {
+    std::vector<Received> received;
+    CHECK(provisioner.until([&] { return (received = device->received()).size() >= sent.size(); }));
+    REQUIRE(received.size() == sent.size());
+    for (std::size_t i = 0; i < sent.size(); ++i) CHECK((received[i].payload == sent[i]));
+  }
+  CHECK(provisioner.session.ready());
+}
+
+TEST_CASE("a device hears what it was told before its connection was ended") {
+  ProvisionBroker broker;
+  broker.projection().add("gw-1");
+  REQUIRE(broker.start());
+  auto who = broker.device("gw-1");
+  who.insert(who.end(), {"-q", "1", "-t", "$EDC/acme/gw-1/#"});
+  const Subscriber device(who);
+  REQUIRE(device.subscribed());
+  Provisioner provisioner(broker);
+  const std::string topic = "$EDC/acme/gw-1/PROV-V1/REPLY/r1";
+  for (int i = 0; i < 5; ++i) {
+    CAPTURE(i);
+    const std::string there = fmt::format("are you there? {}", i), why = fmt::format("go, because {}", i);
+    // it comes back by itself after each kick
+    REQUIRE(provisioner.until([&] {
+      provisioner.session.publish(topic, there);
+      return device.got(topic, there);
+    }));
+    provisioner.session.publish(topic, why);
+    provisioner.session.kick("gw-1");
+    CHECK(provisioner.until([&] { return device.got(topic, why); }));
+  }
 }
 
 TEST_CASE("the provisioner sends with QoS 1, never retained, over a session that the broker keeps") {

@@ -110,22 +110,26 @@ TEST_CASE("a device named like an app id or a method gains nothing by it") {
   CHECK_FALSE(device_may(kNames, "MQTT", {Access::kPublish, "$EDC/acme/prov/MQTT/MQTT/x"}));
 }
 
-TEST_CASE("the provisioner publishes into devices' trees, kicks, and receives the plugin's topics") {
+TEST_CASE("the provisioner sends into devices' trees, kicks, and receives the plugin's topics") {
   const auto may = [](Access access, std::string_view topic, bool retain = false) {
-    return provisioner_may(kNames, {access, topic, retain});
+    return provisioner_may({access, topic, retain});
   };
-  CHECK(may(Access::kPublish, "$EDC/acme/gw-1/CONF-V1/PUT/configurations"));
+  CHECK(may(Access::kPublish, "$CONTROL/provisioner-send/v1"));
   CHECK(may(Access::kPublish, "$CONTROL/provisioner/v1"));
   CHECK(may(Access::kSubscribe, "$PROVISIONER/#"));
   CHECK(may(Access::kUnsubscribe, "$PROVISIONER/#"));
   CHECK(may(Access::kReceive, "$PROVISIONER/in/gw-1/$EDC/acme/gw-1/MQTT/PROV"));
-  CHECK_FALSE(may(Access::kPublish, "$EDC/acme/gw-1/CONF-V1/PUT/configurations", true));
+  CHECK_FALSE(may(Access::kPublish, "$CONTROL/provisioner-send/v1", true));
   CHECK_FALSE(may(Access::kPublish, "$CONTROL/provisioner/v1", true));
+  CHECK(provisioner_may_send(kNames, "$EDC/acme/gw-1/CONF-V1/PUT/configurations"));
   for (const char* topic : {"$EDC/acme/", "$EDC/acme/gw-1", "$EDC/acme/gw-1/", "$EDC/acme//x", "$EDC/other/gw-1/x",
                             "$PROVISIONER/in/gw-1/x", "$CONTROL/provisioner/v2", "$SYS/x", "data"}) {
     CAPTURE(topic);
     CHECK_FALSE(may(Access::kPublish, topic));
+    CHECK_FALSE(provisioner_may_send(kNames, topic));
   }
+  CHECK_FALSE(may(Access::kPublish, "$EDC/acme/gw-1/CONF-V1/PUT/configurations"));  // but through the plugin
+  CHECK_FALSE(provisioner_may_send(kNames, "$CONTROL/provisioner/v1"));
   for (const char* topic :
        {"#", "$EDC/#", "$EDC/acme/#", "$SYS/#", "$PROVISIONER", "$PROVISIONER/", "$PROVISIONERS/x"}) {
     CAPTURE(topic);
