@@ -29,7 +29,7 @@ constexpr Millis kGatherFor{50};
 // the cost of a commit is shared by them. It is a rush for a while after somebody had company; whoever comes alone, one piece after
 // the other, waits for nobody.
 constexpr Millis kCommitEvery{16};
-constexpr std::size_t kGoodGroup = 20;  // shares the cost well enough to wait for no more
+constexpr std::size_t kGoodGroup = 32;  // shares the cost well enough to wait for no more
 constexpr Millis kRushLasts{250};
 // Pieces that take longer on average (batches of an import) do not share a commit for its cost.
 constexpr Millis kLongPiece{2};
