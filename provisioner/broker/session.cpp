@@ -16,7 +16,7 @@ namespace fleet::provisioner {
 namespace {
 
 // In a rush each reading then brings what several devices said; alone, a device's hello is read at once.
-constexpr Millis kReadEvery{4};
+constexpr Millis kReadEvery{8};
 constexpr std::string_view kLog = "broker-session";
 constexpr Seconds kSayAgain{60};
 
