@@ -2,7 +2,8 @@
 # Measures on real processes, everything on this machine; prints one JSON object a line to stdout, what it does to stderr.
 #   ./scripts/bench.sh [--devices N] [--rounds N] [--requests N] [NAME…]
 #     floor       the broker alone, without the plugin: the same connections and messages, answered by the simulator
-#     provision   devices a second through TLS and plain TCP, as a ratio to the floor before and after; latency; CPU a device
+#     provision   devices a second through TLS and plain TCP, as a ratio to the floor before and after; latency; CPU a device;
+#                 and what sqlite3 takes to write as many rows with nobody to decide anything
 #     owner       the same through TLS, and on to the owner's broker with the new certificate
 #     storm       20,000 devices at once, retrying as agents do
 #     cells       1 and 2 cells over PostgreSQL, behind HAProxy: rate and CPU a device of all that takes part
@@ -15,7 +16,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,14s/^# \{0,1\}//p' scripts/bench.sh; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' scripts/bench.sh; }
 devices=10000
 # Fewer than Mosquitto lets wait to be accepted (100): the others' first packet would be lost, and sent again after a second.
 at_a_time=90
@@ -139,9 +140,12 @@ floor() {
   line "floor_$kind" "$outcome"
 }
 
-# How fast the machine is at what nobody can leave out.
-openssl speed -seconds 1 -mr ecdsap256 2>/dev/null |
-  awk -F: '$3 == 256 {printf "{\"bench\": \"machine\", \"signMicros\": %.1f, \"verifyMicros\": %.1f}\n", 1e6 / $4, 1e6 / $5}' | print
+# How fast the machine is at what nobody can leave out, with all its processors busy: a line each time. It does not stay the same.
+measure_machine() {
+  openssl speed -seconds 1 -multi "$(nproc)" -mr ecdsap256 2>/dev/null |
+    awk -F: -v n="$(nproc)" '/^\+F4/ && $3 == 256 {printf "{\"bench\": \"machine\", \"signMicros\": %.1f, \"verifyMicros\": %.1f}\n", n * 1e6 / $4, n * 1e6 / $5}' | print
+}
+measure_machine
 
 # The sizes of a device's messages, for the floor; also warms everything up.
 roster WARM 200
@@ -180,9 +184,15 @@ if wants provision; then
       roster "P$kind$round" "$devices"
       outcome=$(simulate "P$kind$round" "$scheme://localhost:$port" --no-owner --concurrency "$at_a_time")
       rate_before=$floor_rate cpu_before=$floor_cpu
+      measure_machine
       floor "$kind" "$scheme://localhost:$floor_port"
       line "provision_$kind" "$outcome" "{ratioToFloor: (.devicesPerSecond * 2 / ($rate_before + $floor_rate) * 1000 | round / 1000), brokerCpuToFloor: (.cpuMicrosPerDevice.broker * 2 / ($cpu_before + $floor_cpu) * 1000 | round / 1000), p99ToP50: (.latencyMs.total.p99 / .latencyMs.total.p50 * 100 | round / 100)}"
     done
+    if [[ $kind == tls ]]; then
+      say "the rows of $devices devices, written by sqlite3"
+      . scripts/bench-rows.sh
+      measure_rows "Ptls$rounds" 16
+    fi
     medians "provision_$kind" 'path(.perSecond, .ratioToFloor, .brokerCpuToFloor, .p99ToP50, .cpuMicrosPerDevice[("simulator", "provisioner", "broker")])'
   done
 fi

@@ -12,7 +12,7 @@ packages=(
   mosquitto mosquitto-clients openssl
 )
 test_packages=(protobuf-compiler sqlite3 curl git procps postgresql-15 haproxy)
-bench_packages=(jq procps binutils time postgresql-15 haproxy)
+bench_packages=(jq procps binutils time sqlite3 postgresql-15 haproxy)
 
 case ${1:-} in
   "") ;;
