@@ -1,6 +1,9 @@
 # The measurement `cells` of bench.sh, which sources this: 1 and 2 cells over one PostgreSQL behind HAProxy, everything on this
 # machine. What counts is the cost of a device, which must not rise with the second cell: both share these processors.
-#   uses $dir $bin $devices $rounds, say, give_up, wait_for, find_ports, line, medians, pids
+# Each cell has as many devices on their way, as when one is added for more of them.
+#   uses $dir $bin $devices $rounds $root, bare_broker, say, give_up, wait_for, find_ports, line, medians, print, pids
+
+per_cell=100
 
 pg_programs=/usr/lib/postgresql/15/bin
 pg_dir=$dir/postgres
@@ -69,25 +72,48 @@ measure_cells() {
   before=$(pg_cpu)
   wal_before=$(pg_sql "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")
   outcome=$("$bin/fleet-sim" run --quiet -o json --roster "$dir/CELLS$count.csv" --broker-url "mqtts://localhost:${cell_ports[0]}" \
-    --platform-root-file "$dir/cell-1/pki/root.crt" --no-owner --concurrency 200 --time-limit 5m "${cpu_of[@]}" 2>"$dir/fleet-sim.log") || give_up "fleet-sim run"
+    --platform-root-file "$dir/cell-1/pki/root.crt" --no-owner --concurrency $((per_cell * count)) --time-limit 5m "${cpu_of[@]}" 2>"$dir/fleet-sim.log") || give_up "fleet-sim run"
   after=$(pg_cpu)
   wal_after=$(pg_sql "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')")
   read -r rows_after commits_after < <(pg_written)
   size=$(pg_sql "SELECT pg_database_size('fleet')")
-  line "cells_$count" "$outcome" "{postgresCpuMicros: (($after - $before) / .provisioned | round), rowsWrittenPerDevice: (($rows_after - $rows_before) / .provisioned * 10 | round / 10), commitsPerDevice: (($commits_after - $commits_before) / .provisioned * 100 | round / 100), walBytesPerDevice: (($wal_after - $wal_before) / .provisioned | round), databaseBytesPerDevice: ($size / .provisioned | round), brokersCpuMicros: ([.cpuMicrosPerDevice | to_entries[] | select(.key | startswith(\"broker\")) | .value] | add | round), cpuMicrosOfAll: ([.cpuMicrosPerDevice | to_entries[] | select(.key != \"simulator\") | .value] | add + ($after - $before) / $devices | round)}"
+  line "cells_$count" "$outcome" "{postgresCpuMicros: (($after - $before) / .provisioned | round), rowsWrittenPerDevice: (($rows_after - $rows_before) / .provisioned * 10 | round / 10), commitsPerDevice: (($commits_after - $commits_before) / .provisioned * 100 | round / 100), walBytesPerDevice: (($wal_after - $wal_before) / .provisioned | round), databaseBytesPerDevice: ($size / .provisioned | round), brokersCpuMicros: ([.cpuMicrosPerDevice | to_entries[] | select(.key | startswith(\"broker\")) | .value] | add | round), provisionersCpuMicros: ([.cpuMicrosPerDevice | to_entries[] | select(.key | startswith(\"provisioner\")) | .value] | add | round), cpuMicrosOfAll: ([.cpuMicrosPerDevice | to_entries[] | select(.key != \"simulator\") | .value] | add + ($after - $before) / $devices | round)}"
   for ((i = ${#cell_pids[@]} - 1; i >= 0; i--)); do
     kill "${cell_pids[i]}" 2>/dev/null || :
     wait "${cell_pids[i]}" 2>/dev/null || :
   done
 }
 
+# measure_bare_brokers N: what of it is nobody's work: the same devices through so many brokers without plugin, provisioner and
+# database, each with a simulator of its own that answers; one line of JSON
+measure_bare_brokers() {
+  local count=$1 broker simulators=() cpu=()
+  for ((broker = 1; broker <= count; broker++)); do
+    "$bin/fleet-sim" floor --quiet -o json --broker-url "mqtts://localhost:${bare_ports[broker - 1]}" --platform-url "unix:$dir/bare-$broker.sock" \
+      --broker-ca-file "$root" --devices $((devices / count)) --concurrency "$per_cell" --threads $((2 / count)) --trace "$dir/trace.json" \
+      --cpu-of "broker=${bare_pids[broker - 1]}" >"$dir/bare-$broker.json" 2>"$dir/fleet-sim.log" &
+    simulators+=($!)
+  done
+  for broker in "${simulators[@]}"; do wait "$broker" || give_up "fleet-sim floor"; done
+  jq -cs --arg name "cells_${count}_bare" --argjson n "$devices" '{bench: $name, devices: $n, brokersCpuMicros: (map(.cpuMicrosPerDevice.broker) | add / length | round)}' "$dir"/bare-[0-9].json | print
+  rm -f "$dir"/bare-[0-9].json
+}
+
 start_postgres
+find_ports 2
+bare_ports=("${ports[@]}") bare_pids=()
+for broker in 1 2; do
+  bare_broker "bare-$broker" "${bare_ports[broker - 1]}"
+  bare_pids+=("$bare_pid")
+done
 for ((round = 1; round <= rounds; ++round)); do
   for count in 1 2; do
     say "$count cell(s) over PostgreSQL: $devices devices, round $round"
     measure_cells "$count"
+    measure_bare_brokers "$count"
   done
 done
 for count in 1 2; do
-  medians "cells_$count" 'path(.perSecond, .cpuMicrosOfAll, .brokersCpuMicros, .postgresCpuMicros, .commitsPerDevice)'
+  medians "cells_${count}_bare" 'path(.brokersCpuMicros)'
+  medians "cells_$count" 'path(.perSecond, .cpuMicrosOfAll, .brokersCpuMicros, .provisionersCpuMicros, .postgresCpuMicros, .commitsPerDevice)'
 done

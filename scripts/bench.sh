@@ -151,25 +151,30 @@ measure_machine
 roster WARM 200
 simulate WARM "mqtts://localhost:$tls_port" --no-owner --concurrency 50 --trace "$dir/trace.json" >/dev/null
 
-if wants floor || wants provision; then
+# bare_broker NAME PORT [LINE]: a broker without the plugin on that port and the socket $dir/NAME.sock; its process in bare_pid
+bare_broker() {
   # the provision broker's own certificate: a chain of the same length is sent, read and checked
-  cat >"$dir/floor.conf" <<CONF
+  cat >"$dir/$1.conf" <<CONF
 user $(id -un)
 log_type error
 allow_anonymous true
 set_tcp_nodelay true
 max_queued_messages 0
 max_inflight_messages 0
-listener $floor_tls_port 127.0.0.1
+listener $2 127.0.0.1
 certfile $PROVISIONER_DATA/pki/broker.crt
 keyfile $PROVISIONER_DATA/pki/broker.key
-listener $floor_plain_port 127.0.0.1
-listener 0 $dir/floor.sock
+${3:-}
+listener 0 $dir/$1.sock
 CONF
-  PATH=$PATH:/usr/sbin mosquitto -c "$dir/floor.conf" >"$dir/floor.log" 2>&1 &
+  PATH=$PATH:/usr/sbin mosquitto -c "$dir/$1.conf" >"$dir/$1.log" 2>&1 &
   pids+=($!)
-  floor_pid=$!
-  wait_for 10 test -S "$dir/floor.sock" || give_up "the floor's broker did not start"
+  bare_pid=$!
+  wait_for 10 test -S "$dir/$1.sock" || give_up "the broker without the plugin did not start"
+}
+if wants floor || wants provision; then
+  bare_broker floor "$floor_tls_port" "listener $floor_plain_port 127.0.0.1"
+  floor_pid=$bare_pid
 fi
 if wants floor && ! wants provision; then
   floor tls "mqtts://localhost:$floor_tls_port"
