@@ -140,10 +140,18 @@ floor() {
   line "floor_$kind" "$outcome"
 }
 
-# How fast the machine is at what nobody can leave out, with all its processors busy: a line each time. It does not stay the same.
+# How fast the machine is at what nobody can leave out, alone and with all its processors busy as they are below: a line each time,
+# since it does not stay the same.
 measure_machine() {
-  openssl speed -seconds 1 -multi "$(nproc)" -mr ecdsap256 2>/dev/null |
-    awk -F: -v n="$(nproc)" '/^\+F4/ && $3 == 256 {printf "{\"bench\": \"machine\", \"signMicros\": %.1f, \"verifyMicros\": %.1f}\n", n * 1e6 / $4, n * 1e6 / $5}' | print
+  local processors signatures=() checks=() count
+  processors=$(nproc)
+  for count in 1 "$processors"; do
+    read -r sign verify < <(openssl speed -seconds 1 -multi "$count" -mr ecdsap256 2>/dev/null | awk -F: '/^\+F4/ && $3 == 256 {print $4, $5}')
+    signatures+=("$sign") checks+=("$verify")
+  done
+  jq -cn --argjson n "$processors" --argjson sign "[$(IFS=,; echo "${signatures[*]}")]" --argjson verify "[$(IFS=,; echo "${checks[*]}")]" \
+    'def us: . * 10 | round / 10; {bench: "machine", signMicros: (1e6 / $sign[0] | us), verifyMicros: (1e6 / $verify[0] | us),
+      busySignMicros: ($n * 1e6 / $sign[1] | us), busyVerifyMicros: ($n * 1e6 / $verify[1] | us)}' | print
 }
 measure_machine
 

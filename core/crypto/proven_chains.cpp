@@ -17,9 +17,16 @@ bool are_the_same(const std::vector<Certificate>& some, const std::vector<Certif
 
 bool ProvenChains::covers(const std::vector<Certificate>& chain, const std::vector<Certificate>& roots, WallTime when) {
   const std::lock_guard lock(mutex_);
-  return std::any_of(proofs_.begin(), proofs_.end(), [&](const Proof& proof) {
-    return proof.not_before <= when && when <= proof.not_after && are_the_same(proof.chain, chain) &&
-           are_the_same(proof.roots, roots);
+  const auto proof = find(chain, roots);
+  if (proof == proofs_.end() || when < proof->not_before || when >= proof->not_after) return false;
+  proofs_.splice(proofs_.begin(), proofs_, proof);
+  return true;
+}
+
+std::list<ProvenChains::Proof>::iterator ProvenChains::find(const std::vector<Certificate>& chain,
+                                                            const std::vector<Certificate>& roots) {
+  return std::find_if(proofs_.begin(), proofs_.end(), [&](const Proof& proof) {
+    return are_the_same(proof.chain, chain) && are_the_same(proof.roots, roots);
   });
 }
 
@@ -31,7 +38,9 @@ void ProvenChains::keep(const std::vector<Certificate>& chain, const std::vector
       proof.not_after = std::min(proof.not_after, certificate.not_after());
     }
   }
+  if (proof.not_before >= proof.not_after) return;  // one of the roots is not valid any more, or not yet
   const std::lock_guard lock(mutex_);
+  if (find(chain, roots) != proofs_.end()) return;  // another thread was faster
   proofs_.push_front(std::move(proof));
   if (proofs_.size() > kMostProofs) proofs_.pop_back();
 }

@@ -23,10 +23,12 @@ class ProvenChains {
   // Holds its certificates, so that no other one can come to stand where they do.
   struct Proof {
     std::vector<Certificate> chain, roots;
-    WallTime not_before, not_after;  // from when and until when all of them are valid
+    WallTime not_before, not_after;  // all of them are valid from then, and until before then (as OpenSSL has it)
   };
+  std::list<Proof>::iterator find(const std::vector<Certificate>& chain, const std::vector<Certificate>& roots);
+
   std::mutex mutex_;
-  std::list<Proof> proofs_;  // the newest in front
+  std::list<Proof> proofs_;  // the one used last in front
 };
 
 }  // namespace fleet::crypto

@@ -14,8 +14,12 @@ namespace fleet::provisioner {
 
 // From the local socket only.
 inline constexpr std::string_view kSendTopic = "$CONTROL/provisioner-send/v1";
-// A parcel that holds so many bytes takes no more: a quarter of what the broker accepts. One message alone may be larger.
-inline constexpr std::size_t kFullParcel = 256 * 1024;
+// The provisioner subscribes to it to learn whether the plugin takes parcels: one that does not denies this, but would let the
+// broker acknowledge parcels that go nowhere. Nothing is ever published here.
+inline constexpr std::string_view kParcelsTaken = "$PROVISIONER-PARCELS/v1";
+// A parcel that holds so many bytes takes no more: the broker publishes all of one before it looks at any other client. One message
+// alone may be larger, up to what the broker accepts.
+inline constexpr std::size_t kFullParcel = 64 * 1024;
 
 struct OutboundMessage {
   std::string_view topic;

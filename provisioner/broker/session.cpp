@@ -43,9 +43,15 @@ struct BrokerSession::Impl {
     mqtt::Handlers handlers;
     handlers.on_connect = [this](Result<bool> connected) {
       if (!connected) return lost(connected.error());
-      if (auto subscribed = client_->subscribe(kEverything); !subscribed) return lost(subscribed.error());
+      knows_parcels_ = false;
+      subscribe(kParcelsTaken);
     };
     handlers.on_subscribed = [this](int, bool granted) {
+      if (!std::exchange(knows_parcels_, true)) {
+        if (granted) return subscribe(kEverything);
+        return lost(Error{ErrorCode::kUnsupported, "the broker's plugin is of another version: restart the broker with the one that "
+                                                   "came with this provisioner"});
+      }
       if (!granted) {
         lost(Error{ErrorCode::kPermissionDenied, "the broker refused the subscription: is its plugin loaded?"});
         return;
@@ -76,9 +82,14 @@ struct BrokerSession::Impl {
     if (auto begun = client_->connect(std::move(options)); !begun) lost(begun.error());
   }
 
+  void subscribe(std::string_view filter) {
+    if (const auto asked = client_->subscribe(filter); !asked) lost(asked.error());
+  }
+
   void lost(const Error& error) {
     if (stopped_) return;
     kicks_.lost();
+    if (!parcel_.empty()) log::debug(kLog, "messages for devices dropped; they are repeated later", {{"bytes", parcel_.size()}});
     parcel_.clear();
     if (std::exchange(ready_, false)) handlers_.on_ready(false);
     const Millis pause = backoff_.next(random_number());
@@ -165,6 +176,7 @@ struct BrokerSession::Impl {
   std::unique_ptr<mqtt::Client> client_;
   Kicks kicks_;
   Bytes parcel_;  // for devices, to be sent when all that is to be said now has been said
+  bool knows_parcels_ = false;  // whether the plugin takes them has been answered
   bool ready_ = false;
   bool stopped_ = true;
 };

@@ -26,7 +26,8 @@ struct BrokerSessionHandlers {
 class DeviceLink {
  public:
   virtual ~DeviceLink() = default;
-  // QoS 1 to one device. False if there is no connection: the message is dropped, and whoever sent it repeats it in time.
+  // QoS 1 to one device, with all that is published before the caller returns to its io_context. False if there is no connection.
+  // Then, and when the connection is lost before the broker has it, the message is dropped, and whoever sent it repeats it in time.
   virtual bool publish(std::string_view topic, std::string_view payload) = 0;
   // Ends the live connection of a client id, if there is one; without a session, as soon as there is one again.
   virtual void kick(std::string_view client_id) = 0;

@@ -13,7 +13,7 @@
 
 namespace fleet::provisioner::plugin {
 
-// Called on the broker's only thread; must take microseconds. Answers are MOSQ_ERR_… codes.
+// Called on the broker's only thread; must take microseconds, and a parcel of messages no more than publishing them would. Answers are MOSQ_ERR_… codes.
 class Mode {
  public:
   virtual ~Mode() = default;

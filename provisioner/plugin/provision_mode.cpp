@@ -51,7 +51,7 @@ class ProvisionMode final : public Mode {
     const std::string_view client_id = view(mosquitto_client_id(event.client));
     const Action action = action_of(event);
     // By client id: a persistent session without a connection has no address, and only the local socket gets this id.
-    if (client_id == names_.provisioner_id) return allowed_if(provisioner_may(action));
+    if (client_id == names_.provisioner_id) return allowed_if(provisioner_may(names_, action));
     const bool will = action.access == Access::kPublish && !is_live(client_id, event.client);
     if (will ? device_may_will(names_, client_id, action) : device_may(names_, client_id, action)) {
       return MOSQ_ERR_SUCCESS;
@@ -133,8 +133,12 @@ class ProvisionMode final : public Mode {
         mosquitto_log_printf(MOSQ_LOG_WARNING, "Warning: provisioner_auth: message for devices: not a topic of theirs");
         continue;
       }
-      mosquitto_broker_publish_copy(nullptr, std::string(message.topic).c_str(), static_cast<int>(message.payload.size()),
-                                    message.payload.data(), 1, false, nullptr);
+      const int result =
+          mosquitto_broker_publish_copy(nullptr, std::string(message.topic).c_str(), static_cast<int>(message.payload.size()),
+                                        message.payload.data(), 1, false, nullptr);
+      if (result != MOSQ_ERR_SUCCESS) {
+        mosquitto_log_printf(MOSQ_LOG_WARNING, "Warning: provisioner_auth: message for devices: not published (%d)", result);
+      }
     }
   }
 

@@ -79,11 +79,12 @@ bool device_may_will(const ProvisionNames& names, std::string_view client_id, co
          rest == "MQTT/LWT";
 }
 
-bool provisioner_may(const Action& action) {
+bool provisioner_may(const ProvisionNames& names, const Action& action) {
   if (action.access != Access::kPublish) {
-    return action.topic.starts_with(kEventPrefix) && action.topic.size() > kEventPrefix.size();
+    return (action.topic.starts_with(kEventPrefix) && action.topic.size() > kEventPrefix.size()) || action.topic == kParcelsTaken;
   }
-  return !action.retain && (action.topic == kKickTopic || action.topic == kSendTopic);
+  if (action.retain) return false;
+  return action.topic == kKickTopic || action.topic == kSendTopic || provisioner_may_send(names, action.topic);
 }
 
 bool provisioner_may_send(const ProvisionNames& names, std::string_view topic) {

@@ -27,8 +27,9 @@ bool device_may(const ProvisionNames& names, std::string_view client_id, const A
 // Of these, what its will may be: `$EDC/{acc}/{cid}/MQTT/LWT`, not retained.
 bool device_may_will(const ProvisionNames& names, std::string_view client_id, const Action& action);
 
-// The provisioner's client: sends through the plugin and kicks, receives what the plugin addresses to it.
-bool provisioner_may(const Action& action);
+// The provisioner's client: sends through the plugin and kicks, receives what the plugin addresses to it. What it may send it may
+// also publish by itself, as one of an older version does.
+bool provisioner_may(const ProvisionNames& names, const Action& action);
 // What it may send: into devices' trees.
 bool provisioner_may_send(const ProvisionNames& names, std::string_view topic);
 

@@ -123,13 +123,7 @@ Result<void> Executor::on_reply(Transaction& tx, Heard& heard, const std::string
 
 Result<void> Executor::write_steps(Transaction& tx, Heard& heard, bool attempt_ends, WallTime now) const {
   for (const std::size_t place : std::exchange(heard.changed, {})) {
-    Step& step = heard.steps[place];
-    if (attempt_ends) {
-      // about to be forgotten with all of the attempt's messages; a store that keeps them with the steps writes them once less
-      step.topic.clear();
-      step.payload.clear();
-    }
-    TRY(tx.update_step(step));
+    TRY(attempt_ends ? tx.update_last(heard.steps[place]) : tx.update_step(heard.steps[place]));
   }
   const std::vector<std::string> accepted = std::exchange(heard.accepted, {});
   if (accepted.empty()) return {};

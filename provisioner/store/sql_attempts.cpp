@@ -123,12 +123,14 @@ Result<void> SqlTransaction::insert_steps(const std::vector<Step>& steps) {
   }
   const std::int64_t attempt_id = steps.front().attempt_id;
   Bytes messages;
-  if (steps.front().ordinal > 0) {  // else they are the attempt's first
+  const bool are_first = steps.front().ordinal == 0;
+  if (!are_first) {
     TRY_ASSIGN(messages, messages_of(attempt_id));
   }
   append_messages(messages, steps);
-  TRY_ASSIGN(const auto keep, statements_.use("INSERT INTO message (attempt_id, messages) VALUES (?1, ?2) "
-                                              "ON CONFLICT (attempt_id) DO UPDATE SET messages = ?2"));
+  TRY_ASSIGN(const auto keep, statements_.use(are_first ? "INSERT INTO message (attempt_id, messages) VALUES (?1, ?2)"
+                                                        : "INSERT INTO message (attempt_id, messages) VALUES (?1, ?2) "
+                                                          "ON CONFLICT (attempt_id) DO UPDATE SET messages = ?2"));
   Binder(*keep).integer(attempt_id).blob(messages);
   return keep->run();
 }

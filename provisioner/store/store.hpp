@@ -163,9 +163,10 @@ class Transaction {
 
   // All of one attempt: kInternal otherwise. The one with ordinal 0 comes with its first.
   virtual Result<void> insert_steps(const std::vector<Step>& steps) = 0;
-  // By attempt_id and ordinal. What it is (kind, rid, job_id) and its message do not change, but a step of steps_of() may have
-  // lost its message, since those of its attempt are about to be forgotten.
+  // By attempt_id and ordinal. What it is (kind, rid, job_id) and its message do not change, whether or not `step` has it.
   virtual Result<void> update_step(const Step& step) = 0;
+  // The same just before forget_messages(): a store that keeps a message with its step need not write it once more.
+  virtual Result<void> update_last(const Step& step) { return update_step(step); }
   virtual Result<std::vector<Step>> steps_of(std::int64_t attempt_id) = 0;  // by ordinal
   // The same for whoever sends none of them: topic and payload may be left empty.
   virtual Result<std::vector<Step>> steps_without_messages(std::int64_t attempt_id) { return steps_of(attempt_id); }

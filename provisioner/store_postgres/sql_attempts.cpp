@@ -261,19 +261,24 @@ Result<void> PgTransaction::insert_steps(const std::vector<Step>& steps) {
   return {};
 }
 
-Result<void> PgTransaction::update_step(const Step& step) {
+Result<void> PgTransaction::update_step(const Step& step, bool forget_message) {
   TRY(must_own(step.attempt_id));
   // each parameter must be used: those that stay are set to what they are
   Parameters values;
   to_values::step(values, step);
-  values.flag(step.topic.empty());
+  values.flag(forget_message);
   connection_.send("UPDATE step SET kind = $3, rid = $4, summary = $5, sent_at = $6, send_count = $7, reply_code = $8, reply_error = $9, "
                    "replied_at = $10, held = $11, optional = $12, job_id = $13, progress = $14, notified_at = $15, installed = $16, "
                    "topic = CASE WHEN $17 THEN '' ELSE topic END, payload = CASE WHEN $17 THEN ''::bytea ELSE payload END "
                    "WHERE attempt_id = $1 AND ordinal = $2",
                    values,
                    Error{ErrorCode::kNotFound, fmt::format("attempt {}, step {}: no such step", step.attempt_id, step.ordinal)});
-  if (Step* const known = focused_step(step.attempt_id, step.ordinal)) *known = step;
+  if (Step* const known = focused_step(step.attempt_id, step.ordinal)) {
+    Step news = step;
+    news.topic = forget_message ? std::string() : std::move(known->topic);
+    news.payload = forget_message ? Bytes() : std::move(known->payload);
+    *known = std::move(news);
+  }
   return {};
 }
 

@@ -119,7 +119,8 @@ class PgTransaction final : public Transaction {
   Result<void> forget_login(std::int64_t id) override;
 
   Result<void> insert_steps(const std::vector<Step>& steps) override;
-  Result<void> update_step(const Step& step) override;
+  Result<void> update_step(const Step& step) override { return update_step(step, false); }
+  Result<void> update_last(const Step& step) override { return update_step(step, true); }
   Result<std::vector<Step>> steps_of(std::int64_t attempt_id) override;
   Result<std::optional<Step>> find_step(std::int64_t request_id, std::string_view rid) override;
   Result<std::optional<Step>> find_step_by_job(std::int64_t request_id, std::int64_t job_id) override;
@@ -140,6 +141,8 @@ class PgTransaction final : public Transaction {
   Result<void> tell_other_cells(const Tidings& tidings) override;
 
  private:
+  Result<void> update_step(const Step& step, bool forget_message);
+
   // What the piece of work is about, as far as it has seen it: a device's message needs its request, attempt and steps, which
   // are fetched together, in one round trip.
   struct Focus {

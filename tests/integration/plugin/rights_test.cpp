@@ -106,7 +106,7 @@ TEST_CASE("a device subscribes to its own tree only") {
   for (const char* filter :
        {"#", "+/#", "$EDC/#", "$EDC/acme/#", "$EDC/acme/+/#", "$EDC/+/gw-1/#", "$EDC/acme/gw-2/#",
         "$EDC/acme/gw-2/CONF-V1/PUT/configurations", "$EDC/acme/prov/#", "$SYS/#", "$SYS/broker/version",
-        "$PROVISIONER/#", "$PROVISIONER/in/gw-1/#", "$CONTROL/#", "$share/g/$EDC/acme/gw-1/#", "acme/gw-1/#"}) {
+        "$PROVISIONER/#", "$PROVISIONER/in/gw-1/#", "$PROVISIONER-PARCELS/v1", "$CONTROL/#", "$share/g/$EDC/acme/gw-1/#", "acme/gw-1/#"}) {
     CAPTURE(filter);
     CHECK_FALSE(t.broker.subscribe(t.gw1, filter));
   }
@@ -124,24 +124,44 @@ TEST_CASE("the provisioner reaches one device, and only in devices' trees") {
                                            "$EDC/acme/+/x", "$EDC/acme/gw-1/\xff", "", "$CONTROL/provisioner/v1"};
   // what it may not send does not take along what it may
   Bytes parcel;
+  const std::string refused = "message for devices: not a topic of theirs";
+  const auto refusals = [&] {
+    const std::string log = t.broker.log();
+    std::size_t count = 0;
+    for (std::size_t at = log.find(refused); at != std::string::npos; at = log.find(refused, at + 1)) ++count;
+    return count;
+  };
   for (const char* topic : elsewhere) append_outbound(parcel, topic, "gw-2");
   append_outbound(parcel, std::string_view("$EDC/acme/gw-1/\0x", 17), "gw-2");
   append_outbound(parcel, "$EDC/acme/gw-1/CONF-V1/PUT/configurations", "conf");
   CHECK(t.broker.publish_file(prov, std::string(kSendTopic), parcel));
   CHECK(eventually([&] { return one.got("$EDC/acme/gw-1/CONF-V1/PUT/configurations", "conf"); }));
+  CHECK(refusals() == elsewhere.size() + 1);
   CHECK(one.received().size() == 1);
   CHECK(two.received().empty());
-  for (const char* topic : {"$EDC/acme/gw-1/CONF-V1/PUT/configurations", "$EDC/other/gw-1/x", "$PROVISIONER/in/gw-1/x", "data", "$SYS/x"}) {
+  for (const char* topic : {"$EDC/other/gw-1/x", "$PROVISIONER/in/gw-1/x", "data", "$SYS/x"}) {
     CAPTURE(topic);
     CHECK_FALSE(t.broker.publish(prov, topic));
   }
+  CHECK_FALSE(t.broker.publish(prov, "$EDC/acme/gw-1/CONF-V1/PUT/configurations", "conf", {"-r"}));
   // a broken one is nobody's message, and costs the provisioner nothing
-  for (const std::string_view broken : {std::string_view("hello"), std::string_view(parcel).substr(0, parcel.size() - 1)}) {
-    CHECK(t.broker.publish_file(prov, std::string(kSendTopic), broken));
+  Bytes broken;
+  append_outbound(broken, "$EDC/acme/gw-1/CONF-V1/PUT/configurations", "whole");
+  append_outbound(broken, "$EDC/acme/gw-1/CONF-V1/PUT/configurations", "cut");
+  broken.pop_back();
+  for (const std::string_view bad : {std::string_view("hello"), std::string_view(broken)}) {
+    CHECK(t.broker.publish_file(prov, std::string(kSendTopic), bad));
   }
+  // whatever came through would have come before this
+  Bytes last;
+  for (const char* id : {"gw-1", "gw-2"}) append_outbound(last, fmt::format("$EDC/acme/{}/CONF-V1/PUT/configurations", id), "last");
+  CHECK(t.broker.publish_file(prov, std::string(kSendTopic), last));
+  for (const Subscriber* device : {&one, &two}) {
+    CHECK(eventually([&] { return !device->received().empty() && device->received().back().payload == "last"; }));
+  }
+  CHECK(one.received().size() == 2);
+  CHECK(two.received().size() == 1);
   CHECK_FALSE(t.broker.publish_file(t.gw1, std::string(kSendTopic), parcel));
-  CHECK(one.received().size() == 1);
-  CHECK(two.received().empty());
   for (const char* filter : {"#", "$EDC/#", "$SYS/#", "$EDC/acme/gw-1/#"}) {
     CAPTURE(filter);
     CHECK_FALSE(t.broker.subscribe(prov, filter));

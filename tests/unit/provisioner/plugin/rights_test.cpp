@@ -112,11 +112,12 @@ TEST_CASE("a device named like an app id or a method gains nothing by it") {
 
 TEST_CASE("the provisioner sends into devices' trees, kicks, and receives the plugin's topics") {
   const auto may = [](Access access, std::string_view topic, bool retain = false) {
-    return provisioner_may({access, topic, retain});
+    return provisioner_may(kNames, {access, topic, retain});
   };
   CHECK(may(Access::kPublish, "$CONTROL/provisioner-send/v1"));
   CHECK(may(Access::kPublish, "$CONTROL/provisioner/v1"));
   CHECK(may(Access::kSubscribe, "$PROVISIONER/#"));
+  CHECK(may(Access::kSubscribe, "$PROVISIONER-PARCELS/v1"));
   CHECK(may(Access::kUnsubscribe, "$PROVISIONER/#"));
   CHECK(may(Access::kReceive, "$PROVISIONER/in/gw-1/$EDC/acme/gw-1/MQTT/PROV"));
   CHECK_FALSE(may(Access::kPublish, "$CONTROL/provisioner-send/v1", true));
@@ -128,10 +129,12 @@ TEST_CASE("the provisioner sends into devices' trees, kicks, and receives the pl
     CHECK_FALSE(may(Access::kPublish, topic));
     CHECK_FALSE(provisioner_may_send(kNames, topic));
   }
-  CHECK_FALSE(may(Access::kPublish, "$EDC/acme/gw-1/CONF-V1/PUT/configurations"));  // but through the plugin
+  CHECK(may(Access::kPublish, "$EDC/acme/gw-1/CONF-V1/PUT/configurations"));
+  CHECK_FALSE(may(Access::kPublish, "$EDC/acme/gw-1/CONF-V1/PUT/configurations", true));
+  CHECK_FALSE(may(Access::kPublish, "$PROVISIONER-PARCELS/v1"));
   CHECK_FALSE(provisioner_may_send(kNames, "$CONTROL/provisioner/v1"));
   for (const char* topic :
-       {"#", "$EDC/#", "$EDC/acme/#", "$SYS/#", "$PROVISIONER", "$PROVISIONER/", "$PROVISIONERS/x"}) {
+       {"#", "$EDC/#", "$EDC/acme/#", "$SYS/#", "$PROVISIONER", "$PROVISIONER/", "$PROVISIONERS/x", "$PROVISIONER-PARCELS/#"}) {
     CAPTURE(topic);
     CHECK_FALSE(may(Access::kSubscribe, topic));
     CHECK_FALSE(may(Access::kReceive, topic));

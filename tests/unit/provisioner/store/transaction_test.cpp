@@ -116,6 +116,48 @@ TEST_CASE("an attempt and its steps come back whole, and the messages are forgot
   CHECK(test::run({"grep", "-c", "Correct-Horse", (fixture.folder / "provisioner.db").string()}).output == "0\n");
 }
 
+TEST_CASE("a step that was read without its message, and changed, keeps it until it is forgotten") {
+  StoreFixture fixture;
+  const ProvisionRequest request = fixture.insert(sample_request("one"));
+  Attempt attempt = sample_attempt(request.id, 1);
+  std::vector<Step> sent;
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY(tx.insert_attempt(attempt));
+    sent = {sample_step(attempt.id, 0), sample_step(attempt.id, 1)};
+    return tx.insert_steps(sent);
+  });
+  const auto check_messages = [&](Transaction& tx, int send_count) -> Result<void> {
+    TRY_ASSIGN(const auto found, tx.steps_of(attempt.id));
+    REQUIRE(found.size() == sent.size());
+    for (std::size_t i = 0; i < sent.size(); ++i) {
+      CHECK(found[i].topic == sent[i].topic);
+      CHECK(found[i].payload == sent[i].payload);
+      CHECK(found[i].send_count == send_count);
+    }
+    return {};
+  };
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(auto steps, tx.steps_without_messages(attempt.id));
+    REQUIRE(steps.size() == sent.size());
+    for (Step& step : steps) {
+      step.topic.clear();  // as a store may leave them
+      step.payload.clear();
+      step.send_count = 7;
+      TRY(tx.update_step(step));
+    }
+    return check_messages(tx, 7);  // also within the same piece of work
+  });
+  fixture.must([&](Transaction& tx) { return check_messages(tx, 7); });
+  fixture.must([&](Transaction& tx) -> Result<void> {
+    TRY_ASSIGN(const auto steps, tx.steps_without_messages(attempt.id));
+    for (const Step& step : steps) TRY(tx.update_last(step));
+    TRY(tx.forget_messages(attempt.id));
+    TRY_ASSIGN(const auto found, tx.steps_of(attempt.id));
+    for (const Step& step : found) CHECK((step.topic.empty() && step.payload.empty()));
+    return {};
+  });
+}
+
 // Inserted in two goes, and read back whole.
 void check_steps_come_back(std::size_t first, std::size_t then, std::size_t payload_grows_by) {
   StoreFixture fixture;
