@@ -12,6 +12,9 @@ def least($name; $value; $aim; why): bar($name; $value; $value != null and $valu
 def most($name; $value; $aim; why): bar($name; $value; $value != null and $value <= $aim; "at most \($aim)"; why);
 def range_of($name): map(select(.bench == $name) | .cpuMicrosOfAll) | "\(min) to \(max) us";
 def us: "\(. // 0 | round) us";
+# What the parts, which nobody can leave out, leave of what is aimed at.
+def left($aim; $parts; $for): if $parts >= $aim then "\($parts | us), which is all of it before anything is decided"
+  else "\($parts | us), which leaves \($aim - $parts | us) for \($for)" end;
 
 . as $all
 | (map(select(.bench == "machine")) | sort_by(.signMicros) | .[length / 2 | floor]) as $machine
@@ -32,9 +35,9 @@ def us: "\(. // 0 | round) us";
   least("provision_tls, ratio to the floor"; $tls.ratioToFloor; 0.55;
     "a device takes \($all_cpu // 0 | us) of all processes; at 0.55 of the floor it would be \($floor_cpu / 0.55 | us). Beyond what the floor has too, it checks the signatures of five messages, which are \($checking | us), and the provisioner takes \($tls.cpuMicrosPerDevice.provisioner | us)"),
   most("provision_tls, us of the provisioner"; $tls.cpuMicrosPerDevice.provisioner; 350;
-    "seven signatures and the check of a signing request take \($signing | us), the rows in the store, written by sqlite3 itself, \($rows | us): \(350 - $signing - $rows | us) of it are left for twelve messages through MQTT and all that decides. It counts on 14 us a signature, 25 of which are 350 us; here one takes \($machine.signMicros) us, and 25 are \(25 * $machine.signMicros | us)"),
+    "seven signatures and the check of a signing request take \($signing | us), the rows in the store, written by sqlite3 itself, \($rows | us); together \(left(350; $signing + $rows; "twelve messages through MQTT and all that decides")). It counts on 14 us a signature, 25 of which are 350 us; here one takes \($machine.signMicros) us, and 25 are \(25 * $machine.signMicros | us)"),
   most("provision_tls, us of provisioner and broker"; (if $tls then $tls.cpuMicrosPerDevice | .provisioner + .broker else null end); 1000;
-    "the broker alone, without the plugin, takes \($floor.cpuMicrosPerDevice.broker | us), and the provisioner\u0027s signatures and rows by themselves \($signing + $rows | us): \(1000 - $floor.cpuMicrosPerDevice.broker - $signing - $rows | us) of it are left for the plugin, the messages and all that decides. It counts on 14 us a signature; here one takes \($machine.signMicros) us"),
+    "the broker alone, without the plugin, takes \($floor.cpuMicrosPerDevice.broker | us), and the provisioner\u0027s signatures and rows by themselves \($signing + $rows | us); together \(left(1000; $floor.cpuMicrosPerDevice.broker + $signing + $rows; "the plugin, the provisioner\u0027s messages and all that decides")). It counts on 14 us a signature; here one takes \($machine.signMicros) us"),
   most("provision_tls, broker to the floor\u0027s"; $tls.brokerCpuToFloor; 1.2; null),
   most("provision_tls, p99 to p50"; $tls.p99ToP50; 3; null),
   least("storm, devices provisioned"; of("storm").devices; 20000; null),
