@@ -54,8 +54,32 @@ ProvisionRequest large_request(const std::string& name) {
 TEST_CASE("on a full disk the work fails as such, nothing of it is stored, and the store works again later") {
   StoreFixture fixture;
   ProvisionRequest one = fixture.insert(sample_request("one"));
+  const auto put_profile = [](Transaction& tx, const std::string& account) -> Result<void> {
+    Profile profile;
+    profile.name = "gateway";
+    profile.account = account;
+    TRY(tx.put_profile(profile));
+    TRY(tx.find_profile("gateway"));  // kept in memory from now on
+    return {};
+  };
+  const auto account_of_profile = [&] {
+    std::string account;
+    fixture.must([&](Transaction& tx) -> Result<void> {
+      TRY_ASSIGN(const auto profile, tx.find_profile("gateway"));
+      account = profile ? profile->account : "no profile";
+      return {};
+    });
+    return account;
+  };
+  fixture.must([&](Transaction& tx) { return put_profile(tx, "acme"); });
   {
     const FileSizeLimit limit(150'000);
+    CHECK(code(fixture.run([&](Transaction& tx) -> Result<void> {
+            TRY(put_profile(tx, "nobody"));
+            ProvisionRequest large = large_request("large");
+            return tx.insert_request(large);
+          })) == ErrorCode::kNoSpace);
+    CHECK(account_of_profile() == "acme");
     CHECK(code(fixture.run([](Transaction& tx) -> Result<void> {
             ProvisionRequest small = sample_request("small");
             TRY(tx.insert_request(small));
