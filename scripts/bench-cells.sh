@@ -115,5 +115,5 @@ for ((round = 1; round <= rounds; ++round)); do
 done
 for count in 1 2; do
   medians "cells_${count}_bare" 'path(.brokersCpuMicros)'
-  medians "cells_$count" 'path(.perSecond, .cpuMicrosOfAll, .brokersCpuMicros, .provisionersCpuMicros, .postgresCpuMicros, .commitsPerDevice)'
+  medians "cells_$count" 'path(.perSecond, .cpuMicrosOfAll, .cpuMicrosPerDevice.simulator, .brokersCpuMicros, .provisionersCpuMicros, .postgresCpuMicros, .commitsPerDevice)'
 done
