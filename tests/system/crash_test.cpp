@@ -76,8 +76,9 @@ TEST_CASE("the provisioner may be killed around every commit") {
   Rig rig;
   rig.start_all();
   int number = 0;
-  int deaths = 0;
   for (const std::string point : {"store.before-commit", "store.after-closings", "store.after-commit"}) {
+    CAPTURE(point);
+    int deaths = 0;
     for (int pass = 1; pass <= 8; ++pass) {
       const std::string at = point + ":" + std::to_string(pass);
       CAPTURE(at);
@@ -93,8 +94,9 @@ TEST_CASE("the provisioner may be killed around every commit") {
       check_provisioned_once(rig, *agent, gateway);
       agent->process().stop();
     }
+    // the hello and the replies are commits of their own, however many replies come together; one of them closes a device
+    CHECK(deaths >= (point == "store.after-closings" ? 1 : 2));
   }
-  CHECK(deaths >= 8);
 }
 
 TEST_CASE("the broker may be killed in the middle, again and again") {
