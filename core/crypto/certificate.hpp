@@ -75,7 +75,8 @@ Result<void> check_command_signing_chain(const std::vector<Certificate>& chain);
 // Verifies that `chain` (leaf first) ends in one of `roots` at `when`: signatures, validity, CA flags, path lengths,
 // name constraints, keys of 112 bits of security or more. The roots need not be self-signed. At most 8 intermediates.
 // The purpose of the leaf is checked separately (check_command_signing_chain) or by TLS. kExpired if only time is
-// wrong, kUnauthenticated otherwise; the message names the certificate by its CN.
+// wrong, kUnauthenticated otherwise; the message names the certificate by its CN. What was verified before in this process, for
+// the same certificates and roots, is not worked out again. Thread-safe.
 Result<void> verify_chain(const std::vector<Certificate>& chain, const std::vector<Certificate>& roots, WallTime when);
 
 // As verify_chain without an anchor (edc `ca-authentication: false`): each certificate of the chain must be signed by
@@ -138,9 +139,9 @@ struct NewCertificate {
   std::string to_pem() const;
 };
 
-// A new certificate for `subject_key`. Serial: 158 random bits. notAfter never exceeds the issuer's. X.509 v3 with
-// subject and authority key identifiers. kInvalidArgument for a bad common name, a bad or missing SAN, an empty
-// interval, an issuer that is no CA, or profile kRootCa.
+// A new certificate for `subject_key`. Serial: 20 bytes, of which the first 7 order it by notBefore and 104 bits are random.
+// notAfter never exceeds the issuer's. X.509 v3 with subject and authority key identifiers. kInvalidArgument for a bad common
+// name, a bad or missing SAN, an empty interval, an issuer that is no CA, or profile kRootCa.
 Result<Certificate> issue(const CertificateRequest& request, const PublicKey& subject_key, const Issuer& issuer);
 // The same for whom it is enough to pass it on: reading it takes OpenSSL longer than issuing it does us.
 Result<NewCertificate> issue_unread(const CertificateRequest& request, const PublicKey& subject_key,

@@ -15,6 +15,7 @@ namespace fleet::crypto {
 // text read again is (ChainCache). Failures are not kept. Thread-safe. Holds at most 16.
 class ProvenChains {
  public:
+  // True if `chain` was found to end in `roots`, the same ones in the same order, and all of them are valid at `when`.
   bool covers(const std::vector<Certificate>& chain, const std::vector<Certificate>& roots, WallTime when);
   // `chain` was verified against `roots` at a time at which all of it was valid.
   void keep(const std::vector<Certificate>& chain, const std::vector<Certificate>& roots);

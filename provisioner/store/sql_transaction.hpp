@@ -43,8 +43,8 @@ class SqlTransaction final : public Transaction {
  public:
   explicit SqlTransaction(sqlite::Database& database) : database_(database), statements_(database) {}
 
-  // For the connection that writes, and only for it: accounts and profiles that were read, or written, stay in memory. Each device
-  // needs both, and to read them is to parse JSON. forget_catalogue() whenever changes are taken back.
+  // For the connection that writes, and only for it: accounts and profiles that were read stay in memory until they are written. Each
+  // device needs both, and to read them is to parse JSON. forget_catalogue() whenever changes are taken back.
   void keep_catalogue() { keeps_catalogue_ = true; }
   void forget_catalogue() {
     accounts_.clear();

@@ -176,6 +176,13 @@ Subscriber ProvisionBroker::listen(std::vector<std::string> more) const {
   return Subscriber(std::move(arguments));
 }
 
+Subscriber ProvisionBroker::listen_as(const std::string& client_id, std::vector<std::string> more) const {
+  std::vector<std::string> arguments = device(client_id);
+  arguments.insert(arguments.end(), {"-q", "1", "-t", "$EDC/acme/" + client_id + "/#"});
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return Subscriber(std::move(arguments));
+}
+
 std::vector<std::string> ProvisionBroker::device(const std::string& client_id, const std::string& password,
                                                  const std::string& username) const {
   return {"-h", "127.0.0.1",

@@ -84,6 +84,9 @@ class ProvisionBroker {
   // The provisioner's client, subscribed to everything.
   Subscriber listen(std::vector<std::string> more = {}) const;
 
+  // A device that receives, with QoS 1, what its own tree holds.
+  Subscriber listen_as(const std::string& client_id, std::vector<std::string> more = {}) const;
+
   // Arguments of the clients: where to connect and as whom.
   std::vector<std::string> device(const std::string& client_id, const std::string& password = "",
                                   const std::string& username = "user") const;

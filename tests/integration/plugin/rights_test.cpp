@@ -21,13 +21,6 @@ struct TwoDevices {
     gw1 = broker.device("gw-1");
   }
 
-  Subscriber device_subscriber(const std::string& id, std::vector<std::string> more = {}) const {
-    auto who = broker.device(id);
-    who.insert(who.end(), {"-q", "1", "-t", "$EDC/acme/" + id + "/#"});
-    who.insert(who.end(), more.begin(), more.end());
-    return Subscriber(who);
-  }
-
   ProvisionBroker broker;
   std::vector<std::string> gw1;
 };
@@ -66,7 +59,7 @@ TEST_CASE("what a device publishes reaches the provisioner under its authenticat
 TEST_CASE("everything else that a device publishes is denied and reported") {
   TwoDevices t;
   const Subscriber provisioner = t.broker.listen();
-  const Subscriber victim = t.device_subscriber("gw-2");
+  const Subscriber victim = t.broker.listen_as("gw-2");
   REQUIRE(victim.subscribed());
   const std::vector<std::string> topics{"$EDC/acme/gw-2/MQTT/PROV",
                                         "$EDC/acme/gw-2/CONF-V1/PUT/configurations",
@@ -116,8 +109,8 @@ TEST_CASE("a device subscribes to its own tree only") {
 
 TEST_CASE("the provisioner reaches one device, and only in devices' trees") {
   TwoDevices t;
-  const Subscriber one = t.device_subscriber("gw-1");
-  const Subscriber two = t.device_subscriber("gw-2");
+  const Subscriber one = t.broker.listen_as("gw-1");
+  const Subscriber two = t.broker.listen_as("gw-2");
   REQUIRE(two.subscribed());
   const auto prov = t.broker.local();
   const std::vector<const char*> elsewhere{"$EDC/other/gw-1/x", "$PROVISIONER/in/gw-1/x", "data", "$SYS/x", "$EDC/acme/gw-1/#",
@@ -171,11 +164,11 @@ TEST_CASE("the provisioner reaches one device, and only in devices' trees") {
 TEST_CASE("a will has no effect, wherever it points") {
   TwoDevices t;
   Subscriber provisioner = t.broker.listen();
-  Subscriber victim = t.device_subscriber("gw-2");
+  Subscriber victim = t.broker.listen_as("gw-2");
   const auto die_with_will = [&](const std::string& topic, bool retain = false) {
     std::vector<std::string> will{"--will-topic", topic, "--will-payload", "boo", "--will-qos", "1"};
     if (retain) will.emplace_back("--will-retain");
-    Subscriber device = t.device_subscriber("gw-1", will);
+    Subscriber device = t.broker.listen_as("gw-1", will);
     REQUIRE(device.subscribed());
     device.process().kill();
   };

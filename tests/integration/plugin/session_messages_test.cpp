@@ -61,9 +61,7 @@ TEST_CASE("messages of any number and size reach their devices in their order") 
   for (const std::string id : {"gw-1", "gw-2"}) broker.projection().add(id);
   REQUIRE(broker.start());
   for (const std::string id : {"gw-1", "gw-2"}) {
-    auto who = broker.device(id);
-    who.insert(who.end(), {"-q", "1", "-t", "$EDC/acme/" + id + "/#"});
-    devices.push_back(std::make_unique<Subscriber>(who));
+    devices.push_back(std::make_unique<Subscriber>(broker.listen_as(id)));
     REQUIRE(devices.back()->subscribed());
   }
   Provisioner provisioner(broker);
@@ -88,9 +86,7 @@ TEST_CASE("a device hears what it was told before its connection was ended") {
   ProvisionBroker broker;
   broker.projection().add("gw-1");
   REQUIRE(broker.start());
-  auto who = broker.device("gw-1");
-  who.insert(who.end(), {"-q", "1", "-t", "$EDC/acme/gw-1/#"});
-  const Subscriber device(who);
+  const Subscriber device = broker.listen_as("gw-1");
   REQUIRE(device.subscribed());
   Provisioner provisioner(broker);
   const std::string topic = "$EDC/acme/gw-1/PROV-V1/REPLY/r1";
@@ -115,9 +111,7 @@ TEST_CASE("the provisioner sends with QoS 1, never retained, over a session that
   ProvisionBroker broker;
   broker.projection().add("gw-1");
   REQUIRE(broker.start());
-  auto who = broker.device("gw-1");
-  who.insert(who.end(), {"-q", "1", "-t", "$EDC/acme/gw-1/#"});
-  const Subscriber device(who);
+  const Subscriber device = broker.listen_as("gw-1");
   REQUIRE(device.subscribed());
   Provisioner provisioner(broker);
   CHECK(provisioner.session.publish("$EDC/acme/gw-1/CONF-V1/PUT/configurations", "conf"));
